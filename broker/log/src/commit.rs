@@ -1,0 +1,566 @@
+//! One turn of the commit loop: stamp, write, sync, publish. Runs on one thread and owns the log.
+
+use crate::append::{Append, AppendError, AppendResult, Appended, Atomicity, Part, Submission};
+use crate::checkpoint::Checkpoint;
+use crate::disk::Disk;
+use crate::journal::{Journal, JournalFiles};
+use crate::limits::{INTERNAL_PARTITIONS, REMOVAL_INTERVAL_MS};
+use crate::partition::{Kept, PartitionLog};
+use crate::read::Chunk;
+use crate::round::{ENTRY_BYTES_MAX, Operation, put_batches, put_operation};
+use crate::segment_writer::{CheckpointPlan, Task};
+use crate::shared::Shared;
+use crate::writer::{Settings, Writer};
+use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
+use crossbeam::channel::Sender;
+use smallvec::SmallVec;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// What the commit thread is asked to do, in order.
+pub enum Command {
+    /// Append batches.
+    Submit(Submission),
+    /// Change the log's shape, with the record that says so, in one round.
+    Change(Change),
+    /// Sets what the log acts on for some partitions, from the next append on.
+    Configure(Vec<(PartitionId, Settings)>),
+    /// Write everything in memory to segments and begin the journal anew; the channel closes when
+    /// it is done.
+    Checkpoint(Sender<()>),
+    /// Take no more appends.
+    Stop,
+}
+
+/// Operations and the append that records them: all in one round or nothing.
+pub struct Change {
+    /// Records of the catalog; its parts stand or fall together.
+    pub append: Append,
+    /// What happens to the log.
+    pub operations: Vec<Operation>,
+    /// Settings of partitions that are created.
+    pub settings: Settings,
+    /// Called once, on the commit thread.
+    pub reply: Box<dyn FnOnce(Result<SmallVec<[Appended; 1]>, AppendError>) + Send>,
+}
+
+/// The log, owned by the commit thread.
+pub struct Log {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) files: Arc<JournalFiles>,
+    pub(crate) journal: Journal,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) writers: ahash::HashMap<PartitionId, Box<Writer>>,
+    pub(crate) tasks: Sender<Task>,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) checkpoints_asked: u64,
+    pub(crate) checkpoint_asked_at: Timestamp,
+    /// The next checkpoint can remove files.
+    pub(crate) removable: bool,
+    pub(crate) unlinking: Vec<Arc<PartitionLog>>,
+    pub(crate) stopping: bool,
+    /// Called while there is no room: the segment writer must make some.
+    pub(crate) stall: Box<dyn FnMut() + Send>,
+    /// The round in hand.
+    pub(crate) round: RoundInHand,
+}
+
+#[derive(Default)]
+pub(crate) struct RoundInHand {
+    touched: Vec<PartitionId>,
+    operations: Vec<Operation>,
+    bytes: usize,
+    records: u64,
+    batches: u64,
+}
+
+impl RoundInHand {
+    fn is_empty(&self) -> bool {
+        self.touched.is_empty() && self.operations.is_empty()
+    }
+}
+
+/// An answer that waits for the round's sync.
+struct Waiting {
+    submission_reply: crate::append::Reply,
+    results: Vec<AppendResult>,
+    /// Every stream it touches is content with a write.
+    early: bool,
+}
+
+impl Log {
+    /// What readers share with the log.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The leader epoch of this start.
+    #[must_use]
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    /// The round that the next append will come in.
+    #[must_use]
+    pub fn next_round(&self) -> Round {
+        self.journal.next().round
+    }
+
+    /// Whether [`Command::Stop`] has come.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Commits everything in `commands` in order, in as few rounds as fit, and answers.
+    pub fn commit(&mut self, commands: &mut Vec<Command>, now: Timestamp) {
+        let mut waiting: Vec<Waiting> = Vec::new();
+        let mut changes = Vec::new();
+        for command in commands.drain(..) {
+            match command {
+                Command::Submit(submission) => {
+                    let mut early = true;
+                    let results = submission
+                        .appends
+                        .into_iter()
+                        .map(|append| {
+                            early &= self.all_early(&append);
+                            self.stamp(append, now)
+                        })
+                        .collect();
+                    waiting.push(Waiting { submission_reply: submission.reply, results, early });
+                }
+                Command::Change(change) => {
+                    let result =
+                        self.change(change.append, &change.operations, change.settings, now);
+                    changes.push((change.reply, result));
+                }
+                Command::Configure(all) => {
+                    for (partition, settings) in all {
+                        if let Some(writer) = self.writers.get_mut(&partition) {
+                            writer.settings = settings;
+                        }
+                    }
+                }
+                Command::Checkpoint(done) => {
+                    // Rounds before it belong into it.
+                    self.finish_round(now, &mut Vec::new());
+                    self.ask_checkpoint(now, Some(done));
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+        self.finish_round(now, &mut waiting);
+        let failure = self.shared.failure();
+        for mut answer in waiting {
+            if let Some(failure) = &failure {
+                fail_all(&mut answer.results, failure);
+            }
+            (answer.submission_reply)(answer.results);
+        }
+        for (reply, result) in changes {
+            reply(match (&failure, result) {
+                (Some(failure), Ok(_)) => Err(AppendError::Storage(failure.clone())),
+                (_, result) => result,
+            });
+        }
+        if failure.is_none() && (self.journal_half_full() || self.removal_is_due(now)) {
+            self.ask_checkpoint(now, None);
+        }
+    }
+
+    // ── stamp ──
+
+    fn stamp(&mut self, append: Append, now: Timestamp) -> AppendResult {
+        if let Some(error) = self.refuses_all(&append) {
+            return append.parts.iter().map(|_| Err(error.clone())).collect();
+        }
+        match append.atomicity {
+            Atomicity::EachPart => append
+                .parts
+                .into_iter()
+                .map(|part| {
+                    let bytes = part.batch.len() + ENTRY_BYTES_MAX;
+                    self.check(&part)?;
+                    self.make_room(bytes, now)?;
+                    Ok(self.stamp_part(part, now))
+                })
+                .collect(),
+            Atomicity::AllParts => self.stamp_together(append.parts, now),
+        }
+    }
+
+    fn stamp_together(&mut self, parts: SmallVec<[Part; 1]>, now: Timestamp) -> AppendResult {
+        let bytes = parts.iter().map(|part| part.batch.len() + ENTRY_BYTES_MAX).sum();
+        let checked: SmallVec<[_; 1]> = parts.iter().map(|part| self.check(part)).collect();
+        if checked.iter().any(Result::is_err) {
+            let together = |result: Result<(), AppendError>| {
+                Err(result.err().unwrap_or(AppendError::Together))
+            };
+            return checked.into_iter().map(together).collect();
+        }
+        if let Err(error) = self.make_room(bytes, now) {
+            return parts.iter().map(|_| Err(error.clone())).collect();
+        }
+        parts.into_iter().map(|part| Ok(self.stamp_part(part, now))).collect()
+    }
+
+    /// What stops the append as a whole.
+    fn refuses_all(&self, append: &Append) -> Option<AppendError> {
+        if let Some(failure) = self.shared.failure() {
+            return Some(AppendError::Storage(failure));
+        }
+        if self.stopping {
+            return Some(AppendError::Stopping);
+        }
+        let internal = append.parts.iter().all(|part| part.partition.0 < INTERNAL_PARTITIONS);
+        let free = self.shared.free_bytes.load(Ordering::Relaxed);
+        if free < self.reserve_bytes && !internal {
+            // Nothing else may happen that would make the segment writer look.
+            if !self.shared.free_asked.swap(true, Ordering::AcqRel) {
+                self.send(Task::LookAtDisk);
+            }
+            return Some(AppendError::DiskFull { free, reserve: self.reserve_bytes });
+        }
+        let preconditions = append.preconditions.as_ref()?;
+        for (partition, key) in &preconditions.keys {
+            let Some(writer) = self.writers.get(partition) else { continue };
+            if let Err(error) = writer.recent_keys.check(*key, preconditions.cut) {
+                return Some(error);
+            }
+        }
+        None
+    }
+
+    fn check(&self, part: &Part) -> Result<(), AppendError> {
+        let writer = self
+            .writers
+            .get(&part.partition)
+            .filter(|writer| !writer.deleted)
+            .ok_or(AppendError::UnknownPartition(part.partition))?;
+        writer.producers.check(&part.header).map(|_| ())
+    }
+
+    /// A part that passed [`Self::check`].
+    fn stamp_part(&mut self, part: Part, now: Timestamp) -> Appended {
+        let round = self.journal.next().round;
+        let writer = self.writers.get_mut(&part.partition).expect("checked");
+        let log_start = writer.log.log_start();
+        let original = writer.producers.check(&part.header).ok().flatten();
+        if let Some(original) = original {
+            return Appended {
+                base_offset: original.base_offset,
+                round: original.round,
+                log_start,
+                append_time: None,
+            };
+        }
+        if writer.pending.is_empty() {
+            self.round.touched.push(part.partition);
+        }
+        self.round.bytes += part.batch.len() + ENTRY_BYTES_MAX;
+        self.round.records += u64::from(part.header.records_count.unsigned_abs());
+        self.round.batches += 1;
+        let (base_offset, append_time) = writer.stamp(part, self.epoch, round, now);
+        Appended { base_offset, round, log_start, append_time }
+    }
+
+    fn change(
+        &mut self,
+        append: Append,
+        operations: &[Operation],
+        settings: Settings,
+        now: Timestamp,
+    ) -> Result<SmallVec<[Appended; 1]>, AppendError> {
+        if let Some(error) = self.refuses_all(&append) {
+            return Err(error);
+        }
+        // The round must hold both: end the one in hand if it cannot.
+        let bytes: usize = append.parts.iter().map(|part| part.batch.len() + ENTRY_BYTES_MAX).sum();
+        self.make_room(bytes + operations.len() * ENTRY_BYTES_MAX, now)?;
+        let appended =
+            self.stamp_together(append.parts, now).into_iter().collect::<Result<_, _>>()?;
+        for operation in operations {
+            let operation = &self.bounded(*operation);
+            self.round.operations.push(*operation);
+            self.round.bytes += ENTRY_BYTES_MAX;
+            match operation {
+                // A later append of the same round may already go to it.
+                Operation::Create(id) => self.create(*id, settings),
+                // And none to this one.
+                Operation::Delete(id) => {
+                    if let Some(writer) = self.writers.get_mut(id) {
+                        writer.deleted = true;
+                    }
+                }
+                Operation::SetLogStart(..) => {}
+            }
+        }
+        Ok(appended)
+    }
+
+    /// A log's start moves within what is published now: at a recovery, more or less may be there
+    /// when its turn comes.
+    fn bounded(&self, operation: Operation) -> Operation {
+        match operation {
+            Operation::SetLogStart(id, start) => {
+                let log = self.writers.get(&id).map(|writer| &writer.log);
+                let end = log.map_or(Offset(0), |log| log.high_watermark());
+                Operation::SetLogStart(id, start.min(end))
+            }
+            other => other,
+        }
+    }
+
+    fn create(&mut self, id: PartitionId, settings: Settings) {
+        assert!(!self.writers.contains_key(&id), "partition ids are never used again");
+        let log = PartitionLog::new(Arc::clone(&self.disk), id, Kept::default());
+        let writer = Writer::new(Arc::new(log), round_before(&self.journal), settings);
+        self.writers.insert(id, Box::new(writer));
+    }
+
+    fn all_early(&self, append: &Append) -> bool {
+        append.parts.iter().all(|part| {
+            self.writers.get(&part.partition).is_some_and(|writer| writer.settings.answer_early)
+        })
+    }
+
+    /// Ends the round in hand if it cannot take `bytes` more.
+    fn make_room(&mut self, bytes: usize, now: Timestamp) -> Result<(), AppendError> {
+        let max = self.files.round_bytes_max();
+        if bytes > max {
+            return Err(AppendError::TooLarge { bytes, max });
+        }
+        if self.round.bytes + bytes > max {
+            self.finish_round(now, &mut Vec::new());
+        }
+        if self.round.is_empty() {
+            self.wait_for_room(now);
+        }
+        match self.shared.failure() {
+            Some(failure) => Err(AppendError::Storage(failure)),
+            None => Ok(()),
+        }
+    }
+
+    // ── write, sync, publish ──
+
+    fn finish_round(&mut self, now: Timestamp, waiting: &mut Vec<Waiting>) {
+        if self.round.is_empty() || self.shared.failure().is_some() {
+            return;
+        }
+        let round = self.journal.next().round;
+        if let Err(error) = self.write_round(now) {
+            self.shared.fail(&format!("writing round {round} to the journal: {error}"));
+            return;
+        }
+        self.shared.set_written(round);
+        answer_early(waiting);
+        let began = Instant::now();
+        if let Err(error) = self.journal.sync() {
+            self.shared.fail(&format!("syncing round {round}: {error}"));
+            return;
+        }
+        let counts = &self.shared.counts;
+        counts.sync_nanos.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        counts.syncs.fetch_add(1, Ordering::Relaxed);
+        counts.records.fetch_add(self.round.records, Ordering::Relaxed);
+        counts.batches.fetch_add(self.round.batches, Ordering::Relaxed);
+        counts.bytes.fetch_add(self.round.bytes as u64, Ordering::Relaxed);
+        self.publish(round, now);
+    }
+
+    fn write_round(&mut self, now: Timestamp) -> std::io::Result<()> {
+        let mut fields = Vec::with_capacity((self.round.touched.len() + 1) * ENTRY_BYTES_MAX);
+        let mut bounds = Vec::with_capacity(self.round.touched.len() + 1);
+        for operation in &self.round.operations {
+            put_operation(&mut fields, operation);
+        }
+        // What a deletion of the same round takes along need not be written.
+        let kept = |id: &&PartitionId| !self.writers[*id].deleted;
+        let touched: Vec<&PartitionId> = self.round.touched.iter().filter(kept).collect();
+        for id in &touched {
+            let writer = &self.writers[*id];
+            put_batches(&mut fields, **id, writer.pending_base, now, writer.pending.len());
+            bounds.push(fields.len());
+        }
+        let mut pieces = Vec::with_capacity(2 * bounds.len() + 1);
+        let mut from = 0;
+        for (id, to) in touched.into_iter().zip(&bounds) {
+            pieces.push(IoSlice::new(&fields[from..*to]));
+            pieces.push(IoSlice::new(&self.writers[id].pending));
+            from = *to;
+        }
+        pieces.push(IoSlice::new(&fields[from..]));
+        self.journal.write(&pieces)
+    }
+
+    fn publish(&mut self, round: Round, now: Timestamp) {
+        let in_hand = std::mem::take(&mut self.round);
+        for operation in &in_hand.operations {
+            self.publish_operation(operation);
+        }
+        let keep_from = self.shared.applied();
+        let write_bytes = self.shared.memory().write_bytes;
+        let mut published = 0;
+        for id in &in_hand.touched {
+            let Some(writer) = self.writers.get_mut(id) else { continue };
+            let chunk: Chunk = writer.take_chunk(round);
+            published += chunk.bytes.len();
+            writer.recent_keys.forget(now, keep_from);
+            let unwritten = writer.log.publish(chunk, self.epoch);
+            if unwritten >= write_bytes && !writer.log.write_asked.swap(true, Ordering::AcqRel) {
+                self.send(Task::Write(Arc::clone(&self.writers[id].log)));
+            }
+        }
+        self.shared.tail_bytes.fetch_add(published, Ordering::Relaxed);
+        self.shared.set_published(round);
+        for id in &in_hand.touched {
+            if let Some(writer) = self.writers.get(id) {
+                writer.log.wake();
+            }
+        }
+        // Give the allocations back to the next round.
+        self.round.touched = in_hand.touched;
+        self.round.touched.clear();
+        self.round.operations = in_hand.operations;
+        self.round.operations.clear();
+    }
+
+    fn publish_operation(&mut self, operation: &Operation) {
+        match *operation {
+            Operation::Create(id) => self.shared.insert(Arc::clone(&self.writers[&id].log)),
+            Operation::Delete(id) => {
+                self.writers.remove(&id);
+                if let Some(log) = self.shared.remove(id) {
+                    log.set_deleted();
+                    let dropped = log.drop_tail();
+                    self.shared.tail_bytes.fetch_sub(dropped, Ordering::Relaxed);
+                    self.unlinking.push(log);
+                    self.removable = true;
+                }
+            }
+            Operation::SetLogStart(id, start) => {
+                if let Some(writer) = self.writers.get(&id) {
+                    let start = start.clamp(writer.log.log_start(), writer.log.high_watermark());
+                    self.removable |= writer.log.set_log_start(start);
+                }
+            }
+        }
+    }
+
+    // ── checkpoints ──
+
+    /// Waits, between rounds, until any round finds room in the journal and the tail has shrunk.
+    /// Never within one: producers then already know of batches that no checkpoint may know of.
+    fn wait_for_room(&mut self, now: Timestamp) {
+        assert!(self.round.is_empty(), "only between rounds");
+        loop {
+            let following = self.journal.next().position.file + 1;
+            let journal_full = following >= self.shared.floor().file + self.files.size().files;
+            let tail_bytes = self.shared.tail_bytes.load(Ordering::Relaxed);
+            let tail_full = tail_bytes > self.shared.memory().tail_bytes_max;
+            if !(journal_full || tail_full) || self.shared.failure().is_some() {
+                return;
+            }
+            if journal_full {
+                self.ask_checkpoint(now, None);
+            }
+            if tail_full {
+                self.send(Task::WriteAll);
+            }
+            (self.stall)();
+        }
+    }
+
+    fn journal_half_full(&self) -> bool {
+        let used = self.journal.next().position.file - self.shared.floor().file;
+        used >= self.files.size().files / 2
+    }
+
+    /// Deleted files go with a checkpoint: soon, and at once if the disk is full.
+    fn removal_is_due(&self, now: Timestamp) -> bool {
+        let full = self.shared.free_bytes.load(Ordering::Relaxed) < self.reserve_bytes;
+        self.removable && (full || now.0 - self.checkpoint_asked_at.0 >= REMOVAL_INTERVAL_MS)
+    }
+
+    /// Has the segment writer write a checkpoint of what is published, unless one is under way.
+    fn ask_checkpoint(&mut self, now: Timestamp, done: Option<Sender<()>>) {
+        if self.shared.failure().is_some() {
+            // The round that failed is still in hand, and will never be published.
+            return;
+        }
+        assert!(self.round.is_empty(), "only between rounds");
+        let written = self.shared.counts.checkpoints.load(Ordering::Acquire);
+        let under_way = self.checkpoints_asked > written;
+        if under_way && done.is_none() {
+            return;
+        }
+        self.checkpoints_asked += 1;
+        self.checkpoint_asked_at = now;
+        self.removable = false;
+        let partitions = self.writers.values_mut().map(|writer| {
+            writer.producers.expire(now);
+            (Arc::clone(&writer.log), writer.log.high_watermark(), writer.producers.clone())
+        });
+        let mut partitions: Vec<_> = partitions.collect();
+        // The order of a hash map would differ from run to run.
+        partitions.sort_unstable_by_key(|(log, ..)| log.id());
+        let plan = CheckpointPlan {
+            epoch: self.epoch,
+            link: self.journal.next(),
+            partitions,
+            unlinking: std::mem::take(&mut self.unlinking),
+            done,
+        };
+        self.send(Task::Checkpoint(Box::new(plan)));
+    }
+
+    fn send(&self, task: Task) {
+        // The segment writer ends only after the log: a closed channel means that it has failed,
+        // which `shared` already says.
+        let _ = self.tasks.send(task);
+    }
+}
+
+/// The last round that is published before the one in hand.
+fn round_before(journal: &Journal) -> Round {
+    Round(journal.next().round.0 - 1)
+}
+
+fn answer_early(waiting: &mut Vec<Waiting>) {
+    if !waiting.iter().any(|answer| answer.early) {
+        return;
+    }
+    let (early, rest) = std::mem::take(waiting).into_iter().partition(|answer| answer.early);
+    *waiting = rest;
+    let early: Vec<Waiting> = early;
+    for answer in early {
+        (answer.submission_reply)(answer.results);
+    }
+}
+
+fn fail_all(results: &mut [AppendResult], failure: &str) {
+    for result in results.iter_mut().flat_map(|results| results.iter_mut()) {
+        if result.is_ok() {
+            *result = Err(AppendError::Storage(failure.to_owned()));
+        }
+    }
+}
+
+impl Checkpoint {
+    pub(crate) fn of(plan: &CheckpointPlan, number: u64, journal: crate::JournalSize) -> Self {
+        Self {
+            number,
+            epoch: plan.epoch,
+            journal,
+            link: plan.link,
+            partitions: Vec::new(),
+            unlinking: Vec::new(),
+        }
+    }
+}

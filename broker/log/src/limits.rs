@@ -1,0 +1,54 @@
+//! Bounds of the log.
+
+/// The journal's blocks: a round begins on one, so that a torn write of one round cannot reach
+/// into another.
+pub const JOURNAL_BLOCK_BYTES: usize = 4096;
+
+/// Bytes that one round collects before it stops taking more, so that bulk does not hold up small
+/// events for long. One append may be larger than that.
+pub const ROUND_BYTES_TARGET: usize = 4 << 20;
+
+/// Submissions that one round collects.
+pub const ROUND_SUBMISSIONS_MAX: usize = 8192;
+
+/// Submissions that may wait for the commit thread; a sender beyond that waits.
+pub const COMMIT_QUEUE_MAX: usize = 16_384;
+
+/// Milliseconds between two checkpoints that only free disk space.
+pub const REMOVAL_INTERVAL_MS: i64 = 1_000;
+
+/// Bytes of unwritten tail at which a partition is written to its segment.
+pub const SEGMENT_WRITE_BYTES: usize = 64 << 10;
+
+/// Bytes between two index entries inside one round.
+pub const INDEX_INTERVAL_BYTES: usize = 64 << 10;
+
+/// Bytes of recent batches kept in memory for consumers and tables that keep up.
+pub const TAIL_BYTES_TARGET: usize = 16 << 20;
+
+/// Bytes of batches in memory above which appends wait for the segment writer.
+pub const TAIL_BYTES_MAX: usize = 48 << 20;
+
+/// Bytes that one read of a partition gives at most, whatever is asked; one batch may be larger.
+pub const READ_BYTES_MAX: usize = 16 << 20;
+
+/// Producers remembered a partition; the one that wrote longest ago is forgotten first.
+pub const PRODUCERS_MAX: usize = 10_000;
+
+/// Batches remembered a producer and partition: what Kafka's clients may have in flight.
+pub const PRODUCER_BATCHES: usize = 5;
+
+/// Milliseconds after which a silent producer is forgotten (`producer.id.expiration.ms`).
+pub const PRODUCER_EXPIRES_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Hashes of recently written keys remembered a partition, for preconditions.
+pub const RECENT_KEYS_MAX: usize = 1 << 20;
+
+/// Milliseconds for which recently written keys are remembered at least, if there is room.
+pub const RECENT_KEYS_MS: i64 = 5_000;
+
+/// Partitions with lower ids are the broker's own: they may use the reserve of a full disk.
+pub const INTERNAL_PARTITIONS: u32 = 16;
+
+const _: () = assert!(TAIL_BYTES_TARGET < TAIL_BYTES_MAX);
+const _: () = assert!(INDEX_INTERVAL_BYTES <= u32::MAX as usize);

@@ -1,0 +1,516 @@
+//! One partition as its readers and its segment writer see it: tail in memory, segments on disk.
+//!
+//! ```text
+//!   log start                    tail start     written        high watermark = log end
+//!   │                            │              │              │
+//!   ├── segments on disk ────────┼──────────────┤              │
+//!                                ├── tail: chunks in memory ───┤
+//! ```
+//! Only what is published is here: the commit thread publishes a round after its sync.
+
+use crate::disk::Disk;
+use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES};
+use crate::read::{Chunk, Range, ReadError, Until};
+use crate::segment::{Segment, SegmentEnd};
+use anabranch_types::batch::{BatchHeader, batches, decode_records};
+use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Told, on the commit thread, that a partition it watches has advanced or is gone. Must not
+/// block.
+pub trait Watcher: Send + Sync {
+    /// Something new can be read.
+    fn advanced(&self);
+}
+
+/// The readable side of a partition.
+pub struct PartitionLog {
+    id: PartitionId,
+    disk: Arc<dyn Disk>,
+    high_watermark: AtomicI64,
+    log_start: AtomicI64,
+    deleted: AtomicBool,
+    damaged: AtomicU64,
+    /// Whether the segment writer has been asked to write the tail.
+    pub(crate) write_asked: AtomicBool,
+    state: Mutex<State>,
+    /// Whether `watchers` has any: spares the commit thread a lock.
+    watched: AtomicBool,
+    watchers: Mutex<Vec<Weak<dyn Watcher>>>,
+}
+
+#[derive(Default)]
+struct State {
+    tail: VecDeque<Chunk>,
+    /// Segments hold everything below.
+    written: Offset,
+    /// Bytes of the tail from `written` on.
+    unwritten_bytes: usize,
+    segments: Vec<Arc<Segment>>,
+    epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Segments below the log start, whose files go at the next checkpoint.
+    removed: Vec<Arc<Segment>>,
+}
+
+impl State {
+    /// Lets go of segments that hold nothing from `start` on.
+    fn retire(&mut self, start: Offset) {
+        while self.segments.len() > 1 && self.segments[1].base <= start {
+            let segment = self.segments.remove(0);
+            self.removed.push(segment);
+        }
+        // Nothing is left, and nothing waits to be written: the next write begins a segment.
+        if self.written <= start && self.unwritten_bytes == 0 {
+            self.removed.append(&mut self.segments);
+        }
+    }
+}
+
+/// What a checkpoint keeps of a partition's files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) log_start: Offset,
+    pub(crate) log_end: Offset,
+    pub(crate) segments: Vec<SegmentEnd>,
+    pub(crate) epochs: Vec<(LeaderEpoch, Offset)>,
+}
+
+impl PartitionLog {
+    pub(crate) fn new(disk: Arc<dyn Disk>, id: PartitionId, kept: Kept) -> Self {
+        let segments = kept
+            .segments
+            .iter()
+            .map(|end| Arc::new(Segment::opened(Arc::clone(&disk), id, *end)))
+            .collect();
+        let state =
+            State { written: kept.log_end, segments, epochs: kept.epochs, ..State::default() };
+        Self {
+            id,
+            disk,
+            high_watermark: AtomicI64::new(kept.log_end.0),
+            log_start: AtomicI64::new(kept.log_start.0),
+            deleted: AtomicBool::new(false),
+            damaged: AtomicU64::new(0),
+            write_asked: AtomicBool::new(false),
+            state: Mutex::new(state),
+            watched: AtomicBool::new(false),
+            watchers: Mutex::default(),
+        }
+    }
+
+    /// Which one.
+    #[must_use]
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// First offset kept.
+    #[must_use]
+    pub fn log_start(&self) -> Offset {
+        Offset(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// Next offset to be published.
+    #[must_use]
+    pub fn high_watermark(&self) -> Offset {
+        Offset(self.high_watermark.load(Ordering::Acquire))
+    }
+
+    /// Whether the partition was deleted. What was read before stays readable.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    /// Damaged batches that reads have skipped since the start.
+    #[must_use]
+    pub fn damaged_batches(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in segments and in the tail.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let written: u64 = state.segments.iter().map(|segment| segment.end().bytes).sum();
+        written + state.unwritten_bytes as u64
+    }
+
+    /// Has `watcher` told from now on, until it is dropped.
+    pub fn watch(&self, watcher: Weak<dyn Watcher>) {
+        let mut watchers = self.watchers.lock();
+        // Who went away is forgotten here too, so that a partition that never advances does not
+        // collect watchers.
+        watchers.retain(|watcher| watcher.strong_count() > 0);
+        watchers.push(watcher);
+        self.watched.store(true, Ordering::SeqCst);
+    }
+
+    /// Whole batches from the one that contains `from`, at least one, at most `bytes_max` bytes
+    /// (and [`crate::limits::READ_BYTES_MAX`]) if there are more; nothing when `from` is the end. Damaged batches are skipped, reported and counted.
+    ///
+    /// # Errors
+    /// [`ReadError`]: out of range, or the disk's.
+    pub fn read(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        until: Until,
+    ) -> Result<Vec<Chunk>, ReadError> {
+        self.read_with(from, bytes_max, until, false)
+    }
+
+    /// As [`Self::read`], but each chunk is of one round: for what needs stamps.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_rounds(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        until: Until,
+    ) -> Result<Vec<Chunk>, ReadError> {
+        self.read_with(from, bytes_max, until, true)
+    }
+
+    fn read_with(
+        &self,
+        mut from: Offset,
+        bytes_max: usize,
+        until: Until,
+        split_rounds: bool,
+    ) -> Result<Vec<Chunk>, ReadError> {
+        let bytes_max = bytes_max.min(READ_BYTES_MAX);
+        let (start, end) = (self.log_start(), self.high_watermark());
+        if from < start || from > end {
+            return Err(ReadError::OutOfRange { asked: from, start, end });
+        }
+        let round_max = match until {
+            Until::Published => None,
+            Until::Round(round) => Some(round),
+        };
+        while from < self.high_watermark() {
+            let (segment, segment_end) = {
+                let state = self.state.lock();
+                if state.tail.front().is_some_and(|chunk| chunk.base_offset <= from) {
+                    return Ok(read_tail(&state.tail, from, bytes_max, round_max, split_rounds));
+                }
+                let number = state.segments.partition_point(|segment| segment.base <= from);
+                let Some(number) = number.checked_sub(1) else { return Ok(Vec::new()) };
+                let following = state.segments.get(number + 1).map(|next| next.base);
+                (Arc::clone(&state.segments[number]), following.unwrap_or(state.written))
+            };
+            let range = Range { from, bytes_max, round_max, split_rounds, segment_end };
+            let found = segment.read(&range).map_err(|error| self.storage(&error))?;
+            for offset in &found.damaged {
+                self.damaged.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(
+                    partition = self.id.0,
+                    offset = offset.0,
+                    file = segment.path("log"),
+                    "a damaged batch was skipped; `anabranch log verify` lists all of them"
+                );
+            }
+            if !found.chunks.is_empty() {
+                return Ok(found.chunks);
+            }
+            match found.next {
+                // Nothing but damage, or the rest of a segment: read on behind it.
+                Some(next) if next > from && !found.damaged.is_empty() => from = next,
+                _ => return Ok(Vec::new()),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The first record whose time is `time` or later, with its time.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn find_time(&self, time: Timestamp) -> Result<Option<(Offset, Timestamp)>, ReadError> {
+        let segments = self.state.lock().segments.clone();
+        let start = self.log_start();
+        let candidate = segments.iter().find(|segment| segment.end().max_timestamp >= time);
+        let from = match candidate {
+            Some(segment) => {
+                let found = segment.find_time(time).map_err(|error| self.storage(&error))?;
+                found.unwrap_or(segment.base)
+            }
+            None => self.state.lock().tail.front().map_or(start, |chunk| chunk.base_offset),
+        };
+        self.find_record(from.max(start), |header, _| header.max_timestamp >= time, |at| at >= time)
+    }
+
+    /// The first record with the highest time (ListOffsets −3, KIP-734).
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn find_max_time(&self) -> Result<Option<(Offset, Timestamp)>, ReadError> {
+        let max = {
+            let state = self.state.lock();
+            let written = state.segments.iter().map(|segment| segment.end().max_timestamp).max();
+            let tail = state.tail.iter().map(|chunk| chunk.max_timestamp).max();
+            written.max(tail)
+        };
+        max.map_or(Ok(None), |max| self.find_time(max))
+    }
+
+    fn find_record(
+        &self,
+        mut from: Offset,
+        in_batch: impl Fn(&BatchHeader, &[u8]) -> bool,
+        in_record: impl Fn(Timestamp) -> bool,
+    ) -> Result<Option<(Offset, Timestamp)>, ReadError> {
+        const STEP_BYTES: usize = 1 << 20;
+        let mut scratch = Vec::new();
+        loop {
+            let chunks = self.read(from, STEP_BYTES, Until::Published)?;
+            let Some(last) = chunks.last() else { return Ok(None) };
+            let next = last.next_offset;
+            for chunk in &chunks {
+                for (header, batch) in batches(&chunk.bytes).flatten() {
+                    if !in_batch(&header, batch) {
+                        continue;
+                    }
+                    // What cannot be decoded cannot have been validated: skip it like damage.
+                    let Ok(records) = decode_records(&header, batch, &mut scratch) else {
+                        continue;
+                    };
+                    for record in records.flatten() {
+                        if record.offset >= from && in_record(record.timestamp) {
+                            return Ok(Some((record.offset, record.timestamp)));
+                        }
+                    }
+                }
+            }
+            from = next;
+        }
+    }
+
+    /// The last leader epoch not above `epoch`, and the offset where a later one starts
+    /// (OffsetForLeaderEpoch, KIP-320).
+    #[must_use]
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let state = self.state.lock();
+        let later = state.epochs.partition_point(|(started, _)| *started <= epoch);
+        let (found, _) = *state.epochs.get(later.checked_sub(1)?)?;
+        let end = state.epochs.get(later).map_or(self.high_watermark(), |(_, start)| *start);
+        Some((found, end))
+    }
+
+    fn storage(&self, error: &io::Error) -> ReadError {
+        ReadError::Storage { partition: self.id, message: error.to_string() }
+    }
+
+    // ── the commit thread ──
+
+    /// Makes a chunk visible. Says how many bytes now wait for the segment writer.
+    pub(crate) fn publish(&self, chunk: Chunk, epoch: LeaderEpoch) -> usize {
+        let next = chunk.next_offset;
+        let mut state = self.state.lock();
+        if state.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+            state.epochs.push((epoch, chunk.base_offset));
+        }
+        state.unwritten_bytes += chunk.bytes.len();
+        state.tail.push_back(chunk);
+        self.high_watermark.store(next.0, Ordering::Release);
+        state.unwritten_bytes
+    }
+
+    /// Moves the log's start; files go at the next checkpoint. Says whether there are any.
+    pub(crate) fn set_log_start(&self, start: Offset) -> bool {
+        self.log_start.store(start.0, Ordering::Release);
+        let state = &mut *self.state.lock();
+        state.retire(start);
+        while state.epochs.len() > 1 && state.epochs[1].1 <= start {
+            state.epochs.remove(0);
+        }
+        !state.removed.is_empty()
+    }
+
+    pub(crate) fn set_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Forgets the tail of a deleted partition. Says how many bytes that were.
+    pub(crate) fn drop_tail(&self) -> usize {
+        let mut state = self.state.lock();
+        state.unwritten_bytes = 0;
+        state.tail.drain(..).map(|chunk| chunk.bytes.len()).sum()
+    }
+
+    /// Tells the watchers. After the round is published as a whole: who reads to a round would
+    /// otherwise find nothing new and sleep again.
+    pub(crate) fn wake(&self) {
+        if self.watched.load(Ordering::SeqCst) {
+            let mut watchers = self.watchers.lock();
+            watchers.retain(|watcher| match watcher.upgrade() {
+                Some(watcher) => {
+                    watcher.advanced();
+                    true
+                }
+                None => false,
+            });
+            self.watched.store(!watchers.is_empty(), Ordering::SeqCst);
+        }
+    }
+
+    // ── the segment writer ──
+
+    /// Writes the tail below `end` to segments. Says how many bytes were written.
+    pub(crate) fn write_tail(&self, end: Offset, segment_bytes: u64) -> io::Result<usize> {
+        let mut total = 0;
+        loop {
+            let (chunks, bytes, segment) = {
+                let mut state = self.state.lock();
+                let from = state.tail.partition_point(|chunk| chunk.base_offset < state.written);
+                let mut chunks = Vec::new();
+                let mut bytes = 0;
+                for chunk in state.tail.range(from..) {
+                    if chunk.base_offset >= end || bytes >= 16 * SEGMENT_WRITE_BYTES {
+                        break;
+                    }
+                    bytes += chunk.bytes.len();
+                    chunks.push(chunk.clone());
+                }
+                let Some(first) = chunks.first() else { return Ok(total) };
+                let full = state.segments.last().is_none_or(|segment| {
+                    let end = segment.end().bytes;
+                    end > 0 && end + bytes as u64 > segment_bytes
+                });
+                if full {
+                    let base = first.base_offset;
+                    let segment = Segment::create(Arc::clone(&self.disk), self.id, base)?;
+                    state.segments.push(Arc::new(segment));
+                }
+                let segment = Arc::clone(state.segments.last().expect("just made sure"));
+                (chunks, bytes, segment)
+            };
+            segment.append(&chunks)?;
+            let mut state = self.state.lock();
+            state.written = chunks.last().expect("not empty").next_offset;
+            // A deleted partition's tail goes while it is being written.
+            state.unwritten_bytes = state.unwritten_bytes.saturating_sub(bytes);
+            total += bytes;
+        }
+    }
+
+    /// Drops written chunks from the tail's front, about `bytes` of them. Says how many.
+    pub(crate) fn evict(&self, bytes: usize) -> usize {
+        let state = &mut *self.state.lock();
+        let mut dropped = 0;
+        while dropped < bytes
+            && state.tail.front().is_some_and(|chunk| chunk.next_offset <= state.written)
+        {
+            dropped += state.tail.pop_front().map_or(0, |chunk| chunk.bytes.len());
+        }
+        dropped
+    }
+
+    /// What the files hold now, and segments that may be removed once a checkpoint says so.
+    pub(crate) fn kept(&self) -> (Kept, Vec<Arc<Segment>>, Vec<Arc<Segment>>) {
+        let mut state = self.state.lock();
+        state.retire(self.log_start());
+        let kept = Kept {
+            // A start beyond what is written comes again from the journal, with the records.
+            log_start: self.log_start().min(state.written),
+            log_end: state.written,
+            segments: state.segments.iter().map(|segment| segment.end()).collect(),
+            epochs: state.epochs.clone(),
+        };
+        // Under one lock: a segment that is named must be among those that are synced.
+        (kept, state.segments.clone(), std::mem::take(&mut state.removed))
+    }
+
+    pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.state.lock().segments.clone()
+    }
+
+    /// The offset that retention would begin the log at.
+    #[must_use]
+    pub fn retain_from(
+        &self,
+        now: Timestamp,
+        keep_ms: Option<u64>,
+        keep_bytes: Option<u64>,
+    ) -> Option<Offset> {
+        let state = self.state.lock();
+        let ends: Vec<SegmentEnd> = state.segments.iter().map(|segment| segment.end()).collect();
+        let mut bytes: u64 = ends.iter().map(|end| end.bytes).sum();
+        let mut start = None;
+        for (number, end) in ends.iter().enumerate() {
+            let old = keep_ms.is_some_and(|keep| {
+                end.max_timestamp.0 >= 0
+                    && now.0.saturating_sub(end.max_timestamp.0)
+                        > i64::try_from(keep).unwrap_or(i64::MAX)
+            });
+            let large = keep_bytes.is_some_and(|keep| bytes - end.bytes >= keep);
+            let following = ends.get(number + 1).map(|next| next.base);
+            match following {
+                Some(next) if old || large => start = Some(next),
+                // The last segment goes only by age, when nothing newer waits in the tail.
+                None if old && state.unwritten_bytes == 0 && end.bytes > 0 => {
+                    start = Some(state.written);
+                }
+                _ => break,
+            }
+            bytes -= end.bytes;
+        }
+        start.filter(|start| *start > self.log_start())
+    }
+}
+
+fn read_tail(
+    tail: &VecDeque<Chunk>,
+    from: Offset,
+    bytes_max: usize,
+    round_max: Option<Round>,
+    split_rounds: bool,
+) -> Vec<Chunk> {
+    let mut out: Vec<Chunk> = Vec::new();
+    let mut taken = 0;
+    let first = tail.partition_point(|chunk| chunk.next_offset <= from);
+    for chunk in tail.range(first..) {
+        if round_max.is_some_and(|max| chunk.round > max) {
+            break;
+        }
+        if taken > 0 && taken + chunk.bytes.len() > bytes_max {
+            // Only a first chunk is cut: a reader that keeps up takes whole rounds.
+            break;
+        }
+        let whole = chunk.base_offset >= from && chunk.bytes.len() <= bytes_max;
+        let piece = if whole { chunk.clone() } else { cut_chunk(chunk, from, bytes_max) };
+        taken += piece.bytes.len();
+        let more = piece.next_offset == chunk.next_offset;
+        out.push(piece);
+        if !more {
+            break;
+        }
+    }
+    debug_assert!(!split_rounds || out.iter().all(|chunk| !chunk.bytes.is_empty()));
+    out
+}
+
+/// The batches of `chunk` from the one that contains `from`, as many as fit, at least one.
+fn cut_chunk(chunk: &Chunk, from: Offset, bytes_max: usize) -> Chunk {
+    let mut at = 0;
+    let mut begin = None;
+    let mut end = 0;
+    for (header, _) in batches(&chunk.bytes).flatten() {
+        if header.next_offset() > from {
+            let start = *begin.get_or_insert((at, header.base_offset));
+            if end > 0 && at + header.bytes - start.0 > bytes_max {
+                break;
+            }
+            end = at + header.bytes;
+        }
+        at += header.bytes;
+    }
+    let (start, base_offset) = begin.expect("the chunk contains the offset");
+    Chunk::of(base_offset, chunk.round, chunk.bytes.slice(start..end)).measured()
+}

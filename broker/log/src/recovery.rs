@@ -1,0 +1,332 @@
+//! Opening the log: checkpoint, then journal, then a checkpoint of the new boot.
+//!
+//! What a killed process left in the page cache can be read but is not durable; so everything
+//! since the last checkpoint is written to the segments again from the journal and synced, before
+//! anybody is served.
+
+use crate::Error;
+use crate::checkpoint::Checkpoint;
+use crate::commit::{Log, RoundInHand};
+use crate::disk::Disk;
+use crate::journal::{Journal, JournalFiles, JournalPosition, JournalSize, Link, Replay};
+use crate::partition::{Kept, PartitionLog};
+use crate::producers::Producers;
+use crate::read::Chunk;
+use crate::round::{Entry, Operation, entries};
+use crate::segment::dir;
+use crate::segment_writer::{SegmentWriter, unlink};
+use crate::shared::Shared;
+use crate::writer::{Settings, Writer};
+use anabranch_types::batch::batches;
+use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+/// How to open a log.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Size of the journal; of a new boot, whatever it was before.
+    pub journal: JournalSize,
+    /// Bytes of free disk below which clients' appends are refused.
+    pub reserve_bytes: u64,
+    /// Bytes at which a segment is followed by a new one.
+    pub segment_bytes: u64,
+    /// Drawn at random for each start, never 0: tells this boot's journal from any before.
+    pub boot: u64,
+    /// Open even if the journal is damaged in the middle, without what stands behind the damage.
+    pub accept_journal_damage: bool,
+}
+
+impl Default for JournalSize {
+    fn default() -> Self {
+        Self { file_bytes: 32 << 20, files: 4 }
+    }
+}
+
+struct Recovering {
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    partitions: BTreeMap<PartitionId, (Arc<PartitionLog>, Producers)>,
+    unlinking: Vec<PartitionId>,
+    epoch: LeaderEpoch,
+}
+
+impl Log {
+    /// Opens the log on `disk`, creating it if there is none, and recovers. `stall` is called
+    /// while the journal is full: it waits for, or drives, the segment writer.
+    ///
+    /// # Errors
+    /// [`Error`]: the disk's, or damage that needs a decision.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        now: Timestamp,
+        stall: impl FnOnce(&Arc<Shared>) -> Box<dyn FnMut() + Send>,
+    ) -> Result<(Self, SegmentWriter), Error> {
+        assert_ne!(options.boot, 0, "0 is no boot");
+        let checkpoint = Checkpoint::read(&*disk)?;
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.write_again(&*disk)?;
+        }
+        let fresh = checkpoint.is_none();
+        let checkpoint = checkpoint.unwrap_or_else(|| Checkpoint {
+            number: 0,
+            epoch: LeaderEpoch(-1),
+            journal: options.journal,
+            link: Link { boot: 0, round: Round(1), ..Link::default() },
+            partitions: Vec::new(),
+            unlinking: Vec::new(),
+        });
+        let mut recovering =
+            Recovering::new(Arc::clone(&disk), options.segment_bytes, &checkpoint)?;
+        let replay = if fresh {
+            checkpoint.link
+        } else {
+            recovering.replay(&checkpoint, options.accept_journal_damage, now)?
+        };
+        recovering.make_durable()?;
+        // A file of its own for the new boot. If the size has changed, numbering goes on all the
+        // same; slots of the old size are simply made anew.
+        let link = Link {
+            boot: options.boot,
+            round: replay.round,
+            before: 0,
+            position: JournalPosition { file: replay.position.file + u64::from(!fresh), at: 0 },
+        };
+        let epoch = LeaderEpoch(checkpoint.epoch.0 + 1);
+        let number = checkpoint.number + 1;
+        // Into both slots: should one be damaged later, the other must not lead back behind this
+        // boot, whose journal would then pass for garbage.
+        recovering.checkpoint(number, epoch, options.journal, link)?;
+        let number = number + 1;
+        recovering.checkpoint(number, epoch, options.journal, link)?;
+        recovering.finish(number, epoch, link, options, stall)
+    }
+}
+
+impl Recovering {
+    fn new(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, Error> {
+        let mut partitions = BTreeMap::new();
+        for (id, kept, producers) in &checkpoint.partitions {
+            let log = PartitionLog::new(Arc::clone(&disk), *id, kept.clone());
+            // Only the last segment can have grown since the checkpoint.
+            if let Some(last) = log.segments().last() {
+                last.cut_to_end()?;
+            }
+            partitions.insert(*id, (Arc::new(log), producers.clone()));
+        }
+        let unlinking = checkpoint.unlinking.clone();
+        Ok(Self { disk, segment_bytes, partitions, unlinking, epoch: checkpoint.epoch })
+    }
+
+    /// Applies every whole round of the journal. Says what would have come next.
+    fn replay(
+        &mut self,
+        checkpoint: &Checkpoint,
+        accept_damage: bool,
+        now: Timestamp,
+    ) -> Result<Link, Error> {
+        let mut replay = Replay::new(Arc::clone(&self.disk), checkpoint.journal, checkpoint.link);
+        loop {
+            match replay.next() {
+                Ok(Some((round, body))) => self.replay_round(round, &body)?,
+                Ok(None) => break,
+                Err(Error::JournalDamaged { round, later, .. }) if accept_damage => {
+                    tracing::warn!(
+                        from = round.0,
+                        to = later.0,
+                        "the journal is damaged; rounds from here on are given up as was asked"
+                    );
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let _ = now;
+        Ok(replay.next_link())
+    }
+
+    fn replay_round(&mut self, round: Round, body: &[u8]) -> Result<(), Error> {
+        for entry in entries(body) {
+            // The record's checksum held: what cannot be understood was not written by us.
+            let entry = entry.ok_or(Error::JournalVersion { round })?;
+            match entry {
+                Entry::Operation(operation) => self.replay_operation(operation),
+                Entry::Batches { partition, base, time, bytes } => {
+                    self.replay_batches(round, partition, base, time, bytes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_operation(&mut self, operation: Operation) {
+        match operation {
+            Operation::Create(id) => {
+                let log = PartitionLog::new(Arc::clone(&self.disk), id, Kept::default());
+                self.partitions.insert(id, (Arc::new(log), Producers::default()));
+            }
+            Operation::Delete(id) => {
+                if self.partitions.remove(&id).is_some() {
+                    self.unlinking.push(id);
+                }
+            }
+            Operation::SetLogStart(id, start) => {
+                if let Some((log, _)) = self.partitions.get(&id) {
+                    let start = start.clamp(log.log_start(), log.high_watermark());
+                    // Files that are not needed any more go with the other leftovers.
+                    let _ = log.set_log_start(start);
+                }
+            }
+        }
+    }
+
+    fn replay_batches(
+        &mut self,
+        round: Round,
+        partition: PartitionId,
+        base: Offset,
+        time: Timestamp,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        let Some((log, producers)) = self.partitions.get_mut(&partition) else {
+            return Err(Error::JournalVersion { round });
+        };
+        let mut epoch = self.epoch;
+        for (header, _) in batches(bytes).flatten() {
+            epoch = header.leader_epoch;
+            producers.record(&header, header.base_offset, round, time);
+        }
+        // The segments may already have it: the checkpoint was written a little after its moment.
+        if base < log.high_watermark() {
+            return Ok(());
+        }
+        let chunk = Chunk::of(base, round, Bytes::copy_from_slice(bytes)).measured();
+        let bytes = chunk.bytes.len();
+        log.publish(chunk, epoch);
+        // Nothing reads yet: memory is for nothing but what is being written.
+        log.write_tail(log.high_watermark(), self.segment_bytes)?;
+        log.evict(bytes);
+        Ok(())
+    }
+
+    fn make_durable(&self) -> io::Result<()> {
+        self.disk.create_dir("partitions")?;
+        for (log, _) in self.partitions.values() {
+            let mut wrote = false;
+            for segment in log.segments() {
+                wrote |= segment.sync()?;
+            }
+            if wrote {
+                self.disk.sync_dir(&dir(log.id()))?;
+            }
+        }
+        self.disk.sync_dir("partitions")?;
+        self.disk.sync_dir("")
+    }
+
+    fn checkpoint(
+        &self,
+        number: u64,
+        epoch: LeaderEpoch,
+        journal: JournalSize,
+        link: Link,
+    ) -> io::Result<()> {
+        let partitions = self
+            .partitions
+            .iter()
+            .map(|(id, (log, producers))| (*id, log.kept().0, producers.clone()))
+            .collect();
+        let unlinking = self.unlinking.clone();
+        Checkpoint { number, epoch, journal, link, partitions, unlinking }.write(&*self.disk)
+    }
+
+    fn finish(
+        self,
+        number: u64,
+        epoch: LeaderEpoch,
+        link: Link,
+        options: &Options,
+        stall: impl FnOnce(&Arc<Shared>) -> Box<dyn FnMut() + Send>,
+    ) -> Result<(Log, SegmentWriter), Error> {
+        for id in &self.unlinking {
+            unlink(&*self.disk, *id)?;
+        }
+        self.remove_leftovers()?;
+        self.look_for_strangers()?;
+        let published = Round(link.round.0 - 1);
+        let shared = Arc::new(Shared::default());
+        shared.set_floor(link.position);
+        shared.set_written(published);
+        shared.set_published(published);
+        shared.free_bytes.store(self.disk.free_bytes()?, std::sync::atomic::Ordering::Relaxed);
+        let mut writers = ahash::HashMap::default();
+        for (id, (log, producers)) in self.partitions {
+            shared.insert(Arc::clone(&log));
+            let mut writer = Writer::new(log, published, Settings::default());
+            writer.producers = producers;
+            writers.insert(id, Box::new(writer));
+        }
+        let files = Arc::new(JournalFiles::new(Arc::clone(&self.disk), options.journal));
+        let (tasks, waiting) = crossbeam::channel::unbounded();
+        let segment_writer = SegmentWriter {
+            disk: Arc::clone(&self.disk),
+            shared: Arc::clone(&shared),
+            files: Arc::clone(&files),
+            tasks: waiting,
+            number,
+            segment_bytes: options.segment_bytes,
+            evictable: VecDeque::new(),
+            doomed: Vec::new(),
+        };
+        let log = Log {
+            disk: self.disk,
+            stall: stall(&shared),
+            shared,
+            journal: Journal::start(Arc::clone(&files), link)?,
+            files,
+            epoch,
+            writers,
+            tasks,
+            reserve_bytes: options.reserve_bytes,
+            checkpoints_asked: 0,
+            checkpoint_asked_at: Timestamp(0),
+            removable: false,
+            unlinking: Vec::new(),
+            stopping: false,
+            round: RoundInHand::default(),
+        };
+        Ok((log, segment_writer))
+    }
+
+    /// Segments that no checkpoint names any more, or not yet when the process died.
+    fn remove_leftovers(&self) -> io::Result<()> {
+        for (id, (log, _)) in &self.partitions {
+            let named: Vec<i64> = log.segments().iter().map(|segment| segment.base.0).collect();
+            for name in self.disk.list(&dir(*id))? {
+                let base = name.split_once('.').and_then(|(base, _)| base.parse::<i64>().ok());
+                if base.is_some_and(|base| named.binary_search(&base).is_err()) {
+                    self.disk.remove_file(&format!("{}/{name}", dir(*id)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Directories that no partition owns are reported, never removed.
+    fn look_for_strangers(&self) -> io::Result<()> {
+        for name in self.disk.list("partitions")? {
+            let known = name.parse().is_ok_and(|id| self.partitions.contains_key(&PartitionId(id)));
+            if !known {
+                tracing::warn!(directory = %format!("partitions/{name}"), "no partition owns this");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! What stands in a journal record: the entries of one round.
+
+use crate::codec::Reader;
+use anabranch_types::{Offset, PartitionId, Timestamp};
+
+const TAG_BATCHES: u8 = 1;
+const TAG_CREATE: u8 = 2;
+const TAG_DELETE: u8 = 3;
+const TAG_LOG_START: u8 = 4;
+
+/// Bytes of an entry without the batches.
+pub(crate) const ENTRY_BYTES_MAX: usize = 25;
+
+/// A change of the log's shape, committed in a round like batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// A new, empty partition. Its id was never used before.
+    Create(PartitionId),
+    /// The partition and all its records are gone.
+    Delete(PartitionId),
+    /// Records below are gone.
+    SetLogStart(PartitionId, Offset),
+}
+
+/// One entry of a round, borrowed from the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry<'a> {
+    Batches { partition: PartitionId, base: Offset, time: Timestamp, bytes: &'a [u8] },
+    Operation(Operation),
+}
+
+/// What goes before the batches of a partition.
+pub(crate) fn put_batches(
+    out: &mut Vec<u8>,
+    partition: PartitionId,
+    base: Offset,
+    time: Timestamp,
+    bytes: usize,
+) {
+    out.push(TAG_BATCHES);
+    out.extend(partition.0.to_le_bytes());
+    out.extend(base.0.to_le_bytes());
+    out.extend(time.0.to_le_bytes());
+    out.extend((bytes as u32).to_le_bytes());
+}
+
+pub(crate) fn put_operation(out: &mut Vec<u8>, operation: &Operation) {
+    let (tag, partition, offset) = match *operation {
+        Operation::Create(partition) => (TAG_CREATE, partition, None),
+        Operation::Delete(partition) => (TAG_DELETE, partition, None),
+        Operation::SetLogStart(partition, offset) => (TAG_LOG_START, partition, Some(offset)),
+    };
+    out.push(tag);
+    out.extend(partition.0.to_le_bytes());
+    if let Some(offset) = offset {
+        out.extend(offset.0.to_le_bytes());
+    }
+}
+
+/// The entries of a round's body; `None` in place of one that cannot be understood.
+pub(crate) fn entries(body: &[u8]) -> impl Iterator<Item = Option<Entry<'_>>> {
+    let mut fields = Reader(body);
+    std::iter::from_fn(move || {
+        if fields.0.is_empty() {
+            return None;
+        }
+        let entry = decode_entry(&mut fields);
+        if entry.is_none() {
+            fields.0 = &[];
+        }
+        Some(entry)
+    })
+}
+
+fn decode_entry<'a>(fields: &mut Reader<'a>) -> Option<Entry<'a>> {
+    let tag = fields.u8()?;
+    let partition = PartitionId(fields.u32()?);
+    Some(match tag {
+        TAG_BATCHES => {
+            let base = Offset(fields.i64()?);
+            let time = Timestamp(fields.i64()?);
+            let length = fields.u32()? as usize;
+            Entry::Batches { partition, base, time, bytes: fields.bytes(length)? }
+        }
+        TAG_CREATE => Entry::Operation(Operation::Create(partition)),
+        TAG_DELETE => Entry::Operation(Operation::Delete(partition)),
+        TAG_LOG_START => Entry::Operation(Operation::SetLogStart(partition, Offset(fields.i64()?))),
+        _ => return None,
+    })
+}

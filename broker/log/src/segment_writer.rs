@@ -1,0 +1,181 @@
+//! Everything slow, off the commit thread: filling segments from the tail, checkpoints, making
+//! journal files, removing what was deleted.
+
+use crate::checkpoint::Checkpoint;
+use crate::disk::Disk;
+use crate::journal::{JournalFiles, Link};
+use crate::partition::PartitionLog;
+use crate::producers::Producers;
+use crate::segment::{Segment, dir};
+use crate::shared::Shared;
+use anabranch_types::{LeaderEpoch, Offset, PartitionId};
+use crossbeam::channel::{Receiver, Sender};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What the segment writer is asked to do.
+pub enum Task {
+    /// Write a partition's tail.
+    Write(Arc<PartitionLog>),
+    /// Write all tails: memory is short.
+    WriteAll,
+    /// See how much room the disk has: appends are being refused.
+    LookAtDisk,
+    /// Write a checkpoint.
+    Checkpoint(Box<CheckpointPlan>),
+}
+
+/// A moment of the log that a checkpoint is to describe.
+pub struct CheckpointPlan {
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) link: Link,
+    pub(crate) partitions: Vec<(Arc<PartitionLog>, Offset, Producers)>,
+    pub(crate) unlinking: Vec<Arc<PartitionLog>>,
+    pub(crate) done: Option<Sender<()>>,
+}
+
+/// Runs the tasks, on a thread of its own or, in the simulator, when told to.
+pub struct SegmentWriter {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) files: Arc<JournalFiles>,
+    pub(crate) tasks: Receiver<Task>,
+    pub(crate) number: u64,
+    pub(crate) segment_bytes: u64,
+    /// Written chunks still in memory, oldest first: what is evicted next.
+    pub(crate) evictable: VecDeque<(Arc<PartitionLog>, usize)>,
+    /// Partitions whose files are to be removed once a checkpoint says that they are gone.
+    pub(crate) doomed: Vec<PartitionId>,
+}
+
+impl SegmentWriter {
+    /// Runs until the log is gone. After an error it only empties its queue: appends have stopped.
+    pub fn run(mut self) {
+        while let Ok(task) = self.tasks.recv() {
+            self.step(task);
+        }
+    }
+
+    /// Runs what is waiting, at most `tasks` of it. Says how many tasks ran.
+    pub fn run_pending(&mut self, tasks: usize) -> usize {
+        for done in 0..tasks {
+            match self.tasks.try_recv() {
+                Ok(task) => self.step(task),
+                Err(_) => return done,
+            }
+        }
+        tasks
+    }
+
+    fn step(&mut self, task: Task) {
+        if self.shared.failure().is_some() {
+            return;
+        }
+        let result = match task {
+            Task::Write(log) => {
+                log.write_asked.store(false, Ordering::Release);
+                self.write(&log, log.high_watermark())
+            }
+            Task::WriteAll => self.write_all(),
+            Task::LookAtDisk => {
+                self.shared.free_asked.store(false, Ordering::Release);
+                Ok(())
+            }
+            Task::Checkpoint(plan) => self.checkpoint(*plan),
+        };
+        let result = result.and_then(|()| {
+            self.evict();
+            self.look_at_disk()
+        });
+        if let Err(error) = result {
+            self.shared.fail(&format!("writing segments: {error}"));
+        }
+        self.shared.notify_moved();
+    }
+
+    fn write(&mut self, log: &Arc<PartitionLog>, end: Offset) -> io::Result<()> {
+        let bytes = log.write_tail(end, self.segment_bytes)?;
+        if bytes > 0 {
+            self.evictable.push_back((Arc::clone(log), bytes));
+        }
+        Ok(())
+    }
+
+    fn write_all(&mut self) -> io::Result<()> {
+        if self.shared.tail_bytes.load(Ordering::Relaxed) <= self.shared.memory().tail_bytes_max / 2
+        {
+            return Ok(());
+        }
+        let mut partitions = self.shared.partitions();
+        partitions.sort_unstable_by_key(|log| log.id());
+        for log in partitions {
+            self.write(&log, log.high_watermark())?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, plan: CheckpointPlan) -> io::Result<()> {
+        // Have the journal's next file ready before the commit thread needs it.
+        self.files.prepare(plan.link.position.file + 1)?;
+        let mut checkpoint = Checkpoint::of(&plan, self.number + 1, self.files.size());
+        let mut removed: Vec<Arc<Segment>> = Vec::new();
+        for (log, end, producers) in &plan.partitions {
+            self.write(log, *end)?;
+            let (kept, named, gone) = log.kept();
+            let mut wrote = false;
+            for segment in named {
+                wrote |= segment.sync()?;
+            }
+            if wrote {
+                self.disk.sync_dir(&dir(log.id()))?;
+            }
+            removed.extend(gone);
+            checkpoint.partitions.push((log.id(), kept, producers.clone()));
+        }
+        self.disk.create_dir("partitions")?;
+        self.disk.sync_dir("partitions")?;
+        self.doomed.extend(plan.unlinking.iter().map(|log| log.id()));
+        checkpoint.unlinking.clone_from(&self.doomed);
+        checkpoint.write(&*self.disk)?;
+        self.number += 1;
+        self.shared.counts.checkpoints.fetch_add(1, Ordering::AcqRel);
+        self.shared.set_floor(plan.link.position);
+        // Only now nothing refers to these any more.
+        for segment in removed {
+            segment.remove()?;
+        }
+        for id in std::mem::take(&mut self.doomed) {
+            unlink(&*self.disk, id)?;
+        }
+        // Whoever waits for the checkpoint sees the channel close.
+        drop(plan.done);
+        Ok(())
+    }
+
+    /// Keeps the tail near its target: what consumers that keep up still want.
+    fn evict(&mut self) {
+        let target = self.shared.memory().tail_bytes_target;
+        while self.shared.tail_bytes.load(Ordering::Relaxed) > target {
+            let Some((log, bytes)) = self.evictable.pop_front() else { break };
+            let dropped = log.evict(bytes);
+            self.shared.tail_bytes.fetch_sub(dropped, Ordering::Relaxed);
+        }
+    }
+
+    fn look_at_disk(&self) -> io::Result<()> {
+        let free = self.disk.free_bytes()?;
+        self.shared.free_bytes.store(free, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Removes a deleted partition's files.
+pub(crate) fn unlink(disk: &dyn Disk, id: PartitionId) -> io::Result<()> {
+    let directory = dir(id);
+    for name in disk.list(&directory)? {
+        disk.remove_file(&format!("{directory}/{name}"))?;
+    }
+    disk.remove_dir(&directory)
+}

@@ -1,0 +1,229 @@
+//! What the commit thread, the segment writer and all readers share.
+
+use crate::journal::JournalPosition;
+use crate::limits::{SEGMENT_WRITE_BYTES, TAIL_BYTES_MAX, TAIL_BYTES_TARGET};
+use crate::partition::{PartitionLog, Watcher};
+use anabranch_types::{PartitionId, Round};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// The readable side of the log: partitions, progress and figures.
+#[derive(Default)]
+pub struct Shared {
+    partitions: RwLock<ahash::HashMap<PartitionId, Arc<PartitionLog>>>,
+    written: AtomicU64,
+    published: AtomicU64,
+    applied: AtomicU64,
+    failed: AtomicBool,
+    failure: RwLock<Option<String>>,
+    watchers: RwLock<Vec<Weak<dyn Watcher>>>,
+    pub(crate) free_bytes: AtomicU64,
+    /// Whether the segment writer has been asked how much that is now.
+    pub(crate) free_asked: AtomicBool,
+    pub(crate) tail_bytes: AtomicUsize,
+    memory: RwLock<Memory>,
+    pub(crate) counts: Counts,
+    /// The first journal file that is still needed.
+    floor: Mutex<JournalPosition>,
+    moved: Condvar,
+}
+
+/// How much of the log is kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of unwritten tail at which a partition is written to its segment.
+    pub write_bytes: usize,
+    /// Bytes of recent batches kept for consumers and tables that keep up.
+    pub tail_bytes_target: usize,
+    /// Bytes above which appends wait for the segment writer; more than the target.
+    pub tail_bytes_max: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            write_bytes: SEGMENT_WRITE_BYTES,
+            tail_bytes_target: TAIL_BYTES_TARGET,
+            tail_bytes_max: TAIL_BYTES_MAX,
+        }
+    }
+}
+
+/// Counted since the start.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) records: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) sync_nanos: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+}
+
+/// Figures since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Records appended.
+    pub records: u64,
+    /// Batches appended.
+    pub batches: u64,
+    /// Bytes of batches appended.
+    pub bytes: u64,
+    /// Syncs of the journal.
+    pub syncs: u64,
+    /// Nanoseconds spent in them.
+    pub sync_nanos: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Bytes of batches in memory.
+    pub tail_bytes: u64,
+    /// Damaged batches skipped.
+    pub damaged_batches: u64,
+}
+
+impl Shared {
+    /// A partition, if it exists.
+    #[must_use]
+    pub fn partition(&self, id: PartitionId) -> Option<Arc<PartitionLog>> {
+        self.partitions.read().get(&id).cloned()
+    }
+
+    /// All partitions, in no order.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Arc<PartitionLog>> {
+        self.partitions.read().values().cloned().collect()
+    }
+
+    /// The newest round that can be read.
+    #[must_use]
+    pub fn published(&self) -> Round {
+        Round(self.published.load(Ordering::Acquire))
+    }
+
+    /// The newest round that was written: nobody was answered for a later one.
+    #[must_use]
+    pub fn written(&self) -> Round {
+        Round(self.written.load(Ordering::Acquire))
+    }
+
+    /// Tells the commit thread how far tables have come: it remembers recent keys at least so
+    /// far back.
+    pub fn set_applied(&self, round: Round) {
+        self.applied.store(round.0, Ordering::Release);
+    }
+
+    /// Why nothing can be appended any more, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        // Asked for each append: an atomic spares the lock.
+        if !self.failed.load(Ordering::Acquire) {
+            return None;
+        }
+        self.failure.read().clone()
+    }
+
+    /// Bounds the log's memory, from the next round on.
+    ///
+    /// # Panics
+    /// If the target is not below the maximum: appends would wait for ever.
+    pub fn set_memory(&self, memory: Memory) {
+        assert!(memory.tail_bytes_target < memory.tail_bytes_max, "appends would wait for ever");
+        *self.memory.write() = memory;
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        *self.memory.read()
+    }
+
+    /// Has `watcher` told of each published round, until it is dropped.
+    pub fn watch(&self, watcher: Weak<dyn Watcher>) {
+        self.watchers.write().push(watcher);
+    }
+
+    /// Figures since the start.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let damaged = self.partitions.read().values().map(|log| log.damaged_batches()).sum();
+        Figures {
+            records: load(&self.counts.records),
+            batches: load(&self.counts.batches),
+            bytes: load(&self.counts.bytes),
+            syncs: load(&self.counts.syncs),
+            sync_nanos: load(&self.counts.sync_nanos),
+            checkpoints: load(&self.counts.checkpoints),
+            tail_bytes: self.tail_bytes.load(Ordering::Relaxed) as u64,
+            damaged_batches: damaged,
+        }
+    }
+
+    pub(crate) fn applied(&self) -> Round {
+        Round(self.applied.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn insert(&self, log: Arc<PartitionLog>) {
+        self.partitions.write().insert(log.id(), log);
+    }
+
+    pub(crate) fn remove(&self, id: PartitionId) -> Option<Arc<PartitionLog>> {
+        self.partitions.write().remove(&id)
+    }
+
+    pub(crate) fn set_written(&self, round: Round) {
+        self.written.store(round.0, Ordering::Release);
+    }
+
+    pub(crate) fn set_published(&self, round: Round) {
+        self.published.store(round.0, Ordering::Release);
+        let watchers = self.watchers.read();
+        let mut gone = false;
+        for watcher in watchers.iter() {
+            match watcher.upgrade() {
+                Some(watcher) => watcher.advanced(),
+                None => gone = true,
+            }
+        }
+        drop(watchers);
+        if gone {
+            self.watchers.write().retain(|watcher| watcher.strong_count() > 0);
+        }
+    }
+
+    /// The first error stays: later ones follow from it.
+    pub(crate) fn fail(&self, message: &str) {
+        let mut failure = self.failure.write();
+        if failure.is_none() {
+            tracing::error!(
+                error = message,
+                "the log cannot be written; appends stop, reads go on"
+            );
+            *failure = Some(message.to_owned());
+            self.failed.store(true, Ordering::Release);
+        }
+        drop(failure);
+        self.moved.notify_all();
+    }
+
+    pub(crate) fn floor(&self) -> JournalPosition {
+        *self.floor.lock()
+    }
+
+    pub(crate) fn set_floor(&self, floor: JournalPosition) {
+        *self.floor.lock() = floor;
+        self.moved.notify_all();
+    }
+
+    /// Tells a waiting commit thread that there may be room.
+    pub(crate) fn notify_moved(&self) {
+        let _guard = self.floor.lock();
+        self.moved.notify_all();
+    }
+
+    /// Waits until the segment writer has done something; bounded, in case it was missed.
+    pub(crate) fn wait_moved(&self) {
+        let mut floor = self.floor.lock();
+        self.moved.wait_for(&mut floor, Duration::from_millis(20));
+    }
+}

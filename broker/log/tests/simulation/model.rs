@@ -1,0 +1,169 @@
+//! What the log must hold: the same commands, without files, threads or accidents.
+
+use anabranch_log::{AppendError, Operation, Settings};
+use anabranch_types::batch::{BatchHeader, decode_records};
+use anabranch_types::{PartitionId, ProducerId, Round, Sequence};
+use bytes::Bytes;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+/// A batch that was appended, or may have been.
+pub(crate) struct Stored {
+    pub(crate) header: BatchHeader,
+    /// As it was produced.
+    pub(crate) raw: Bytes,
+    /// As it must be read.
+    pub(crate) bytes: Bytes,
+    /// The time of each record.
+    pub(crate) times: Vec<i64>,
+    /// The round it came in, once that is known.
+    pub(crate) round: Cell<Option<Round>>,
+}
+
+impl Stored {
+    pub(crate) fn new(raw: Bytes, bytes: Bytes) -> Rc<Self> {
+        let header = BatchHeader::read(&bytes).expect("the generator builds whole batches");
+        let mut scratch = Vec::new();
+        let records = decode_records(&header, &bytes, &mut scratch).expect("no compression");
+        let times = records.map(|record| record.expect("well formed").timestamp.0).collect();
+        Rc::new(Self { header, raw, bytes, times, round: Cell::new(None) })
+    }
+
+    pub(crate) fn base(&self) -> i64 {
+        self.header.base_offset.0
+    }
+
+    pub(crate) fn next(&self) -> i64 {
+        self.header.next_offset().0
+    }
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Partition {
+    pub(crate) settings: Settings,
+    pub(crate) log_start: i64,
+    /// All there ever were, also below the start.
+    pub(crate) batches: Vec<Rc<Stored>>,
+    pub(crate) producers: BTreeMap<ProducerId, Producer>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Producer {
+    pub(crate) epoch: i16,
+    /// The last five.
+    pub(crate) recent: VecDeque<Rc<Stored>>,
+}
+
+impl Producer {
+    pub(crate) fn next(&self) -> Sequence {
+        let newest = &self.recent.back().expect("a producer has written").header;
+        newest.base_sequence.plus(newest.last_offset_delta).plus(1)
+    }
+}
+
+impl Partition {
+    /// The offset of the next record.
+    pub(crate) fn next(&self) -> i64 {
+        self.batches.last().map_or(0, |batch| batch.next())
+    }
+
+    /// Batches that can be read: those with a record at the start or behind.
+    pub(crate) fn visible(&self) -> &[Rc<Stored>] {
+        let first = self.batches.partition_point(|batch| batch.next() <= self.log_start);
+        &self.batches[first..]
+    }
+
+    fn push(&mut self, batch: &Rc<Stored>) {
+        let header = &batch.header;
+        self.batches.push(Rc::clone(batch));
+        if header.producer_id == ProducerId::NONE {
+            return;
+        }
+        let epoch = header.producer_epoch.0;
+        let fresh = || Producer { epoch, recent: VecDeque::new() };
+        let producer = self.producers.entry(header.producer_id).or_insert_with(fresh);
+        if producer.epoch != epoch {
+            *producer = fresh();
+        }
+        producer.recent.push_back(Rc::clone(batch));
+        if producer.recent.len() > 5 {
+            producer.recent.pop_front();
+        }
+    }
+}
+
+/// What must become of a part.
+pub(crate) enum Expected {
+    Accepted,
+    Duplicate(Rc<Stored>),
+    Refused(AppendError),
+}
+
+/// What changes the model.
+pub(crate) enum Change {
+    Append(PartitionId, Rc<Stored>),
+    Operation(Operation, Settings),
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Model {
+    pub(crate) partitions: BTreeMap<PartitionId, Partition>,
+    pub(crate) deleted: BTreeSet<PartitionId>,
+}
+
+impl Model {
+    /// By KIP-98, except that an unknown producer may begin anywhere.
+    pub(crate) fn check(&self, partition: PartitionId, header: &BatchHeader) -> Expected {
+        let Some(found) = self.partitions.get(&partition) else {
+            return Expected::Refused(AppendError::UnknownPartition(partition));
+        };
+        let Some(producer) = found.producers.get(&header.producer_id) else {
+            return Expected::Accepted;
+        };
+        let out_of_order = |expected: i32| {
+            let found = header.base_sequence.0;
+            Expected::Refused(AppendError::OutOfOrderSequence { expected, found })
+        };
+        let (current, epoch) = (producer.epoch, header.producer_epoch.0);
+        if epoch < current {
+            return Expected::Refused(AppendError::ProducerFenced { current, found: epoch });
+        }
+        if epoch > current {
+            return if header.base_sequence.0 == 0 { Expected::Accepted } else { out_of_order(0) };
+        }
+        let same = |other: &&Rc<Stored>| {
+            other.header.base_sequence == header.base_sequence
+                && other.header.last_offset_delta == header.last_offset_delta
+        };
+        if let Some(original) = producer.recent.iter().find(same) {
+            return Expected::Duplicate(Rc::clone(original));
+        }
+        let next = producer.next();
+        if next == header.base_sequence { Expected::Accepted } else { out_of_order(next.0) }
+    }
+
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Append(id, batch) => {
+                // Deleted in the same round: nobody will ever see it.
+                if let Some(partition) = self.partitions.get_mut(id) {
+                    partition.push(batch);
+                }
+            }
+            Change::Operation(Operation::Create(id), settings) => {
+                let partition = Partition { settings: *settings, ..Partition::default() };
+                self.partitions.insert(*id, partition);
+            }
+            Change::Operation(Operation::Delete(id), _) => {
+                self.partitions.remove(id);
+                self.deleted.insert(*id);
+            }
+            Change::Operation(Operation::SetLogStart(id, start), _) => {
+                if let Some(partition) = self.partitions.get_mut(id) {
+                    partition.log_start = start.0.clamp(partition.log_start, partition.next());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,877 @@
+//! One run: a log on a simulated disk, its model, and what befalls them.
+
+use crate::generate::{CATALOG, Generator, part};
+use crate::model::{Change, Expected, Model, Stored};
+use crate::reads;
+use anabranch_log::disk::Disk;
+use anabranch_log::disk::sim::{Faults, SimDisk};
+use anabranch_log::{
+    Append, AppendError, AppendResult, Appended, Atomicity, Command, JournalSize, Log, Memory,
+    Operation, Options, Part, SegmentWriter, Settings, Submission,
+};
+use anabranch_types::batch::{set_base_offset_and_epoch, set_log_append_time};
+use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, TryRecvError, bounded, unbounded};
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What happened, so that a test run can tell that all of it did.
+#[derive(Default, Debug)]
+pub(crate) struct Figures {
+    pub(crate) appended: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) refused: u64,
+    pub(crate) full: u64,
+    pub(crate) unsure: u64,
+    pub(crate) unsure_kept: u64,
+    pub(crate) unsure_lost: u64,
+    pub(crate) early_lost: u64,
+    pub(crate) early_kept: u64,
+    pub(crate) opens_failed: u64,
+    pub(crate) checkpoints: u64,
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.appended += other.appended;
+        self.duplicates += other.duplicates;
+        self.refused += other.refused;
+        self.full += other.full;
+        self.unsure += other.unsure;
+        self.unsure_kept += other.unsure_kept;
+        self.unsure_lost += other.unsure_lost;
+        self.early_lost += other.early_lost;
+        self.early_kept += other.early_kept;
+        self.opens_failed += other.opens_failed;
+        self.checkpoints += other.checkpoints;
+    }
+
+    /// A simulation in which nothing happens proves nothing.
+    pub(crate) fn assert_everything_happened(&self) {
+        let Self { appended, duplicates, refused, full, unsure, .. } = *self;
+        let Self { unsure_kept, unsure_lost, early_lost, early_kept, .. } = *self;
+        let all = [appended, duplicates, refused, full, unsure, unsure_kept, unsure_lost];
+        let more = [early_lost, early_kept, self.opens_failed, self.checkpoints];
+        assert!(all.iter().chain(&more).all(|count| *count > 0), "never happened: {self:?}");
+    }
+}
+
+/// A change of which nobody knows whether it was made.
+struct Unsure {
+    change: Change,
+    /// Changes of one group stand or fall together.
+    group: usize,
+    /// Answered before its sync: only a power failure may take it.
+    early: bool,
+}
+
+/// What one call of the log's was asked.
+enum Asked {
+    Submission(Vec<Append>, Receiver<Vec<AppendResult>>),
+    Change(
+        Append,
+        Vec<Operation>,
+        Settings,
+        Receiver<Result<SmallVec<[Appended; 1]>, AppendError>>,
+    ),
+}
+
+pub(crate) struct World {
+    rng: StdRng,
+    disk: SimDisk,
+    capacity: u64,
+    options: Options,
+    log: Option<Log>,
+    writer: Arc<Mutex<Option<SegmentWriter>>>,
+    model: Model,
+    now: Timestamp,
+    epoch: LeaderEpoch,
+    counter: u64,
+    next_id: u32,
+    unsure: Vec<Unsure>,
+    /// The unsure changes fit into one round.
+    one_round: bool,
+    /// Ends that could be read when the log failed.
+    seen: BTreeMap<PartitionId, Offset>,
+    power_lost: bool,
+    figures: Figures,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let journal = journal_size(&mut rng);
+        let bounded = rng.random_bool(0.1);
+        let journal_bytes = 4 * (64 << 10);
+        // Whatever was accepted before the disk was found full must fit into the reserve.
+        let reserve_bytes = if bounded { 4 * journal_bytes } else { 0 };
+        let room = journal_bytes + rng.random_range(100_000..300_000);
+        let capacity = if bounded { reserve_bytes + room } else { 0 };
+        let options = Options {
+            journal,
+            reserve_bytes,
+            segment_bytes: rng.random_range(2_000..60_000),
+            boot: 1,
+            accept_journal_damage: false,
+        };
+        Self {
+            disk: SimDisk::new(rng.random()),
+            rng,
+            capacity,
+            options,
+            log: None,
+            writer: Arc::default(),
+            model: Model::default(),
+            now: Timestamp(1_700_000_000_000),
+            epoch: LeaderEpoch(-1),
+            counter: 0,
+            next_id: 16,
+            unsure: Vec::new(),
+            one_round: true,
+            seen: BTreeMap::new(),
+            power_lost: false,
+            figures: Figures::default(),
+        }
+    }
+
+    pub(crate) fn lives(&mut self) -> u32 {
+        self.rng.random_range(2..=6)
+    }
+
+    fn log(&self) -> &Log {
+        self.log.as_ref().expect("the log is open")
+    }
+
+    // ── accidents and recovery ──
+
+    /// Power goes, or the process is killed; maybe both, one after the other.
+    pub(crate) fn accident(&mut self) {
+        self.log = None;
+        *self.writer.lock() = None;
+        if self.rng.random_bool(0.3) {
+            self.disk.kill();
+        }
+        if self.rng.random_bool(0.5) {
+            self.disk.crash();
+            self.power_lost = true;
+        } else {
+            self.disk.kill();
+        }
+    }
+
+    /// Recovers, maybe at the second or third attempt, and compares what is left.
+    pub(crate) fn open(&mut self) {
+        if self.rng.random_bool(0.2) {
+            self.options.journal = journal_size(&mut self.rng);
+        }
+        let attempts = if self.rng.random_bool(0.4) { self.rng.random_range(1..=3) } else { 0 };
+        for _ in 0..attempts {
+            let dies = self.rng.random_range(2..40);
+            let sync_fails = if self.rng.random_bool(0.3) { 20 } else { 0 };
+            self.disk.set_faults(Faults { dies, sync_fails, capacity: self.capacity });
+            if self.try_open().is_ok() {
+                break;
+            }
+            self.figures.opens_failed += 1;
+            self.accident();
+        }
+        self.disk.set_faults(Faults { capacity: self.capacity, ..Faults::default() });
+        if self.log.is_none() {
+            self.try_open().unwrap_or_else(|error| panic!("the log does not open: {error}"));
+        }
+        let log = self.log();
+        assert!(log.epoch() > self.epoch, "the leader epoch rises");
+        self.epoch = log.epoch();
+        self.reconcile();
+        let bytes_max = [3_000, 1, 1 << 20][self.rng.random_range(0..9) / 4];
+        reads::everything(self.log().shared(), &self.model, bytes_max);
+        self.configure();
+        let known = |id: &PartitionId| self.model.partitions.contains_key(id);
+        if !known(&CATALOG) {
+            self.create_catalog();
+        }
+    }
+
+    fn try_open(&mut self) -> Result<(), anabranch_log::Error> {
+        self.options.boot = self.rng.random::<u64>().max(1);
+        let driven = Arc::clone(&self.writer);
+        let stall = |_: &Arc<anabranch_log::Shared>| -> Box<dyn FnMut() + Send> {
+            let mut idle = 0;
+            Box::new(move || {
+                let ran = driven.lock().as_mut().expect("it is open").run_pending(1);
+                idle = if ran == 0 { idle + 1 } else { 0 };
+                assert!(idle < 3, "the log waits for a segment writer that has nothing to do");
+            })
+        };
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let (log, writer) = Log::open(disk, &self.options, self.now, stall)?;
+        let memory =
+            Memory { write_bytes: 2_000, tail_bytes_target: 8_000, tail_bytes_max: 100_000 };
+        log.shared().set_memory(memory);
+        self.log = Some(log);
+        *self.writer.lock() = Some(writer);
+        Ok(())
+    }
+
+    /// Settings are the engine's to remember.
+    fn configure(&mut self) {
+        let all = self.model.partitions.iter().map(|(id, partition)| (*id, partition.settings));
+        let all = all.collect();
+        let log = self.log.as_mut().expect("the log is open");
+        log.commit(&mut vec![Command::Configure(all)], self.now);
+    }
+
+    fn create_catalog(&mut self) {
+        let append =
+            Append { parts: SmallVec::new(), atomicity: Atomicity::AllParts, preconditions: None };
+        let operations = vec![Operation::Create(CATALOG)];
+        let (command, asked) = change(append, operations, Settings::default());
+        self.commit(vec![command], vec![asked]);
+    }
+
+    /// Finds out which of the unsure changes were made: the first ones, none by halves, and all
+    /// that were promised.
+    fn reconcile(&mut self) {
+        let shared = Arc::clone(self.log().shared());
+        let unsure = std::mem::take(&mut self.unsure);
+        let seen = std::mem::take(&mut self.seen);
+        let shape = |model: &Model| {
+            let partitions = shared.partitions();
+            partitions.len() == model.partitions.len()
+                && partitions.iter().all(|log| {
+                    model.partitions.get(&log.id()).is_some_and(|partition| {
+                        partition.next() == log.high_watermark().0
+                            && partition.log_start == log.log_start().0
+                    })
+                })
+        };
+        let promised = |change: &Unsure| match &change.change {
+            _ if change.early && !self.power_lost => true,
+            Change::Append(id, batch) => {
+                seen.get(id).is_some_and(|end| batch.header.base_offset < *end)
+            }
+            Change::Operation(..) => false,
+        };
+        let least = unsure.iter().rposition(promised).map_or(0, |last| last + 1);
+        let mut model = self.model.clone();
+        let mut whole = Vec::new();
+        for kept in 0..=unsure.len() {
+            let split = kept > 0
+                && unsure.get(kept).is_some_and(|next| next.group == unsure[kept - 1].group);
+            let all_or_nothing = !self.one_round || kept == 0 || kept == unsure.len();
+            if shape(&model) {
+                whole.push((kept, !split && all_or_nothing && kept >= least));
+            }
+            if let Some(next) = unsure.get(kept) {
+                model.apply(&next.change);
+            }
+        }
+        let Some((kept, _)) = whole.iter().rev().find(|(_, sound)| *sound).copied() else {
+            self.explain(&unsure, &whole, least);
+        };
+        for change in &unsure[..kept] {
+            self.model.apply(&change.change);
+        }
+        let early = |changes: &[Unsure]| changes.iter().filter(|change| change.early).count();
+        self.figures.unsure_kept += kept as u64;
+        self.figures.unsure_lost += (unsure.len() - kept) as u64;
+        self.figures.early_kept += early(&unsure[..kept]) as u64;
+        self.figures.early_lost += early(&unsure[kept..]) as u64;
+        self.power_lost = false;
+        self.send_again(&unsure);
+    }
+
+    fn explain(&self, unsure: &[Unsure], whole: &[(usize, bool)], least: usize) -> ! {
+        let mut actual: Vec<_> = self.log().shared().partitions();
+        actual.sort_by_key(|log| log.id());
+        let actual: Vec<_> = actual
+            .iter()
+            .map(|log| (log.id().0, log.log_start().0, log.high_watermark().0))
+            .collect();
+        let before: Vec<_> = self
+            .model
+            .partitions
+            .iter()
+            .map(|(id, partition)| (id.0, partition.log_start, partition.next()))
+            .collect();
+        let changes: Vec<_> = unsure
+            .iter()
+            .map(|unsure| match &unsure.change {
+                Change::Append(id, batch) => {
+                    let (base, next) = (batch.base(), batch.next());
+                    format!("{}: {id} {base}..{next} early {}", unsure.group, unsure.early)
+                }
+                Change::Operation(operation, _) => format!("{}: {operation:?}", unsure.group),
+            })
+            .collect();
+        panic!(
+            "what is left is no whole prefix of what was asked (id, start, end).\nfound  {actual:?}\n\
+             before {before:?}\nunsure {changes:#?}\nprefixes of the right shape {whole:?}; at \
+             least {least} were promised; in one round: {}; power lost: {}",
+            self.one_round, self.power_lost
+        );
+    }
+
+    /// As a client would: everything of an idempotent producer that was not answered.
+    fn send_again(&mut self, unsure: &[Unsure]) {
+        if self.rng.random_bool(0.5) {
+            return;
+        }
+        let mut commands = Vec::new();
+        let mut asked = Vec::new();
+        for change in unsure {
+            let Change::Append(id, batch) = &change.change else { continue };
+            if batch.header.producer_id.0 >= 0 {
+                let parts = SmallVec::from_iter([part(*id, batch.raw.clone())]);
+                let append = Append { parts, atomicity: Atomicity::EachPart, preconditions: None };
+                let (command, one) = submission(vec![append]);
+                commands.push(command);
+                asked.push(one);
+            }
+        }
+        // Rounds of the survivors must be known first.
+        reads::everything(self.log().shared(), &self.model, 1 << 20);
+        self.configure();
+        self.commit(commands, asked);
+    }
+
+    // ── life ──
+
+    pub(crate) fn live(&mut self) {
+        let dies = if self.rng.random_bool(0.4) { self.rng.random_range(20..300) } else { 0 };
+        let sync_fails = if self.rng.random_bool(0.3) { self.rng.random_range(10..100) } else { 0 };
+        self.disk.set_faults(Faults { dies, sync_fails, capacity: self.capacity });
+        for _ in 0..self.rng.random_range(3..80) {
+            if self.log().shared().failure().is_some() {
+                self.live_on_after_failure();
+                return;
+            }
+            match self.rng.random_range(0..100) {
+                0..45 => self.random_commands(),
+                45..65 => {
+                    let tasks = self.rng.random_range(0..4);
+                    self.run_writer(tasks);
+                }
+                65..68 => self.checkpoint(),
+                68..71 => self.other_settings(),
+                _ => self.read_something(),
+            }
+        }
+    }
+
+    fn read_something(&mut self) {
+        let log = self.log.as_ref().expect("the log is open");
+        for _ in 0..4 {
+            reads::something(&mut self.rng, log.shared(), &self.model);
+        }
+    }
+
+    fn run_writer(&mut self, tasks: usize) {
+        self.writer.lock().as_mut().expect("it is open").run_pending(tasks);
+        self.note_failure();
+    }
+
+    fn checkpoint(&mut self) {
+        let (done, finished) = bounded(0);
+        let log = self.log.as_mut().expect("the log is open");
+        log.commit(&mut vec![Command::Checkpoint(done)], self.now);
+        if self.rng.random_bool(0.5) {
+            self.run_writer(usize::MAX);
+            assert_eq!(finished.try_recv(), Err(TryRecvError::Disconnected), "it is done");
+        }
+        self.note_failure();
+    }
+
+    fn other_settings(&mut self) {
+        if self.model.partitions.is_empty() {
+            return;
+        }
+        let settings = self.generator(|generator| generator.settings());
+        let number = self.rng.random_range(0..self.model.partitions.len());
+        let partition = self.model.partitions.values_mut().nth(number).expect("below the length");
+        partition.settings = settings;
+        self.configure();
+    }
+
+    fn generator<T>(&mut self, act: impl FnOnce(&mut Generator<'_>) -> T) -> T {
+        act(&mut Generator {
+            rng: &mut self.rng,
+            counter: &mut self.counter,
+            now: self.now,
+            round_bytes_max: self.options.journal.round_bytes_max(),
+        })
+    }
+
+    fn random_commands(&mut self) {
+        self.now.0 += self.rng.random_range(0..50);
+        let mut commands = Vec::new();
+        let mut asked = Vec::new();
+        let mut next_id = self.next_id;
+        let mut model = self.model.clone();
+        let published = self.model.clone();
+        let several = if self.rng.random_bool(0.1) { 30 } else { 4 };
+        let count = self.rng.random_range(1..=several);
+        for number in 0..count {
+            let changes = self.rng.random_bool(0.15);
+            let (command, one) = self.generator(|generator| {
+                if changes {
+                    let first = number == 0;
+                    let (append, operations) =
+                        generator.change(&model, &published, &mut next_id, first);
+                    let settings = generator.settings();
+                    change(append, operations, settings)
+                } else {
+                    let count = generator.rng.random_range(1..=2);
+                    submission((0..count).map(|_| generator.append(&model)).collect())
+                }
+            });
+            one.assume(&mut model);
+            commands.push(command);
+            asked.push(one);
+            // A checkpoint in the middle ends the round in hand.
+            if self.rng.random_bool(0.01) {
+                let (done, _) = bounded(0);
+                commands.push(Command::Checkpoint(done));
+            }
+        }
+        self.next_id = next_id;
+        self.commit(commands, asked);
+    }
+
+    /// Commits, and compares each answer with the model's.
+    fn commit(&mut self, mut commands: Vec<Command>, asked: Vec<Asked>) {
+        let bytes: usize = asked.iter().map(Asked::bytes).sum();
+        let divided = commands.iter().any(|command| matches!(command, Command::Checkpoint(_)));
+        let log = self.log.as_mut().expect("the log is open");
+        let first_round = log.next_round();
+        log.commit(&mut commands, self.now);
+        let failed = log.shared().failure().is_some();
+        let mut judge = Judge {
+            before: &self.model,
+            model: self.model.clone(),
+            now: self.now,
+            epoch: self.epoch,
+            failed,
+            may_be_full: self.capacity > 0,
+            rounds: first_round..log.next_round(),
+            last_round: Round(0),
+            unsure: Vec::new(),
+            group: 0,
+            figures: &mut self.figures,
+        };
+        for one in asked {
+            judge.judge(one);
+        }
+        let Judge { model, unsure, .. } = judge;
+        if failed {
+            self.one_round = bytes < self.options.journal.round_bytes_max() && !divided;
+            self.figures.unsure += unsure.len() as u64;
+            self.unsure = unsure;
+            self.note_failure();
+            return;
+        }
+        assert_eq!(log.shared().published().next(), log.next_round(), "all is published");
+        self.model = model;
+    }
+
+    /// Whoever reads sees the rounds that were synced before the failure.
+    fn note_failure(&mut self) {
+        let shared = self.log().shared();
+        if shared.failure().is_some() && self.seen.is_empty() {
+            let ends = shared.partitions().into_iter().map(|log| (log.id(), log.high_watermark()));
+            self.seen = ends.collect();
+        }
+    }
+
+    /// Nothing is acknowledged any more, whatever is asked; nothing panics.
+    fn live_on_after_failure(&mut self) {
+        self.note_failure();
+        for _ in 0..self.rng.random_range(0..3) {
+            let model = self.model.clone();
+            let append = self.generator(|generator| generator.append(&model));
+            let published = self.log().shared().published();
+            let count = append.parts.len();
+            let (command, asked) = submission(vec![append]);
+            let (done, _) = bounded(0);
+            let mut commands = vec![command];
+            if self.rng.random_bool(0.3) {
+                commands.push(Command::Checkpoint(done));
+            }
+            self.log.as_mut().expect("the log is open").commit(&mut commands, self.now);
+            let Asked::Submission(_, answer) = asked else { unreachable!("it was submitted") };
+            let answer = answer.try_recv().expect("every submission is answered");
+            assert_eq!(answer[0].len(), count);
+            let storage =
+                |result: &Result<Appended, _>| matches!(result, Err(AppendError::Storage(_)));
+            assert!(answer[0].iter().all(storage), "acknowledged after a failure: {answer:?}");
+            self.run_writer(2);
+            assert_eq!(published, self.log().shared().published(), "nothing becomes visible");
+        }
+    }
+
+    // ── the end ──
+
+    /// A checkpoint of everything; then nothing superfluous may be on the disk, and a power
+    /// failure changes nothing.
+    pub(crate) fn finish(mut self) -> Figures {
+        self.disk.set_faults(Faults { capacity: self.capacity, ..Faults::default() });
+        if self.capacity > 0 {
+            self.fill_and_free();
+        }
+        let (done, finished) = bounded(0);
+        let log = self.log.as_mut().expect("the log is open");
+        log.commit(&mut vec![Command::Checkpoint(done)], self.now);
+        self.run_writer(usize::MAX);
+        assert_eq!(finished.try_recv(), Err(TryRecvError::Disconnected), "it is done");
+        assert_eq!(self.log().shared().failure(), None, "nothing went wrong");
+        self.figures.checkpoints += self.log().shared().figures().checkpoints;
+        reads::everything(self.log().shared(), &self.model, 5_000);
+        self.nothing_superfluous();
+        self.log = None;
+        *self.writer.lock() = None;
+        self.disk.crash();
+        self.try_open().expect("the log opens again");
+        self.reconcile();
+        reads::everything(self.log().shared(), &self.model, 5_000);
+        self.figures
+    }
+
+    /// Segment files hold what their partitions say, and nobody else's are left.
+    fn nothing_superfluous(&self) {
+        let mut bytes: BTreeMap<PartitionId, u64> = BTreeMap::new();
+        for path in self.disk.paths() {
+            let Some(rest) = path.strip_prefix("partitions/") else { continue };
+            let (id, name) = rest.split_once('/').expect("files are in a partition's directory");
+            let id = PartitionId(id.parse().expect("a partition's id"));
+            assert!(self.model.partitions.contains_key(&id), "{path} is left of a deleted one");
+            if name.ends_with(".log") {
+                let file = self.disk.open(&path).expect("it is there");
+                *bytes.entry(id).or_default() += file.len().expect("it is there");
+            }
+        }
+        for log in self.log().shared().partitions() {
+            let there = bytes.get(&log.id()).copied().unwrap_or(0);
+            assert_eq!(there, log.bytes(), "bytes in the segment files of {}", log.id());
+        }
+    }
+
+    /// A full disk refuses appends, fails nothing, and takes them again once there is room.
+    fn fill_and_free(&mut self) {
+        let mut refused = false;
+        for _ in 0..2_000 {
+            let before = self.figures.full;
+            self.random_commands();
+            self.run_writer(usize::MAX);
+            assert_eq!(self.log().shared().failure(), None, "the reserve is enough");
+            refused = self.figures.full > before;
+            if refused {
+                break;
+            }
+        }
+        assert!(refused, "the disk was never full");
+        let ids: Vec<PartitionId> = self.model.partitions.keys().copied().collect();
+        for id in ids {
+            let next = self.model.partitions[&id].next();
+            let operations = vec![Operation::SetLogStart(id, Offset(next))];
+            let parts = SmallVec::new();
+            let append = Append { parts, atomicity: Atomicity::AllParts, preconditions: None };
+            let (command, asked) = change(append, operations, Settings::default());
+            self.commit(vec![command], vec![asked]);
+        }
+        let (command, asked) = change(
+            Append { parts: SmallVec::new(), atomicity: Atomicity::AllParts, preconditions: None },
+            vec![Operation::Create(PartitionId(self.next_id))],
+            Settings::default(),
+        );
+        self.commit(vec![command], vec![asked]);
+        let id = PartitionId(self.next_id);
+        self.next_id += 1;
+        for _ in 0..10 {
+            let raw = self.generator(|generator| generator.part(CATALOG, &Model::default()).batch);
+            let parts = SmallVec::from_iter([part(id, raw)]);
+            let append = Append { parts, atomicity: Atomicity::EachPart, preconditions: None };
+            let (command, asked) = submission(vec![append]);
+            self.commit(vec![command], vec![asked]);
+            self.run_writer(usize::MAX);
+        }
+        let accepted = !self.model.partitions[&id].batches.is_empty();
+        assert!(accepted, "appends are refused although the disk has room again");
+    }
+}
+
+/// Compares answers with the model, one after the other, and carries the model forward.
+struct Judge<'a> {
+    before: &'a Model,
+    model: Model,
+    now: Timestamp,
+    epoch: LeaderEpoch,
+    failed: bool,
+    may_be_full: bool,
+    rounds: std::ops::Range<Round>,
+    last_round: Round,
+    unsure: Vec<Unsure>,
+    group: usize,
+    figures: &'a mut Figures,
+}
+
+impl Judge<'_> {
+    fn judge(&mut self, asked: Asked) {
+        match asked {
+            Asked::Submission(appends, answer) => {
+                let answer = answer.try_recv().expect("every submission is answered");
+                assert_eq!(answer.len(), appends.len(), "a result for each append");
+                let early = appends.iter().all(|append| self.is_early(append));
+                for (append, results) in appends.iter().zip(answer) {
+                    self.append(append, results, early);
+                }
+            }
+            Asked::Change(append, operations, settings, answer) => {
+                let answer = answer.try_recv().expect("every change is answered");
+                self.change(&append, &operations, settings, answer);
+            }
+        }
+    }
+
+    fn is_early(&self, append: &Append) -> bool {
+        append.parts.iter().all(|part| {
+            let partition = self.model.partitions.get(&part.partition);
+            partition.is_some_and(|partition| partition.settings.answer_early)
+        })
+    }
+
+    fn append(&mut self, append: &Append, results: AppendResult, early: bool) {
+        assert_eq!(results.len(), append.parts.len(), "a result for each part");
+        if append.atomicity == Atomicity::EachPart {
+            for (part, result) in append.parts.iter().zip(results) {
+                self.group += 1;
+                let expected = self.expected(part);
+                self.part(part, expected, result, early);
+            }
+            return;
+        }
+        self.group += 1;
+        let expected: Vec<_> = append.parts.iter().map(|part| self.expected(part)).collect();
+        let refused = expected.iter().any(|one| matches!(one, Expected::Refused(_)));
+        let mut rounds = Vec::new();
+        for ((part, expected), result) in append.parts.iter().zip(expected).zip(results) {
+            let expected = match expected {
+                Expected::Accepted | Expected::Duplicate(_) if refused => {
+                    Expected::Refused(AppendError::Together)
+                }
+                other => other,
+            };
+            if let (Ok(appended), Expected::Accepted) = (&result, &expected) {
+                rounds.push(appended.round);
+            }
+            self.part(part, expected, result, early);
+        }
+        assert!(rounds.windows(2).all(|two| two[0] == two[1]), "one round: {rounds:?}");
+    }
+
+    fn expected(&self, part: &Part) -> Expected {
+        self.model.check(part.partition, &part.header)
+    }
+
+    fn part(
+        &mut self,
+        part: &Part,
+        expected: Expected,
+        result: Result<Appended, AppendError>,
+        early: bool,
+    ) {
+        let id = part.partition;
+        match (result, expected) {
+            (Ok(appended), Expected::Accepted) => {
+                assert!(!self.failed || early, "acknowledged without a sync: {appended:?}");
+                let batch = self.stored(part);
+                assert_eq!(appended.base_offset.0, batch.base(), "offset in {id}");
+                assert!(self.rounds.contains(&appended.round), "{appended:?} {:?}", self.rounds);
+                assert!(appended.round >= self.last_round, "rounds rise");
+                let settings = self.model.partitions[&id].settings;
+                assert_eq!(appended.append_time, settings.append_time.then_some(self.now));
+                self.check_log_start(id, &appended);
+                self.last_round = appended.round;
+                batch.round.set(Some(appended.round));
+                self.figures.appended += 1;
+                self.make(Change::Append(id, batch), early);
+            }
+            (Ok(appended), Expected::Duplicate(original)) => {
+                assert!(!self.failed || early, "acknowledged without a sync: {appended:?}");
+                assert_eq!(appended.base_offset.0, original.base(), "the original's offset");
+                self.promise(&original, appended.round);
+                assert_eq!(Some(appended.round), original.round.get(), "the original's round");
+                self.check_log_start(id, &appended);
+                self.figures.duplicates += 1;
+            }
+            (Err(AppendError::Storage(_)), expected) => {
+                assert!(self.failed, "refused although nothing failed");
+                if matches!(expected, Expected::Accepted) {
+                    let batch = self.stored(part);
+                    self.make(Change::Append(id, batch), false);
+                }
+            }
+            (Err(AppendError::DiskFull { .. }), _) => {
+                assert!(self.may_be_full, "the disk is not full");
+                self.figures.full += 1;
+            }
+            (
+                Err(AppendError::TooLarge { bytes, max }),
+                Expected::Accepted | Expected::Duplicate(_),
+            ) => {
+                assert!(bytes > max, "{bytes} of {max}");
+            }
+            (Err(error), Expected::Refused(expected)) => {
+                assert_eq!(error, expected, "partition {id}");
+                self.figures.refused += 1;
+            }
+            (Ok(appended), Expected::Refused(error)) => {
+                panic!("partition {id} took {appended:?} in spite of: {error}")
+            }
+            (Err(error), _) => panic!("partition {id} refused for no reason: {error}"),
+        }
+    }
+
+    /// A duplicate may be answered early although its original was not.
+    fn promise(&mut self, original: &Rc<Stored>, round: Round) {
+        let same = |change: &Change| match change {
+            Change::Append(_, batch) => Rc::ptr_eq(batch, original),
+            Change::Operation(..) => false,
+        };
+        if let Some(unsure) = self.unsure.iter_mut().find(|unsure| same(&unsure.change)) {
+            unsure.early = true;
+            original.round.set(original.round.get().or(Some(round)));
+        }
+    }
+
+    fn check_log_start(&self, id: PartitionId, appended: &Appended) {
+        let before = self.before.partitions.get(&id).map_or(0, |partition| partition.log_start);
+        let now = self.model.partitions[&id].log_start;
+        assert!((before..=now).contains(&appended.log_start.0), "log start {appended:?}");
+    }
+
+    fn change(
+        &mut self,
+        append: &Append,
+        operations: &[Operation],
+        settings: Settings,
+        answer: Result<SmallVec<[Appended; 1]>, AppendError>,
+    ) {
+        self.group += 1;
+        let expected: Vec<_> = append.parts.iter().map(|part| self.expected(part)).collect();
+        match answer {
+            Ok(appended) => {
+                assert!(!self.failed, "a change was acknowledged without a sync");
+                assert_eq!(appended.len(), append.parts.len());
+                // Operations come first in their round.
+                for operation in operations {
+                    self.make(Change::Operation(*operation, settings), false);
+                }
+                for ((part, expected), one) in append.parts.iter().zip(expected).zip(appended) {
+                    self.part(part, expected, Ok(one), false);
+                }
+            }
+            Err(AppendError::Storage(message)) => {
+                assert!(self.failed);
+                for operation in operations {
+                    self.make(Change::Operation(*operation, settings), false);
+                }
+                for (part, expected) in append.parts.iter().zip(expected) {
+                    self.part(part, expected, Err(AppendError::Storage(message.clone())), false);
+                }
+            }
+            Err(error @ (AppendError::DiskFull { .. } | AppendError::TooLarge { .. })) => {
+                for (part, expected) in append.parts.iter().zip(expected) {
+                    self.part(part, expected, Err(error.clone()), false);
+                }
+            }
+            Err(error) => {
+                let known = expected.iter().any(|one| match one {
+                    Expected::Refused(expected) => *expected == error,
+                    _ => false,
+                });
+                assert!(known, "a change was refused for no reason: {error}");
+            }
+        }
+    }
+
+    /// The batch as it must be read.
+    fn stored(&self, part: &Part) -> Rc<Stored> {
+        let partition = &self.model.partitions[&part.partition];
+        let mut bytes = part.batch.to_vec();
+        set_base_offset_and_epoch(&mut bytes, Offset(partition.next()), self.epoch);
+        if partition.settings.append_time {
+            set_log_append_time(&mut bytes, self.now);
+        }
+        Stored::new(part.batch.clone(), Bytes::from(bytes))
+    }
+
+    fn make(&mut self, change: Change, early: bool) {
+        self.model.apply(&change);
+        if self.failed {
+            self.unsure.push(Unsure { change, group: self.group, early });
+        }
+    }
+}
+
+impl Asked {
+    /// Carries a generator's model forward, so that the next command can build upon this one.
+    fn assume(&self, model: &mut Model) {
+        let (appends, operations, settings) = match self {
+            Self::Submission(appends, _) => (&appends[..], &[][..], Settings::default()),
+            Self::Change(append, operations, settings, _) => {
+                (std::slice::from_ref(append), &operations[..], *settings)
+            }
+        };
+        for part in appends.iter().flat_map(|append| &append.parts) {
+            if matches!(model.check(part.partition, &part.header), Expected::Accepted) {
+                let mut bytes = part.batch.to_vec();
+                let base = Offset(model.partitions[&part.partition].next());
+                set_base_offset_and_epoch(&mut bytes, base, LeaderEpoch(0));
+                let batch = Stored::new(part.batch.clone(), Bytes::from(bytes));
+                model.apply(&Change::Append(part.partition, batch));
+            }
+        }
+        for operation in operations {
+            model.apply(&Change::Operation(*operation, settings));
+        }
+    }
+
+    /// Bytes at most that it takes in a round.
+    fn bytes(&self) -> usize {
+        const ENTRY_BYTES: usize = 64;
+        let part = |part: &Part| part.batch.len() + ENTRY_BYTES;
+        match self {
+            Self::Submission(appends, _) => {
+                appends.iter().flat_map(|append| &append.parts).map(part).sum()
+            }
+            Self::Change(append, operations, ..) => {
+                append.parts.iter().map(part).sum::<usize>() + operations.len() * ENTRY_BYTES
+            }
+        }
+    }
+}
+
+fn submission(appends: Vec<Append>) -> (Command, Asked) {
+    let (sender, answer) = unbounded();
+    let reply = Box::new(move |results| sender.send(results).expect("the other end waits"));
+    let asked = Asked::Submission(appends.clone(), answer);
+    (Command::Submit(Submission { appends, reply }), asked)
+}
+
+fn change(append: Append, operations: Vec<Operation>, settings: Settings) -> (Command, Asked) {
+    let (sender, answer) = unbounded();
+    let reply = Box::new(move |result| sender.send(result).expect("the other end waits"));
+    let asked = Asked::Change(append.clone(), operations.clone(), settings, answer);
+    (Command::Change(anabranch_log::Change { append, operations, settings, reply }), asked)
+}
+
+fn journal_size(rng: &mut StdRng) -> JournalSize {
+    let file_bytes = [16 << 10, 32 << 10, 64 << 10][rng.random_range(0..3)];
+    JournalSize { file_bytes, files: rng.random_range(2..=4) }
+}

@@ -1,0 +1,159 @@
+//! All streams at one moment, and the records they are made of.
+
+use crate::settings::options_of;
+use crate::stream::{Column, Mode, Stream};
+use crate::{Error, ErrorKind};
+use anabranch_table::TableId;
+use anabranch_types::{PartitionId, PartitionIndex, StreamId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// All streams, at one moment. Immutable; taken anew for each request.
+#[derive(Debug, Default, Clone)]
+pub struct Catalog {
+    by_name: BTreeMap<String, Arc<Stream>>,
+    by_id: BTreeMap<StreamId, Arc<Stream>>,
+    by_partition: ahash::HashMap<PartitionId, (Arc<Stream>, PartitionIndex)>,
+    version: u64,
+}
+
+impl Catalog {
+    /// By name (Kafka: topic), internal streams too.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Stream>> {
+        self.by_name.get(name)
+    }
+
+    /// By id (Kafka: topic id).
+    #[must_use]
+    pub fn by_id(&self, id: StreamId) -> Option<&Arc<Stream>> {
+        self.by_id.get(&id)
+    }
+
+    /// Of a partition: its stream and Kafka's number in it.
+    #[must_use]
+    pub fn by_partition(&self, id: PartitionId) -> Option<(&Arc<Stream>, PartitionIndex)> {
+        self.by_partition.get(&id).map(|(stream, index)| (stream, *index))
+    }
+
+    /// All streams in the order of their names, internal ones too.
+    pub fn streams(&self) -> impl Iterator<Item = &Arc<Stream>> {
+        self.by_name.values()
+    }
+
+    /// Rises with every change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The stream of a name, or an error that says what to do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn find(&self, name: &str) -> Result<&Arc<Stream>, Error> {
+        self.by_name(name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("there is no stream {name}: create it, or produce to it"),
+            )
+        })
+    }
+
+    pub(crate) fn with(&self, stream: Arc<Stream>) -> Self {
+        let mut next = self.without(&stream);
+        for (index, partition) in stream.partitions.iter().enumerate() {
+            let index = PartitionIndex(index as i32);
+            next.by_partition.insert(*partition, (Arc::clone(&stream), index));
+        }
+        next.by_id.insert(stream.id, Arc::clone(&stream));
+        next.by_name.insert(stream.name.clone(), stream);
+        next
+    }
+
+    pub(crate) fn without(&self, stream: &Stream) -> Self {
+        let mut next = self.clone();
+        next.version += 1;
+        next.by_id.remove(&stream.id);
+        next.by_name.remove(&stream.name);
+        for partition in &stream.partitions {
+            next.by_partition.remove(partition);
+        }
+        next
+    }
+}
+
+/// A stream as `__catalog` keeps it, in JSON, under `stream/<id>`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StreamRecord {
+    name: String,
+    mode: Mode,
+    partitions: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    table: Option<u32>,
+    #[serde(default)]
+    columns: Vec<Column>,
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
+}
+
+/// Ids that were given out, under `next`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct NextIds {
+    pub(crate) partition: u32,
+    pub(crate) table: u32,
+}
+
+pub(crate) const STREAM_PREFIX: &str = "stream/";
+pub(crate) const DROPPED_PREFIX: &str = "dropped/";
+pub(crate) const NEXT_KEY: &str = "next";
+pub(crate) const CLUSTER_KEY: &str = "cluster";
+
+pub(crate) fn stream_key(id: StreamId) -> Vec<u8> {
+    format!("{STREAM_PREFIX}{id}").into_bytes()
+}
+
+pub(crate) fn dropped_key(table: TableId) -> Vec<u8> {
+    format!("{DROPPED_PREFIX}{}", table.0).into_bytes()
+}
+
+/// JSON of something that always has one.
+pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("keys are strings and numbers are finite")
+}
+
+pub(crate) fn encode_stream(stream: &Stream) -> Vec<u8> {
+    to_json(&StreamRecord {
+        name: stream.name.clone(),
+        mode: stream.mode,
+        partitions: stream.partitions.iter().map(|id| id.0).collect(),
+        table: stream.table.map(|id| id.0),
+        columns: stream.columns.clone(),
+        settings: stream.settings.clone(),
+    })
+}
+
+pub(crate) fn decode_stream(key: &[u8], value: &[u8]) -> Result<Stream, Error> {
+    let damaged = |message: String| {
+        let key = String::from_utf8_lossy(key);
+        Error::new(ErrorKind::Storage, format!("the catalog's record {key}: {message}"))
+    };
+    let id = key
+        .strip_prefix(STREAM_PREFIX.as_bytes())
+        .and_then(|id| Uuid::try_parse_ascii(id).ok())
+        .ok_or_else(|| damaged("its key is not a stream's".to_owned()))?;
+    let record: StreamRecord =
+        serde_json::from_slice(value).map_err(|error| damaged(error.to_string()))?;
+    Ok(Stream {
+        id: StreamId(id),
+        name: record.name,
+        mode: record.mode,
+        partitions: record.partitions.into_iter().map(PartitionId).collect(),
+        table: record.table.map(TableId),
+        columns: record.columns,
+        options: options_of(&record.settings),
+        settings: record.settings,
+    })
+}

@@ -1,0 +1,257 @@
+//! Creating, changing and dropping streams: each one record and its operations in one round.
+
+use crate::catalog::{Catalog, NEXT_KEY, NextIds, dropped_key, encode_stream, stream_key, to_json};
+use crate::engine::{Engine, log_settings};
+use crate::settings::{check_settings, mode_of, options_of};
+use crate::stream::{Column, Mode, Stream};
+use crate::{Error, ErrorKind};
+use anabranch_log::Operation;
+use anabranch_table::TableId;
+use anabranch_types::{PartitionId, StreamId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most partitions of a stream.
+const PARTITIONS_MAX: i32 = 10_000;
+/// Most characters of a name (Kafka's rule).
+const NAME_MAX: usize = 249;
+
+/// What to create.
+#[derive(Debug, Clone, Default)]
+pub struct StreamSpec {
+    /// Kafka's rules for topic names hold; `__*` is reserved.
+    pub name: String,
+    /// `None`: from `cleanup.policy` in `settings` (compact → Upsert), else Append.
+    pub mode: Option<Mode>,
+    /// `None`: the broker's default.
+    pub partitions: Option<i32>,
+    /// Declared columns.
+    pub columns: Vec<Column>,
+    /// Kafka's names and ours; unknown names and bad values are refused.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// One change of a stream.
+#[derive(Debug, Clone)]
+pub enum StreamChange {
+    /// Declares columns (replacing what was declared).
+    SetColumns(Vec<Column>),
+    /// Sets (`Some`) or resets (`None`) settings.
+    Settings(BTreeMap<String, Option<String>>),
+}
+
+impl Engine {
+    /// Checks a spec without creating (Kafka's `validate_only`).
+    ///
+    /// # Errors
+    /// What [`Self::create_stream`] would say.
+    pub fn check_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        check_name(&spec.name)?;
+        check_settings(&spec.settings)?;
+        let partitions = spec.partitions.unwrap_or(self.partitions_default());
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{partitions} partitions: expected 1 to {PARTITIONS_MAX}"),
+            ));
+        }
+        let mode = spec.mode.unwrap_or_else(|| mode_of(&spec.settings));
+        check_columns(mode, &spec.columns)?;
+        if self.catalog().by_name(&spec.name).is_some() {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("the stream {} exists", spec.name),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Creates a stream, durable when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`], `InvalidName`, `InvalidArgument`; the log's.
+    pub async fn create_stream(&self, mut spec: StreamSpec) -> Result<Arc<Stream>, Error> {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        self.check_stream(&spec)?;
+        let mut next = self.next_ids()?;
+        let count = spec.partitions.unwrap_or(self.partitions_default()).unsigned_abs();
+        let partitions: Vec<_> =
+            (next.partition..next.partition + count).map(PartitionId).collect();
+        next.partition += count;
+        let mode = spec.mode.unwrap_or_else(|| mode_of(&spec.settings));
+        // Both ways of saying it agree, so that Kafka's tools see what SQL declared.
+        if mode == Mode::Upsert {
+            spec.settings.entry("cleanup.policy".to_owned()).or_insert("compact".to_owned());
+        }
+        let table = (mode == Mode::Upsert).then(|| {
+            next.table += 1;
+            TableId(next.table - 1)
+        });
+        let stream = Arc::new(Stream {
+            id: StreamId(uuid::Uuid::new_v4()),
+            name: spec.name,
+            mode,
+            partitions,
+            table,
+            columns: spec.columns,
+            options: options_of(&spec.settings),
+            settings: spec.settings,
+        });
+        let entries = vec![
+            (stream_key(stream.id), Some(encode_stream(&stream))),
+            (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
+        ];
+        let operations = stream.partitions.iter().map(|id| Operation::Create(*id)).collect();
+        let settings = log_settings(&stream);
+        self.inner.catalog_ledger.change(entries, operations, settings).await?;
+        self.feed(&stream);
+        self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
+        Ok(stream)
+    }
+
+    /// The stream of a name; created if it is missing, where doors may.
+    ///
+    /// # Errors
+    /// As [`Self::create_stream`]; [`ErrorKind::NotFound`] where they may not.
+    pub async fn find_or_create(&self, name: &str) -> Result<Arc<Stream>, Error> {
+        if let Some(stream) = self.catalog().by_name(name) {
+            return Ok(Arc::clone(stream));
+        }
+        if !self.auto_create() {
+            return self.catalog().find(name).cloned();
+        }
+        let spec = StreamSpec { name: name.to_owned(), ..StreamSpec::default() };
+        match self.create_stream(spec).await {
+            // Somebody was quicker.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                self.catalog().find(name).cloned()
+            }
+            other => other,
+        }
+    }
+
+    /// Changes a stream, durable when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], `InvalidArgument`, `Unsupported`; the log's.
+    pub async fn alter_stream(
+        &self,
+        name: &str,
+        change: StreamChange,
+    ) -> Result<Arc<Stream>, Error> {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        let old = Arc::clone(self.catalog().find(name)?);
+        refuse_internal(&old)?;
+        let mut stream = Stream::clone(&old);
+        match change {
+            StreamChange::SetColumns(columns) => {
+                check_columns(stream.mode, &columns)?;
+                stream.columns = columns;
+            }
+            StreamChange::Settings(changes) => {
+                for (name, value) in changes {
+                    match value {
+                        Some(value) => stream.settings.insert(name, value),
+                        None => stream.settings.remove(&name),
+                    };
+                }
+                check_settings(&stream.settings)?;
+                if mode_of(&stream.settings) != old.mode {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        "a stream's cleanup.policy cannot be changed between delete and compact \
+                         yet: create another stream and copy",
+                    ));
+                }
+                stream.options = options_of(&stream.settings);
+            }
+        }
+        let stream = Arc::new(stream);
+        let entries = vec![(stream_key(stream.id), Some(encode_stream(&stream)))];
+        self.inner.catalog_ledger.put(entries).await?;
+        self.configure(&stream);
+        self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
+        Ok(stream)
+    }
+
+    /// Drops a stream with its log, table and committed offsets; durable when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; the log's.
+    pub async fn drop_stream(&self, name: &str) -> Result<(), Error> {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        let stream = Arc::clone(self.catalog().find(name)?);
+        refuse_internal(&stream)?;
+        let mut entries = vec![(stream_key(stream.id), None)];
+        if let Some(table) = stream.table {
+            // Its rows are removed after this is durable, and again at each start: a crash in
+            // between leaves none behind.
+            entries.push((dropped_key(table), Some(b"true".to_vec())));
+        }
+        let operations = stream.partitions.iter().map(|id| Operation::Delete(*id)).collect();
+        let settings = log_settings(&stream);
+        self.inner.catalog_ledger.change(entries, operations, settings).await?;
+        self.set_catalog(|catalog| catalog.without(&stream));
+        if let Some(table) = stream.table {
+            self.inner.applier.drop_table(table);
+        }
+        self.forget_offsets(stream.id).await
+    }
+
+    fn set_catalog(&self, change: impl FnOnce(&Catalog) -> Catalog) {
+        let mut catalog = self.inner.catalog.write();
+        *catalog = Arc::new(change(&catalog));
+    }
+
+    fn next_ids(&self) -> Result<NextIds, Error> {
+        let record = self.inner.catalog_ledger.get(NEXT_KEY.as_bytes());
+        record.and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
+            Error::new(ErrorKind::Storage, "the catalog does not know which ids are used")
+        })
+    }
+}
+
+fn refuse_internal(stream: &Stream) -> Result<(), Error> {
+    if stream.is_internal() {
+        return Err(Error::new(
+            ErrorKind::InvalidName,
+            format!("{} is the broker's own stream", stream.name),
+        ));
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let problem = if name.is_empty() || name == "." || name == ".." {
+        "a stream needs a name other than . and .."
+    } else if name.len() > NAME_MAX {
+        "a stream's name has at most 249 characters"
+    } else if !name.chars().all(legal) {
+        "a stream's name is made of ASCII letters, digits, '.', '_' and '-'"
+    } else if name.starts_with("__") {
+        "names that begin with __ are the broker's own"
+    } else {
+        return Ok(());
+    };
+    let shown: String = name.chars().take(NAME_MAX).collect();
+    Err(Error::new(ErrorKind::InvalidName, format!("{shown:?}: {problem}")))
+}
+
+fn check_columns(mode: Mode, columns: &[Column]) -> Result<(), Error> {
+    let mut names = BTreeSet::new();
+    if let Some(twice) = columns.iter().find(|column| !names.insert(&column.name)) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("column {} is declared twice", twice.name),
+        ));
+    }
+    let keyed = columns.iter().any(|column| column.in_key);
+    if mode == Mode::Append && keyed {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "a primary key needs mode = 'upsert': rows of an append stream are its events",
+        ));
+    }
+    Ok(())
+}

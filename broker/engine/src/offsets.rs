@@ -1,0 +1,126 @@
+//! Committed offsets of consumer groups, and producer ids: both in ledgers.
+
+use crate::catalog::to_json;
+use crate::engine::Engine;
+use crate::ledger::Entry;
+use crate::{Error, ErrorKind};
+use anabranch_types::{PartitionIndex, ProducerId, StreamId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// A group's committed offset for one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedOffset {
+    /// Next offset to consume.
+    pub offset: i64,
+    /// Kafka's leader epoch, −1 for none.
+    pub leader_epoch: i32,
+    /// The client's words.
+    pub metadata: String,
+    /// When, in milliseconds since 1970.
+    pub committed_ms: i64,
+}
+
+/// A key of `__groups`: readable in `anabranch log dump`, and in order by group.
+type Key<'a> = (&'a str, Uuid, i32);
+
+/// Producer ids taken from the log at a time.
+const PRODUCER_ID_BLOCK: i64 = 1000;
+const PRODUCER_IDS_KEY: &[u8] = b"producer_ids";
+
+impl Engine {
+    /// Commits a group's offsets; durable when this returns. `None` deletes.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn commit_offsets(
+        &self,
+        group: &str,
+        offsets: Vec<(StreamId, PartitionIndex, Option<CommittedOffset>)>,
+    ) -> Result<(), Error> {
+        let entries: Vec<Entry> = offsets
+            .into_iter()
+            .map(|(stream, index, committed)| {
+                let key: Key<'_> = (group, stream.0, index.0);
+                (to_json(&key), committed.map(|committed| to_json(&committed)))
+            })
+            .collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.inner.groups_ledger.put(entries).await
+    }
+
+    /// A group's committed offsets.
+    #[must_use]
+    pub fn committed_offsets(
+        &self,
+        group: &str,
+    ) -> BTreeMap<(StreamId, PartitionIndex), CommittedOffset> {
+        let mut prefix = vec![b'['];
+        prefix.extend(to_json(&group));
+        prefix.push(b',');
+        let entries = self.inner.groups_ledger.scan(&prefix);
+        entries
+            .iter()
+            .filter_map(|(key, value)| {
+                let (_, stream, index): (String, Uuid, i32) = serde_json::from_slice(key).ok()?;
+                let committed = serde_json::from_slice(value).ok()?;
+                Some(((StreamId(stream), PartitionIndex(index)), committed))
+            })
+            .collect()
+    }
+
+    /// Groups that have committed offsets.
+    #[must_use]
+    pub fn groups(&self) -> Vec<String> {
+        let keys = self.inner.groups_ledger.scan(b"[");
+        let names: BTreeSet<String> = keys
+            .iter()
+            .filter_map(|(key, _)| serde_json::from_slice::<(String, Uuid, i32)>(key).ok())
+            .map(|(group, ..)| group)
+            .collect();
+        names.into_iter().collect()
+    }
+
+    /// Removes all committed offsets of a dropped stream.
+    pub(crate) async fn forget_offsets(&self, stream: StreamId) -> Result<(), Error> {
+        let keys = self.inner.groups_ledger.scan(b"[");
+        let entries: Vec<Entry> = keys
+            .into_iter()
+            .filter(|(key, _)| {
+                serde_json::from_slice::<(String, Uuid, i32)>(key)
+                    .is_ok_and(|(_, id, _)| id == stream.0)
+            })
+            .map(|(key, _)| (key, None))
+            .collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.inner.groups_ledger.put(entries).await
+    }
+
+    /// A producer id never given out before, not by an earlier start either.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn new_producer_id(&self) -> Result<ProducerId, Error> {
+        let mut block = self.inner.producer_ids.lock().await;
+        if block.is_empty() {
+            let ledger = &self.inner.transactions_ledger;
+            let used = match ledger.get(PRODUCER_IDS_KEY) {
+                None => 0,
+                Some(json) => serde_json::from_slice::<i64>(&json).map_err(|error| {
+                    Error::new(ErrorKind::Storage, format!("producer ids: {error}"))
+                })?,
+            };
+            let end = used + PRODUCER_ID_BLOCK;
+            ledger.put(vec![(PRODUCER_IDS_KEY.to_vec(), Some(to_json(&end)))]).await?;
+            *block = used..end;
+        }
+        let id = block.start;
+        block.start += 1;
+        Ok(ProducerId(id))
+    }
+}

@@ -1,0 +1,186 @@
+//! The settings of a stream: Kafka's topic configuration, and `durability`.
+//!
+//! Every name of Kafka 4 is accepted, kept and described, since applications set many; the ones
+//! that something here acts on are parsed into [`StreamOptions`].
+
+use crate::stream::{Durability, Mode, StreamOptions, Timestamps};
+use crate::{Error, ErrorKind};
+use std::collections::BTreeMap;
+
+/// A setting that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownSetting {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds where it was not set.
+    pub default: &'static str,
+    /// What values look like.
+    pub kind: SettingKind,
+}
+
+/// What values of a setting look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingKind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number from the first to the second.
+    Number(i64, i64),
+    /// A number between 0 and 1.
+    Fraction,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Words of these, with commas between.
+    Words(&'static [&'static str]),
+    /// Anything.
+    Text,
+}
+
+use SettingKind::{Boolean, Fraction, Number, Text, Word, Words};
+
+const fn known(name: &'static str, default: &'static str, kind: SettingKind) -> KnownSetting {
+    KnownSetting { name, default, kind }
+}
+
+const LONG: SettingKind = Number(0, i64::MAX);
+const LONG_OR_NONE: SettingKind = Number(-1, i64::MAX);
+
+/// All settings, by name. Source: Apache Kafka 4 documentation, "Topic Configs".
+pub const KNOWN_SETTINGS: &[KnownSetting] = &[
+    known("cleanup.policy", "delete", Words(&["compact", "delete"])),
+    known(
+        "compression.type",
+        "producer",
+        Word(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+    ),
+    known("compression.gzip.level", "-1", Number(-1, 9)),
+    known("compression.lz4.level", "9", Number(1, 17)),
+    known("compression.zstd.level", "3", Number(-131_072, 22)),
+    known("delete.retention.ms", "86400000", LONG),
+    known("durability", "fsync", Word(&["fsync", "os"])),
+    known("file.delete.delay.ms", "60000", LONG),
+    known("flush.messages", "9223372036854775807", Number(1, i64::MAX)),
+    known("flush.ms", "9223372036854775807", LONG),
+    known("follower.replication.throttled.replicas", "", Text),
+    known("index.interval.bytes", "4096", Number(0, i32::MAX as i64)),
+    known("leader.replication.throttled.replicas", "", Text),
+    known("local.retention.bytes", "-2", Number(-2, i64::MAX)),
+    known("local.retention.ms", "-2", Number(-2, i64::MAX)),
+    known("max.compaction.lag.ms", "9223372036854775807", Number(1, i64::MAX)),
+    known("max.message.bytes", "1048588", Number(0, i32::MAX as i64)),
+    known("message.timestamp.after.max.ms", "3600000", LONG),
+    known("message.timestamp.before.max.ms", "9223372036854775807", LONG),
+    known("message.timestamp.type", "CreateTime", Word(&["CreateTime", "LogAppendTime"])),
+    known("min.cleanable.dirty.ratio", "0.5", Fraction),
+    known("min.compaction.lag.ms", "0", LONG),
+    known("min.insync.replicas", "1", Number(1, i32::MAX as i64)),
+    known("preallocate", "false", Boolean),
+    known("remote.copy.disable", "false", Boolean),
+    known("remote.log.delete.on.disable", "false", Boolean),
+    known("remote.storage.enable", "false", Boolean),
+    known("retention.bytes", "-1", LONG_OR_NONE),
+    known("retention.ms", "604800000", LONG_OR_NONE),
+    known("segment.bytes", "1073741824", Number(1_048_576, i32::MAX as i64)),
+    known("segment.index.bytes", "10485760", Number(4, i32::MAX as i64)),
+    known("segment.jitter.ms", "0", LONG),
+    known("segment.ms", "604800000", Number(1, i64::MAX)),
+    known("unclean.leader.election.enable", "false", Boolean),
+];
+
+/// The setting of a name.
+#[must_use]
+pub fn known_setting(name: &str) -> Option<&'static KnownSetting> {
+    KNOWN_SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// Checks every name and value.
+pub(crate) fn check_settings(settings: &BTreeMap<String, String>) -> Result<(), Error> {
+    for (name, value) in settings {
+        let invalid = |message: String| Err(Error::new(ErrorKind::InvalidArgument, message));
+        let Some(setting) = known_setting(name) else {
+            return invalid(format!("there is no setting {name}"));
+        };
+        if let Err(expected) = check_value(setting.kind, value) {
+            return invalid(format!("{name} = {value}: expected {expected}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_value(kind: SettingKind, value: &str) -> Result<(), String> {
+    let (good, expected) = match kind {
+        Boolean => (matches!(value, "true" | "false"), "true or false".to_owned()),
+        Number(least, most) => (
+            value.trim().parse().is_ok_and(|number: i64| (least..=most).contains(&number)),
+            format!("a whole number from {least} to {most}"),
+        ),
+        Fraction => (
+            value.trim().parse().is_ok_and(|number: f64| (0.0..=1.0).contains(&number)),
+            "a number from 0 to 1".to_owned(),
+        ),
+        Word(words) => (words.contains(&value), format!("one of {}", words.join(", "))),
+        Words(words) => (
+            value.split(',').all(|word| words.contains(&word.trim())),
+            format!("some of {}, with commas between", words.join(", ")),
+        ),
+        Text => (true, String::new()),
+    };
+    if good { Ok(()) } else { Err(expected) }
+}
+
+/// The mode that Kafka's cleanup policy asks for.
+pub(crate) fn mode_of(settings: &BTreeMap<String, String>) -> Mode {
+    match settings.get("cleanup.policy") {
+        Some(policy) if policy.contains("compact") => Mode::Upsert,
+        _ => Mode::Append,
+    }
+}
+
+/// Parses checked settings.
+pub(crate) fn options_of(settings: &BTreeMap<String, String>) -> StreamOptions {
+    let text = |name: &str| -> &str {
+        let default = known_setting(name).map_or("", |setting| setting.default);
+        settings.get(name).map_or(default, String::as_str).trim()
+    };
+    let number = |name: &str| -> i64 { text(name).parse().unwrap_or(-1) };
+    StreamOptions {
+        durability: match text("durability") {
+            "os" => Durability::Os,
+            _ => Durability::Fsync,
+        },
+        retention_ms: u64::try_from(number("retention.ms")).ok(),
+        retention_bytes: u64::try_from(number("retention.bytes")).ok(),
+        segment_bytes: u32::try_from(number("segment.bytes")).unwrap_or(1 << 30),
+        batch_bytes_max: u32::try_from(number("max.message.bytes")).unwrap_or(u32::MAX),
+        timestamps: match text("message.timestamp.type") {
+            "LogAppendTime" => Timestamps::Append,
+            _ => Timestamps::Producer,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KNOWN_SETTINGS, check_settings, options_of};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn every_default_is_a_legal_value() {
+        for setting in KNOWN_SETTINGS {
+            let settings = BTreeMap::from([(setting.name.to_owned(), setting.default.to_owned())]);
+            check_settings(&settings).expect(setting.name);
+            assert_eq!(options_of(&settings), options_of(&BTreeMap::new()), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_what_was_expected() {
+        let check = |name: &str, value: &str, expected: &str| {
+            let settings = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            let error = check_settings(&settings).expect_err("bad");
+            assert_eq!(error.message, expected);
+        };
+        check("durability", "maybe", "durability = maybe: expected one of fsync, os");
+        check("preallocate", "yes", "preallocate = yes: expected true or false");
+        check("no.such", "1", "there is no setting no.such");
+    }
+}

@@ -1,0 +1,141 @@
+//! A stream as the catalog knows it: partitions, mode, columns, options.
+
+use anabranch_table::TableId;
+use anabranch_types::{PartitionId, PartitionIndex, StreamId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A stream's definition. Immutable: a change makes a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Its id (Kafka: topic id).
+    pub id: StreamId,
+    /// Its name (Kafka: topic).
+    pub name: String,
+    /// What its table is.
+    pub mode: Mode,
+    /// The log's partitions, by Kafka's partition number.
+    pub partitions: Vec<PartitionId>,
+    /// Its table, for keyed modes.
+    pub table: Option<TableId>,
+    /// Declared columns, in order; none for a topic that nobody declared.
+    pub columns: Vec<Column>,
+    /// Settings that were set, by Kafka's names (`retention.ms`), ours included (`durability`).
+    pub settings: BTreeMap<String, String>,
+    /// The settings that the log and the doors act on, parsed.
+    pub options: StreamOptions,
+}
+
+impl Stream {
+    pub(crate) fn internal(name: &str, partition: PartitionId) -> Self {
+        Self {
+            id: StreamId(uuid::Uuid::from_u128(u128::from(partition.0) + 1)),
+            name: name.to_owned(),
+            mode: Mode::Append,
+            partitions: vec![partition],
+            table: None,
+            columns: Vec::new(),
+            settings: BTreeMap::new(),
+            options: crate::settings::options_of(&BTreeMap::new()),
+        }
+    }
+
+    /// The log's partition of Kafka's number.
+    #[must_use]
+    pub fn partition(&self, index: PartitionIndex) -> Option<PartitionId> {
+        self.partitions.get(usize::try_from(index.0).ok()?).copied()
+    }
+
+    /// The columns of the primary key, in the key's order.
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.in_key)
+    }
+
+    /// Whether the stream is the broker's own (`__catalog`, …).
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.name.starts_with("__")
+    }
+}
+
+/// What the table of a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Every record is a row.
+    Append,
+    /// The latest record of a key is a row (Kafka: `cleanup.policy=compact`).
+    Upsert,
+}
+
+/// A declared column. Columns of the key come from the record's key, all others from the field
+/// of the same name in the record's JSON value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name, as PostgreSQL folds it.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub data_type: ColumnType,
+    /// Whether it is part of the primary key.
+    #[serde(default)]
+    pub in_key: bool,
+    /// Whether it was declared NOT NULL.
+    #[serde(default)]
+    pub not_null: bool,
+}
+
+/// Types a column can be declared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum ColumnType {
+    Boolean,
+    Smallint,
+    Integer,
+    Bigint,
+    Real,
+    Double,
+    Numeric { precision: u8, scale: i8 },
+    Text,
+    Bytea,
+    Date,
+    Timestamp,
+    Timestamptz,
+    Json,
+}
+
+/// The settings that something acts on, with Kafka's defaults where Kafka has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// When producers are answered.
+    pub durability: Durability,
+    /// `retention.ms`; `None` keeps for ever.
+    pub retention_ms: Option<u64>,
+    /// `retention.bytes`, per partition; `None` keeps everything.
+    pub retention_bytes: Option<u64>,
+    /// `segment.bytes`.
+    pub segment_bytes: u32,
+    /// `max.message.bytes`: largest batch.
+    pub batch_bytes_max: u32,
+    /// `message.timestamp.type`.
+    pub timestamps: Timestamps,
+}
+
+/// When a producer is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Once its round is synced: nothing acknowledged is ever lost.
+    Fsync,
+    /// Once its round is written: a power loss can take it. Visibility still waits for the sync.
+    Os,
+}
+
+/// Whose time a record has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timestamps {
+    /// The producer's (`CreateTime`).
+    Producer,
+    /// The append's (`LogAppendTime`).
+    Append,
+}

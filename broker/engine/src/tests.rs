@@ -1,0 +1,269 @@
+use crate::{
+    Append, Atomicity, Column, ColumnType, CommittedOffset, Engine, ErrorKind, Mode, Part,
+    Preconditions, Settings, StreamChange, StreamSpec, Until, key_hash,
+};
+use anabranch_table::KeyRange;
+use anabranch_types::batch::{BatchBuilder, ValidateOptions, batches, decode_records, validate};
+use anabranch_types::{Offset, PartitionId, PartitionIndex, Timestamp};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::Path;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn open(directory: &Path) -> Engine {
+    let settings =
+        Settings { disk_reserve_bytes: 0, journal_file_bytes: 1 << 20, ..Settings::new(directory) };
+    Engine::open_with_tables_in_memory(settings).expect("a fresh or sound directory")
+}
+
+fn part(partition: PartitionId, records: &[(&str, Option<&str>)]) -> Part {
+    let mut builder = BatchBuilder::default();
+    for (key, value) in records {
+        let value = value.map(str::as_bytes);
+        builder.push(Timestamp(1_000), Some(key.as_bytes()), value, &[]);
+    }
+    let batch = builder.build().expect("not compressed");
+    let options = ValidateOptions { keys_required: true, hash_keys: true };
+    let passed = validate(&batch, options, key_hash, &mut Vec::new()).expect("just built");
+    Part::new(partition, batch.freeze(), passed)
+}
+
+fn append(parts: impl IntoIterator<Item = Part>) -> Append {
+    Append {
+        parts: parts.into_iter().collect(),
+        atomicity: Atomicity::AllParts,
+        preconditions: None,
+    }
+}
+
+fn spec(name: &str, mode: Mode, partitions: i32) -> StreamSpec {
+    StreamSpec {
+        name: name.to_owned(),
+        mode: Some(mode),
+        partitions: Some(partitions),
+        ..StreamSpec::default()
+    }
+}
+
+fn read_all(engine: &Engine, partition: PartitionId) -> Vec<(i64, String, Option<String>)> {
+    let log = engine.partition(partition).expect("exists");
+    let mut out = Vec::new();
+    let mut next = log.log_start();
+    while next < log.high_watermark() {
+        for chunk in log.read(next, 1 << 20, Until::Published).expect("readable") {
+            next = chunk.next_offset;
+            for (header, batch) in batches(&chunk.bytes).map(|batch| batch.expect("sound")) {
+                let mut scratch = Vec::new();
+                for record in decode_records(&header, batch, &mut scratch).expect("plain") {
+                    let record = record.expect("sound");
+                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                    let key = text(record.key.expect("keyed"));
+                    out.push((record.offset.0, key, record.value.map(text)));
+                }
+            }
+        }
+    }
+    out
+}
+
+async fn rows(engine: &Engine, stream: &str) -> BTreeMap<String, String> {
+    let cut = engine.cut(SOON).await.expect("tables follow");
+    let catalog = engine.catalog();
+    let table = catalog.by_name(stream).and_then(|stream| stream.table).expect("keyed");
+    let all = KeyRange { from: Bound::Unbounded, to: Bound::Unbounded };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    cut.tables
+        .scan(table, all)
+        .map(|row| row.map(|(key, row)| (text(&key), text(&row.value))).expect("sound"))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_was_appended_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let stream = engine.create_stream(spec("orders", Mode::Append, 2)).await.expect("new");
+    let [first, second] = stream.partitions[..] else { panic!("two partitions") };
+    let parts = [part(first, &[("a", Some("1")), ("b", None)]), part(second, &[("c", Some("3"))])];
+    let appended = engine.append(append(parts)).await.expect("accepted");
+    assert_eq!(appended[0].round, appended[1].round);
+    assert_eq!(appended[0].base_offset, Offset(0));
+    let expected = vec![(0, "a".to_owned(), Some("1".to_owned())), (1, "b".to_owned(), None)];
+    assert_eq!(read_all(&engine, first), expected);
+    let epoch = engine.leader_epoch();
+    let cluster = engine.cluster_id().to_owned();
+    engine.stop();
+    drop(engine);
+
+    let engine = open(directory.path());
+    assert!(engine.leader_epoch() > epoch);
+    assert_eq!(engine.cluster_id(), cluster);
+    assert_eq!(engine.catalog().by_name("orders"), Some(&stream));
+    assert_eq!(read_all(&engine, first), expected);
+    let again = engine.append(append([part(first, &[("d", Some("4"))])])).await.expect("accepted");
+    assert_eq!(again[0].base_offset, Offset(2));
+    engine.stop();
+}
+
+#[tokio::test]
+async fn a_table_shows_every_acknowledged_write_at_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let stream = engine.create_stream(spec("aircraft", Mode::Upsert, 2)).await.expect("new");
+    let mut expected = BTreeMap::new();
+    for number in 0..500u32 {
+        let key = format!("N{}", number % 37);
+        let partition = stream.partitions[(number % 37 % 2) as usize];
+        let value = (number % 11 != 3).then(|| number.to_string());
+        let part = part(partition, &[(&key, value.as_deref())]);
+        engine.append(append([part])).await.expect("accepted");
+        match value {
+            Some(value) => expected.insert(key, value),
+            None => expected.remove(&key),
+        };
+        if number % 50 == 0 {
+            assert_eq!(rows(&engine, "aircraft").await, expected);
+        }
+    }
+    assert_eq!(rows(&engine, "aircraft").await, expected);
+    engine.stop();
+    drop(engine);
+    // Tables in memory are rebuilt from the log: the fold is the same.
+    let engine = open(directory.path());
+    assert_eq!(rows(&engine, "aircraft").await, expected);
+    engine.stop();
+}
+
+#[tokio::test]
+async fn a_precondition_fails_once_its_key_was_written() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let stream = engine.create_stream(spec("keys", Mode::Upsert, 1)).await.expect("new");
+    let partition = stream.partitions[0];
+    let cut = engine.cut(SOON).await.expect("tables follow").round;
+    let guarded = |key: &str| Append {
+        preconditions: Some(Box::new(Preconditions {
+            cut,
+            keys: vec![(partition, key_hash(key.as_bytes()))],
+        })),
+        ..append([part(partition, &[(key, Some("guarded"))])])
+    };
+    engine.append(guarded("a")).await.expect("nobody wrote it");
+    let error = engine.append(guarded("a")).await.expect_err("written since the cut");
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    engine.append(guarded("b")).await.expect("another key");
+    assert_eq!(rows(&engine, "keys").await.len(), 2);
+    engine.stop();
+}
+
+#[tokio::test]
+async fn dropped_streams_are_gone_and_their_names_free() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let old = engine.create_stream(spec("s", Mode::Upsert, 1)).await.expect("new");
+    engine.append(append([part(old.partitions[0], &[("a", Some("1"))])])).await.expect("accepted");
+    let twice = engine.create_stream(spec("s", Mode::Upsert, 1)).await.expect_err("exists");
+    assert_eq!(twice.kind, ErrorKind::AlreadyExists);
+    engine.drop_stream("s").await.expect("exists");
+    let gone = engine.append(append([part(old.partitions[0], &[("a", Some("1"))])])).await;
+    assert_eq!(gone.expect_err("dropped").kind, ErrorKind::NotFound);
+    let new = engine.create_stream(spec("s", Mode::Upsert, 1)).await.expect("the name is free");
+    assert_ne!(new.id, old.id);
+    assert_ne!(new.partitions, old.partitions);
+    assert!(rows(&engine, "s").await.is_empty());
+    engine.stop();
+    drop(engine);
+    let engine = open(directory.path());
+    assert_eq!(engine.catalog().by_name("s"), Some(&new));
+    assert!(engine.partition(old.partitions[0]).is_none());
+    engine.stop();
+}
+
+#[tokio::test]
+async fn bad_names_and_settings_are_refused_with_a_reason() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let check = |name: &str, kind| {
+        let refused = engine.check_stream(&spec(name, Mode::Append, 1)).expect_err(name);
+        assert_eq!(refused.kind, kind, "{name}: {refused}");
+    };
+    check("", ErrorKind::InvalidName);
+    check("..", ErrorKind::InvalidName);
+    check("a b", ErrorKind::InvalidName);
+    check("__groups", ErrorKind::InvalidName);
+    check(&"x".repeat(250), ErrorKind::InvalidName);
+    engine.create_stream(spec("s", Mode::Append, 1)).await.expect("new");
+    let change = |name: &str, value: &str| {
+        StreamChange::Settings(BTreeMap::from([(name.to_owned(), Some(value.to_owned()))]))
+    };
+    let error = engine.alter_stream("s", change("retention.ms", "soon")).await.expect_err("bad");
+    assert_eq!(error.kind, ErrorKind::InvalidArgument);
+    let stream = engine.alter_stream("s", change("retention.ms", "1000")).await.expect("good");
+    assert_eq!(stream.options.retention_ms, Some(1000));
+    let key =
+        Column { name: "id".to_owned(), data_type: ColumnType::Text, in_key: true, not_null: true };
+    let error = engine.alter_stream("s", StreamChange::SetColumns(vec![key])).await;
+    assert_eq!(error.expect_err("append streams have no key").kind, ErrorKind::InvalidArgument);
+    engine.stop();
+}
+
+#[tokio::test]
+async fn offsets_and_producer_ids_survive_a_restart() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let stream = engine.create_stream(spec("s", Mode::Append, 1)).await.expect("new");
+    let at = |offset| CommittedOffset {
+        offset,
+        leader_epoch: -1,
+        metadata: "here".to_owned(),
+        committed_ms: 5,
+    };
+    let index = PartitionIndex(0);
+    engine.commit_offsets("g", vec![(stream.id, index, Some(at(7)))]).await.expect("durable");
+    engine.commit_offsets("g,\"2", vec![(stream.id, index, Some(at(8)))]).await.expect("durable");
+    let first = engine.new_producer_id().await.expect("durable");
+    engine.stop();
+    drop(engine);
+    let engine = open(directory.path());
+    assert_eq!(engine.groups(), ["g", "g,\"2"]);
+    assert_eq!(engine.committed_offsets("g"), BTreeMap::from([((stream.id, index), at(7))]));
+    assert!(engine.new_producer_id().await.expect("durable") > first);
+    engine.drop_stream("s").await.expect("exists");
+    assert!(engine.groups().is_empty());
+    engine.stop();
+}
+
+#[tokio::test]
+async fn old_records_go_by_retention() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let settings = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
+    let spec = StreamSpec { settings, ..spec("s", Mode::Append, 1) };
+    let stream = engine.create_stream(spec).await.expect("new");
+    // Its records are of 1970.
+    engine.append(append([part(stream.partitions[0], &[("a", Some("1"))])])).await.expect("ok");
+    engine.stop();
+    drop(engine);
+    let engine = open(directory.path());
+    engine.retain();
+    // The change is one more command in order: once a later append is answered, it has happened.
+    let later = append([part(stream.partitions[0], &[("b", Some("2"))])]);
+    engine.append(later).await.expect("accepted");
+    let log = engine.partition(stream.partitions[0]).expect("exists");
+    assert_eq!(log.log_start(), Offset(1));
+    assert_eq!(read_all(&engine, stream.partitions[0]).len(), 1);
+    engine.stop();
+}
+
+#[tokio::test]
+async fn an_interest_wakes_for_what_came_since_it_was_taken() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let stream = engine.create_stream(spec("s", Mode::Append, 1)).await.expect("new");
+    let mut interest = engine.interest(&stream.partitions);
+    engine.append(append([part(stream.partitions[0], &[("a", None)])])).await.expect("accepted");
+    tokio::time::timeout(SOON, interest.changed()).await.expect("it advanced");
+    engine.stop();
+}

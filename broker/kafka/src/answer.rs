@@ -1,0 +1,215 @@
+//! From a request to its response: one function an API.
+
+mod cluster;
+mod configs;
+mod group_offsets;
+mod groups;
+mod metadata;
+mod offsets;
+mod topics;
+mod versions;
+
+use crate::apis::ApiKey;
+use crate::connection::{Close, Output};
+use crate::door::Shared;
+use crate::fetch;
+use crate::request::{Head, Request};
+use crate::settings::HostPort;
+use crate::wire::{begin_frame, end_frame};
+use anabranch_engine::Stream;
+use anabranch_types::PartitionIndex;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The one broker's id in a cluster of one.
+pub(crate) const BROKER_ID: i32 = 1;
+
+/// Bits of operations that Kafka reports where nobody is denied anything (KIP-430).
+pub(crate) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+pub(crate) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+pub(crate) const GROUP_OPERATIONS: i32 = 0b1_0100_1000;
+/// Not asked for.
+pub(crate) const NO_OPERATIONS: i32 = i32::MIN;
+
+/// Who asks, and how it reached us.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    /// What to call this broker in answers.
+    pub(crate) broker: HostPort,
+    /// `client.id`.
+    pub(crate) id: String,
+    /// Name and version of the client's library (KIP-511); empty if it did not say.
+    pub(crate) software: String,
+}
+
+impl Client {
+    pub(crate) fn new(peer: SocketAddr, broker: HostPort) -> Self {
+        Self { peer, broker, id: String::new(), software: String::new() }
+    }
+
+    pub(crate) fn set_id(&mut self, id: &[u8]) {
+        if self.id.as_bytes() != id {
+            self.id = String::from_utf8_lossy(id).into_owned();
+        }
+    }
+}
+
+/// Answers one request. Everything before it on the connection is answered.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    client: &mut Client,
+    head: &Head,
+    request: Request,
+    out: &mut Output,
+) -> Result<(), Close> {
+    let version = head.version;
+    match request {
+        // The connection takes those itself, many at a time.
+        Request::Produce => Ok(()),
+        Request::Fetch(request) => {
+            fetch(shared, head, &request, out).await;
+            Ok(())
+        }
+        Request::ApiVersions(request) => {
+            versions::answer(client, head, request, out);
+            Ok(())
+        }
+        Request::Metadata(request) => {
+            respond(out, head, &metadata::metadata(shared, client, version, request).await)
+        }
+        Request::DescribeCluster(request) => {
+            respond(out, head, &cluster::describe(shared, client, &request))
+        }
+        Request::DescribeLogDirs(request) => {
+            respond(out, head, &cluster::log_dirs(shared, request))
+        }
+        Request::FindCoordinator(request) => {
+            respond(out, head, &cluster::find_coordinator(client, version, request))
+        }
+        Request::InitProducerId(request) => {
+            respond(out, head, &cluster::init_producer_id(shared, &request).await)
+        }
+        Request::ListOffsets(request) => {
+            respond(out, head, &offsets::list(shared, version, request).await)
+        }
+        Request::OffsetForLeaderEpoch(request) => {
+            respond(out, head, &offsets::leader_epochs(shared, request))
+        }
+        Request::CreateTopics(request) => {
+            respond(out, head, &topics::create(shared, version, request).await)
+        }
+        Request::DeleteTopics(request) => {
+            respond(out, head, &topics::delete(shared, version, request).await)
+        }
+        Request::DescribeConfigs(request) => {
+            respond(out, head, &configs::describe(shared, version, request))
+        }
+        Request::AlterConfigs(request) => {
+            respond(out, head, &configs::alter(shared, request).await)
+        }
+        Request::IncrementalAlterConfigs(request) => {
+            respond(out, head, &configs::alter_some(shared, request).await)
+        }
+        request => group(shared, client, head, request, out).await,
+    }
+}
+
+/// The requests of consumer groups.
+async fn group(
+    shared: &Arc<Shared>,
+    client: &Client,
+    head: &Head,
+    request: Request,
+    out: &mut Output,
+) -> Result<(), Close> {
+    let version = head.version;
+    match request {
+        Request::JoinGroup(request) => {
+            respond(out, head, &groups::join(shared, client, version, request).await)
+        }
+        Request::SyncGroup(request) => {
+            respond(out, head, &groups::sync(shared, version, request).await)
+        }
+        Request::Heartbeat(request) => respond(out, head, &groups::heartbeat(shared, &request)),
+        Request::LeaveGroup(request) => {
+            respond(out, head, &groups::leave(shared, version, request))
+        }
+        Request::DescribeGroups(request) => {
+            respond(out, head, &groups::describe(shared, version, request))
+        }
+        Request::ListGroups(request) => respond(out, head, &groups::list(shared, &request)),
+        Request::DeleteGroups(request) => {
+            respond(out, head, &groups::delete(shared, request).await)
+        }
+        Request::OffsetCommit(request) => {
+            respond(out, head, &group_offsets::commit(shared, request).await)
+        }
+        Request::OffsetFetch(request) => {
+            respond(out, head, &group_offsets::fetch(shared, version, request))
+        }
+        Request::OffsetDelete(request) => {
+            respond(out, head, &group_offsets::delete(shared, request).await)
+        }
+        other => Err(Close::Encode(format!("no answer is written for {other:?}"))),
+    }
+}
+
+async fn fetch(shared: &Arc<Shared>, head: &Head, request: &fetch::FetchRequest, out: &mut Output) {
+    let mut fault = None;
+    let mut gathered = Vec::new();
+    if request.session_id == 0 {
+        let (found, share) =
+            fetch::gather(&shared.engine, &shared.fetched, request, head.version).await;
+        gathered = found;
+        out.hold(share);
+    } else {
+        fault = Some(ResponseError::FetchSessionIdNotFound);
+    }
+    fetch::answer(out, head.correlation, head.version, request, fault, gathered);
+}
+
+/// Writes a response that the crate encodes.
+pub(crate) fn respond<M: Encodable>(
+    out: &mut Output,
+    head: &Head,
+    response: &M,
+) -> Result<(), Close> {
+    // The header of ApiVersions' response never has tags (KIP-511); it is written elsewhere.
+    debug_assert!(head.api.key != ApiKey::ApiVersions);
+    let out = out.tail();
+    let start = begin_frame(out, head.correlation, head.flexible);
+    response.encode(out, head.version).map_err(|error| {
+        let (key, version) = (head.api.key, head.version);
+        tracing::error!(?key, version, %error, "a response could not be encoded");
+        out.truncate(start);
+        Close::Encode(error.to_string())
+    })?;
+    end_frame(out, start, 0);
+    Ok(())
+}
+
+/// A string as the crate takes it; longer ones than the protocol can carry are cut.
+pub(crate) fn text(text: impl Into<String>) -> StrBytes {
+    let mut text: String = text.into();
+    if text.len() > 32_000 {
+        let end = (0..=32_000).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    StrBytes::from_string(text)
+}
+
+/// Partition indexes of a stream, in order.
+pub(crate) fn indexes(stream: &Stream) -> impl Iterator<Item = PartitionIndex> + use<> {
+    (0..i32::try_from(stream.partitions.len()).unwrap_or(i32::MAX)).map(PartitionIndex)
+}
+
+/// A stream that clients may see, by name. The broker's own are not theirs.
+pub(crate) fn visible<'a>(
+    catalog: &'a anabranch_engine::Catalog,
+    name: &str,
+) -> Option<&'a Arc<Stream>> {
+    catalog.by_name(name).filter(|stream| !stream.is_internal())
+}

@@ -1,0 +1,175 @@
+//! What concerns the broker as a whole: the cluster of one, coordinators, producer ids.
+
+use super::{BROKER_ID, CLUSTER_OPERATIONS, Client, NO_OPERATIONS, text, visible};
+use crate::door::Shared;
+use crate::errors::{About, Fault};
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::{
+    DescribeClusterRequest, DescribeClusterResponse, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+    InitProducerIdRequest, InitProducerIdResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use std::collections::{BTreeMap, HashSet};
+
+/// What the one log directory is called: paths of the host are nobody else's business.
+const LOG_DIR: &str = "data";
+
+/// Said to who asks for brokers; 2 asks for controllers (KIP-919).
+const ENDPOINT_BROKERS: i8 = 1;
+
+/// Types of coordinators (KIP-98).
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+
+pub(super) fn describe(
+    shared: &Shared,
+    client: &Client,
+    request: &DescribeClusterRequest,
+) -> DescribeClusterResponse {
+    if request.endpoint_type != ENDPOINT_BROKERS {
+        return DescribeClusterResponse::default()
+            .with_error_code(ResponseError::MismatchedEndpointType.code())
+            .with_error_message(Some(text("this endpoint is a broker's")));
+    }
+    let operations = if request.include_cluster_authorized_operations {
+        CLUSTER_OPERATIONS
+    } else {
+        NO_OPERATIONS
+    };
+    let broker = DescribeClusterBroker::default()
+        .with_broker_id(BROKER_ID.into())
+        .with_host(text(client.broker.host.as_str()))
+        .with_port(i32::from(client.broker.port));
+    DescribeClusterResponse::default()
+        .with_cluster_id(text(shared.engine.cluster_id()))
+        .with_controller_id(BROKER_ID.into())
+        .with_brokers(vec![broker])
+        .with_cluster_authorized_operations(operations)
+}
+
+pub(super) fn find_coordinator(
+    client: &Client,
+    version: i16,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let fault = match request.key_type {
+        GROUP => None,
+        TRANSACTION => Some(no_transactions()),
+        _ => Some(Fault::new(
+            ResponseError::InvalidRequest,
+            "only groups (0) have coordinators here",
+        )),
+    };
+    if version >= 4 {
+        let coordinators = request.coordinator_keys.into_iter();
+        let coordinators = coordinators.map(|key| coordinator(client, key, fault.as_ref()));
+        return FindCoordinatorResponse::default().with_coordinators(coordinators.collect());
+    }
+    let found = coordinator(client, request.key, fault.as_ref());
+    FindCoordinatorResponse::default()
+        .with_error_code(found.error_code)
+        .with_error_message(found.error_message)
+        .with_node_id(found.node_id)
+        .with_host(found.host)
+        .with_port(found.port)
+}
+
+/// Of the codes that say "never", this is the one that no client retries: librdkafka takes
+/// others for passing troubles and has its user wait. It shows the words too.
+fn no_transactions() -> Fault {
+    const WORDS: &str = "transactions are not supported: unset transactional.id";
+    tracing::warn!("a client asked for a transactional id; {WORDS}");
+    Fault::new(ResponseError::TransactionalIdAuthorizationFailed, WORDS)
+}
+
+fn coordinator(client: &Client, key: StrBytes, fault: Option<&Fault>) -> Coordinator {
+    let invalid;
+    let fault = if fault.is_none() && key.is_empty() {
+        invalid = Fault::new(ResponseError::InvalidGroupId, "a group needs a name");
+        Some(&invalid)
+    } else {
+        fault
+    };
+    let coordinator = Coordinator::default().with_key(key);
+    match fault {
+        Some(fault) => coordinator
+            .with_node_id((-1).into())
+            .with_port(-1)
+            .with_error_code(fault.error.code())
+            .with_error_message(Some(text(&*fault.message))),
+        None => coordinator
+            .with_node_id(BROKER_ID.into())
+            .with_host(text(client.broker.host.as_str()))
+            .with_port(i32::from(client.broker.port)),
+    }
+}
+
+pub(super) async fn init_producer_id(
+    shared: &Shared,
+    request: &InitProducerIdRequest,
+) -> InitProducerIdResponse {
+    let refused = |error: ResponseError| {
+        InitProducerIdResponse::default()
+            .with_error_code(error.code())
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1)
+    };
+    if request.transactional_id.is_some() {
+        return refused(no_transactions().error);
+    }
+    match shared.engine.new_producer_id().await {
+        Ok(id) => {
+            InitProducerIdResponse::default().with_producer_id(id.0.into()).with_producer_epoch(0)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no producer id can be given out");
+            refused(Fault::of(error, About::Coordinator).error)
+        }
+    }
+}
+
+pub(super) fn log_dirs(
+    shared: &Shared,
+    request: DescribeLogDirsRequest,
+) -> DescribeLogDirsResponse {
+    let engine = &shared.engine;
+    let catalog = engine.catalog();
+    let mut sizes: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
+    let mut add = |name: &str, wanted: Option<&HashSet<i32>>| {
+        let Some(stream) = visible(&catalog, name) else { return };
+        let topic = sizes.entry(stream.name.clone()).or_default();
+        for index in super::indexes(stream) {
+            if wanted.is_none_or(|wanted| wanted.contains(&index.0)) {
+                let log = stream.partition(index).and_then(|id| engine.partition(id));
+                let bytes = log.map_or(0, |log| log.bytes());
+                topic.insert(index.0, i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+        }
+    };
+    match &request.topics {
+        None => catalog.streams().for_each(|stream| add(&stream.name, None)),
+        Some(topics) => {
+            for topic in topics {
+                add(&topic.topic, Some(&topic.partitions.iter().copied().collect()));
+            }
+        }
+    }
+    let partition = |(index, bytes)| {
+        DescribeLogDirsPartition::default().with_partition_index(index).with_partition_size(bytes)
+    };
+    let topics = sizes.into_iter().map(|(name, partitions)| {
+        DescribeLogDirsTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_partitions(partitions.into_iter().map(partition).collect())
+    });
+    let result = DescribeLogDirsResult::default()
+        .with_log_dir(StrBytes::from_static_str(LOG_DIR))
+        .with_topics(topics.collect());
+    DescribeLogDirsResponse::default().with_results(vec![result])
+}

@@ -1,0 +1,256 @@
+//! Committed offsets: durable in the engine before they are answered.
+
+use super::{text, visible};
+use crate::door::Shared;
+use crate::errors::{About, Fault};
+use crate::group::Identity;
+use crate::limits::OFFSET_METADATA_BYTES_MAX;
+use crate::wire::Reader;
+use anabranch_engine::{CommittedOffset, StreamId};
+use anabranch_types::PartitionIndex;
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    OffsetFetchRequest, OffsetFetchResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use std::collections::{BTreeMap, HashSet};
+
+type Commit = (StreamId, PartitionIndex, Option<CommittedOffset>);
+
+pub(super) async fn commit(shared: &Shared, request: OffsetCommitRequest) -> OffsetCommitResponse {
+    let who =
+        Identity { member_id: &request.member_id, instance: request.group_instance_id.as_deref() };
+    let generation = request.generation_id_or_member_epoch;
+    let allowed = if request.group_id.is_empty() {
+        Err(ResponseError::InvalidGroupId)
+    } else {
+        shared.groups.check_commit(&request.group_id, who, generation)
+    };
+    let now = shared.engine.now().0;
+    let catalog = shared.engine.catalog();
+    let mut commits: Vec<Commit> = Vec::new();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let stream = visible(&catalog, &topic.name);
+        let partitions = topic.partitions.into_iter().map(|partition| {
+            let index = PartitionIndex(partition.partition_index);
+            let result = allowed.and_then(|()| {
+                let stream = stream
+                    .filter(|stream| stream.partition(index).is_some())
+                    .ok_or(ResponseError::UnknownTopicOrPartition)?;
+                commits.push((stream.id, index, Some(committed(&partition, now)?)));
+                Ok(())
+            });
+            let error = result.map_or_else(|error| error.code(), |()| 0);
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(index.0)
+                .with_error_code(error)
+        });
+        let partitions = partitions.collect();
+        topics.push(
+            OffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions),
+        );
+    }
+    if !commits.is_empty()
+        && let Err(error) = shared.engine.commit_offsets(&request.group_id, commits).await
+    {
+        tracing::warn!(group = &**request.group_id, %error, "offsets were not committed");
+        let code = Fault::of(error, About::Coordinator).error.code();
+        let partitions = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.filter(|each| each.error_code == 0).for_each(|each| each.error_code = code);
+    }
+    OffsetCommitResponse::default().with_topics(topics)
+}
+
+fn committed(
+    partition: &OffsetCommitRequestPartition,
+    now: i64,
+) -> Result<CommittedOffset, ResponseError> {
+    let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+    if metadata.len() > OFFSET_METADATA_BYTES_MAX {
+        return Err(ResponseError::OffsetMetadataTooLarge);
+    }
+    Ok(CommittedOffset {
+        offset: partition.committed_offset,
+        leader_epoch: partition.committed_leader_epoch,
+        metadata: metadata.to_owned(),
+        committed_ms: now,
+    })
+}
+
+/// A topic's partitions with what is committed for them.
+struct Fetched {
+    topic: StrBytes,
+    partitions: Vec<(i32, Option<CommittedOffset>)>,
+}
+
+pub(super) fn fetch(
+    shared: &Shared,
+    version: i16,
+    request: OffsetFetchRequest,
+) -> OffsetFetchResponse {
+    if version < 8 {
+        let topics = request.topics.map(|topics| {
+            topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
+        });
+        let topics = fetched(shared, &request.group_id, topics).into_iter().map(|topic| {
+            OffsetFetchResponseTopic::default()
+                .with_name(TopicName(topic.topic))
+                .with_partitions(topic.partitions.into_iter().map(partition_old).collect())
+        });
+        return OffsetFetchResponse::default().with_topics(topics.collect());
+    }
+    let mut seen = HashSet::new();
+    let wanted = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
+    let groups = wanted.map(|group| {
+        let topics = group.topics.map(|topics| {
+            topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
+        });
+        let topics = fetched(shared, &group.group_id, topics).into_iter().map(|topic| {
+            OffsetFetchResponseTopics::default()
+                .with_name(TopicName(topic.topic))
+                .with_partitions(topic.partitions.into_iter().map(partition).collect())
+        });
+        OffsetFetchResponseGroup::default()
+            .with_topics(topics.collect())
+            .with_group_id(group.group_id)
+    });
+    OffsetFetchResponse::default().with_groups(groups.collect())
+}
+
+/// `None` asks for everything the group has.
+fn fetched(
+    shared: &Shared,
+    group: &GroupId,
+    topics: Option<Vec<(TopicName, Vec<i32>)>>,
+) -> Vec<Fetched> {
+    let committed = shared.engine.committed_offsets(group);
+    let catalog = shared.engine.catalog();
+    let Some(topics) = topics else {
+        let mut all: BTreeMap<&str, Vec<(i32, Option<CommittedOffset>)>> = BTreeMap::new();
+        for ((stream, index), offset) in &committed {
+            if let Some(stream) = catalog.by_id(*stream) {
+                all.entry(&stream.name).or_default().push((index.0, Some(offset.clone())));
+            }
+        }
+        let all = all.into_iter();
+        return all.map(|(topic, partitions)| Fetched { topic: text(topic), partitions }).collect();
+    };
+    let topics = topics.into_iter().map(|(name, indexes)| {
+        let stream = visible(&catalog, &name).map(|stream| stream.id);
+        let find = |index| {
+            let key = (stream?, PartitionIndex(index));
+            committed.get(&key).cloned()
+        };
+        let partitions = indexes.into_iter().map(|index| (index, find(index))).collect();
+        Fetched { topic: name.0, partitions }
+    });
+    topics.collect()
+}
+
+fn partition_old(
+    (index, committed): (i32, Option<CommittedOffset>),
+) -> OffsetFetchResponsePartition {
+    let (offset, leader_epoch, metadata) = parts(committed);
+    OffsetFetchResponsePartition::default()
+        .with_partition_index(index)
+        .with_committed_offset(offset)
+        .with_committed_leader_epoch(leader_epoch)
+        .with_metadata(Some(metadata))
+}
+
+fn partition((index, committed): (i32, Option<CommittedOffset>)) -> OffsetFetchResponsePartitions {
+    let (offset, leader_epoch, metadata) = parts(committed);
+    OffsetFetchResponsePartitions::default()
+        .with_partition_index(index)
+        .with_committed_offset(offset)
+        .with_committed_leader_epoch(leader_epoch)
+        .with_metadata(Some(metadata))
+}
+
+/// Nothing committed is −1, not an error.
+fn parts(committed: Option<CommittedOffset>) -> (i64, i32, StrBytes) {
+    match committed {
+        Some(committed) => (committed.offset, committed.leader_epoch, text(committed.metadata)),
+        None => (-1, -1, StrBytes::new()),
+    }
+}
+
+pub(super) async fn delete(shared: &Shared, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+    let group = &request.group_id;
+    let committed = shared.engine.committed_offsets(group);
+    let has_members = shared.groups.has_members(group);
+    if committed.is_empty() && !has_members {
+        let error = ResponseError::GroupIdNotFound.code();
+        return OffsetDeleteResponse::default().with_error_code(error);
+    }
+    let subscribed = if has_members { subscribed(shared, group) } else { HashSet::new() };
+    let catalog = shared.engine.catalog();
+    let mut removals: Vec<Commit> = Vec::new();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let stream = visible(&catalog, &topic.name);
+        let partitions = topic.partitions.into_iter().map(|partition| {
+            let index = PartitionIndex(partition.partition_index);
+            let found = stream.filter(|stream| stream.partition(index).is_some());
+            let error = match found {
+                _ if subscribed.contains(&*topic.name.0) => {
+                    ResponseError::GroupSubscribedToTopic.code()
+                }
+                None => ResponseError::UnknownTopicOrPartition.code(),
+                Some(stream) => {
+                    removals.push((stream.id, index, None));
+                    0
+                }
+            };
+            OffsetDeleteResponsePartition::default()
+                .with_partition_index(index.0)
+                .with_error_code(error)
+        });
+        let partitions = partitions.collect();
+        topics.push(
+            OffsetDeleteResponseTopic::default().with_name(topic.name).with_partitions(partitions),
+        );
+    }
+    let response = OffsetDeleteResponse::default().with_topics(topics);
+    match shared.engine.commit_offsets(group, removals).await {
+        Ok(()) => response,
+        Err(error) => {
+            let error = Fault::of(error, About::Coordinator).error.code();
+            OffsetDeleteResponse::default().with_error_code(error)
+        }
+    }
+}
+
+/// Topics that members of a group of consumers are subscribed to.
+fn subscribed(shared: &Shared, group: &str) -> HashSet<String> {
+    let subscriptions = shared.groups.subscriptions(group).into_iter();
+    subscriptions.filter_map(subscription_topics).flatten().collect()
+}
+
+/// The topics of a consumer's subscription: INT16 version, then an array of names. What other
+/// kinds of groups say is none of ours.
+fn subscription_topics(metadata: Bytes) -> Option<Vec<String>> {
+    let mut reader = Reader::new(&metadata);
+    reader.int16("the version").ok()?;
+    let count = reader.count(false, "topics").ok()??;
+    let mut topics = Vec::new();
+    for _ in 0..count {
+        let name = reader.text(false, "a topic").ok()??;
+        topics.push(String::from_utf8_lossy(reader.slice(name)).into_owned());
+    }
+    Some(topics)
+}

@@ -1,0 +1,125 @@
+//! The APIs that are spoken, with their versions: what ApiVersions answers.
+//!
+//! Kafka 4.1's ranges, capped at what the `kafka-protocol` crate encodes. Clients infer the
+//! broker's release from the maxima, so they must stay coherent.
+
+use crate::layout::{self, Layout};
+use crate::wire::Malformed;
+
+/// An API's number on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i16)]
+#[allow(missing_docs)]
+pub enum ApiKey {
+    Produce = 0,
+    Fetch = 1,
+    ListOffsets = 2,
+    Metadata = 3,
+    OffsetCommit = 8,
+    OffsetFetch = 9,
+    FindCoordinator = 10,
+    JoinGroup = 11,
+    Heartbeat = 12,
+    LeaveGroup = 13,
+    SyncGroup = 14,
+    DescribeGroups = 15,
+    ListGroups = 16,
+    ApiVersions = 18,
+    CreateTopics = 19,
+    DeleteTopics = 20,
+    InitProducerId = 22,
+    OffsetForLeaderEpoch = 23,
+    DescribeConfigs = 32,
+    AlterConfigs = 33,
+    DescribeLogDirs = 35,
+    DeleteGroups = 42,
+    IncrementalAlterConfigs = 44,
+    OffsetDelete = 47,
+    DescribeCluster = 60,
+}
+
+/// One API.
+#[derive(Debug)]
+pub struct Api {
+    /// Its number.
+    pub key: ApiKey,
+    /// First version that is answered.
+    pub min: i16,
+    /// Last version that is answered.
+    pub max: i16,
+    /// First version with compact lengths and tagged fields.
+    pub flexible_from: i16,
+    /// How to check a request before it is decoded; `None` where it is decoded by hand.
+    pub(crate) layout: Option<&'static Layout>,
+}
+
+/// First flexible version of Produce.
+pub(crate) const PRODUCE_FLEXIBLE_FROM: i16 = 9;
+/// First flexible version of Fetch.
+pub(crate) const FETCH_FLEXIBLE_FROM: i16 = 12;
+
+const fn by_hand(key: ApiKey, min: i16, max: i16, flexible_from: i16) -> Api {
+    Api { key, min, max, flexible_from, layout: None }
+}
+
+const fn checked(key: ApiKey, min: i16, max: i16, layout: &'static Layout) -> Api {
+    Api { key, min, max, flexible_from: layout.flexible_from, layout: Some(layout) }
+}
+
+/// All of them, in the order of their numbers.
+pub static APIS: &[Api] = &[
+    by_hand(ApiKey::Produce, 3, 13, PRODUCE_FLEXIBLE_FROM),
+    by_hand(ApiKey::Fetch, 4, 18, FETCH_FLEXIBLE_FROM),
+    checked(ApiKey::ListOffsets, 1, 10, &layout::LIST_OFFSETS),
+    checked(ApiKey::Metadata, 0, 13, &layout::METADATA),
+    checked(ApiKey::OffsetCommit, 2, 9, &layout::OFFSET_COMMIT),
+    checked(ApiKey::OffsetFetch, 1, 9, &layout::OFFSET_FETCH),
+    checked(ApiKey::FindCoordinator, 0, 6, &layout::FIND_COORDINATOR),
+    checked(ApiKey::JoinGroup, 0, 9, &layout::JOIN_GROUP),
+    checked(ApiKey::Heartbeat, 0, 4, &layout::HEARTBEAT),
+    checked(ApiKey::LeaveGroup, 0, 5, &layout::LEAVE_GROUP),
+    checked(ApiKey::SyncGroup, 0, 5, &layout::SYNC_GROUP),
+    checked(ApiKey::DescribeGroups, 0, 6, &layout::DESCRIBE_GROUPS),
+    checked(ApiKey::ListGroups, 0, 5, &layout::LIST_GROUPS),
+    checked(ApiKey::ApiVersions, 0, 4, &layout::API_VERSIONS),
+    checked(ApiKey::CreateTopics, 2, 7, &layout::CREATE_TOPICS),
+    checked(ApiKey::DeleteTopics, 1, 6, &layout::DELETE_TOPICS),
+    checked(ApiKey::InitProducerId, 0, 5, &layout::INIT_PRODUCER_ID),
+    checked(ApiKey::OffsetForLeaderEpoch, 2, 4, &layout::OFFSET_FOR_LEADER_EPOCH),
+    checked(ApiKey::DescribeConfigs, 1, 4, &layout::DESCRIBE_CONFIGS),
+    checked(ApiKey::AlterConfigs, 0, 2, &layout::ALTER_CONFIGS),
+    checked(ApiKey::DescribeLogDirs, 1, 4, &layout::DESCRIBE_LOG_DIRS),
+    checked(ApiKey::DeleteGroups, 0, 2, &layout::DELETE_GROUPS),
+    checked(ApiKey::IncrementalAlterConfigs, 0, 1, &layout::INCREMENTAL_ALTER_CONFIGS),
+    checked(ApiKey::OffsetDelete, 0, 0, &layout::OFFSET_DELETE),
+    checked(ApiKey::DescribeCluster, 0, 2, &layout::DESCRIBE_CLUSTER),
+];
+
+impl Api {
+    /// The API of a number.
+    ///
+    /// # Errors
+    /// [`Malformed::Unsupported`].
+    pub fn find(key: i16, version: i16) -> Result<&'static Self, Malformed> {
+        APIS.iter().find(|api| api.key as i16 == key).ok_or(Malformed::Unsupported { key, version })
+    }
+
+    /// The API's place in [`APIS`], for tables by API.
+    #[must_use]
+    pub fn position(key: ApiKey) -> usize {
+        APIS.iter().position(|api| api.key == key).unwrap_or(0)
+    }
+
+    /// The lowest version to advertise. librdkafka before 2.11.1 stops compressing, silently,
+    /// unless Produce goes down to 0 (KAFKA-18659).
+    #[must_use]
+    pub fn min_advertised(&self) -> i16 {
+        if self.key == ApiKey::Produce { 0 } else { self.min }
+    }
+
+    /// Whether `version` has compact lengths and tagged fields.
+    #[must_use]
+    pub fn is_flexible(&self, version: i16) -> bool {
+        version >= self.flexible_from
+    }
+}

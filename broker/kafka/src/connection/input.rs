@@ -1,0 +1,129 @@
+//! What came from the socket, cut into frames.
+
+use crate::apis::ApiKey;
+use crate::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
+use bytes::{Buf, Bytes, BytesMut};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
+
+/// Bytes of the length in front of a frame.
+const LENGTH_BYTES: usize = 4;
+/// Bytes of a frame that say what it asks: length, API key, version.
+const PEEK_BYTES: usize = LENGTH_BYTES + 4;
+/// The shortest request: API key, version, correlation id.
+const FRAME_BYTES_MIN: usize = 8;
+
+/// What the input starts with.
+pub(super) enum Arrived {
+    /// Less than a frame, or nothing that may be taken now.
+    Nothing,
+    /// A whole request.
+    Frame(ApiKey),
+}
+
+/// The next frame, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Next {
+    /// Its size, without the length in front.
+    pub(super) bytes: usize,
+    /// API key; 0 while unknown.
+    pub(super) api: i16,
+    /// Version; 0 while unknown.
+    pub(super) version: i16,
+    /// Whether all of it is here.
+    pub(super) is_whole: bool,
+}
+
+pub(super) struct Input {
+    buffer: BytesMut,
+    /// How much room the next read gets: follows what arrives.
+    room: usize,
+    read: u64,
+    /// A whole frame is here that may not be taken yet.
+    waiting: bool,
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self { buffer: BytesMut::new(), room: READ_BYTES_MIN, read: 0, waiting: false }
+    }
+}
+
+impl Input {
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Marks the next frame as one that has to wait: reading on would only fill memory.
+    pub(super) fn wait(&mut self) {
+        self.waiting = true;
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// The next frame's size and API, once they are here. A length that no frame can have is
+    /// given as the largest there is, so that the caller's bound refuses it.
+    pub(super) fn peek(&mut self) -> Option<Next> {
+        self.waiting = false;
+        let mut start = &self.buffer[..];
+        if start.len() < PEEK_BYTES {
+            return None;
+        }
+        let bytes = usize::try_from(start.get_i32())
+            .ok()
+            .filter(|&bytes| bytes >= FRAME_BYTES_MIN)
+            .unwrap_or(usize::MAX);
+        let is_whole = self.buffer.len() - LENGTH_BYTES >= bytes;
+        Some(Next { bytes, api: start.get_i16(), version: start.get_i16(), is_whole })
+    }
+
+    /// Takes the next frame, without its length. It must be whole.
+    pub(super) fn take(&mut self) -> Bytes {
+        let bytes = self.buffer.get_u32() as usize;
+        self.buffer.split_to(bytes).freeze()
+    }
+
+    /// Reads once. Room grows with what arrives, so memory follows bytes that were sent, not
+    /// bytes that were announced.
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut TcpStream,
+    ) -> Poll<io::Result<usize>> {
+        // The rest of a frame that has begun is given at most as much again as has arrived.
+        let begun = match self.peek() {
+            Some(next) if next.bytes < usize::MAX => {
+                let missing = (next.bytes + LENGTH_BYTES).saturating_sub(self.buffer.len());
+                missing.min(self.buffer.len())
+            }
+            _ => 0,
+        };
+        let wanted = self.room.max(begun);
+        if self.buffer.capacity() - self.buffer.len() < wanted / 2 {
+            self.buffer.reserve(wanted);
+        }
+        let room = self.buffer.capacity() - self.buffer.len();
+        let count = ready!(poll_read_buf(Pin::new(stream), context, &mut self.buffer))?;
+        self.read += count as u64;
+        if count == room {
+            self.room = (self.room * 2).min(READ_BYTES_MAX);
+        } else if count < self.room / 8 {
+            self.room = (self.room / 2).max(READ_BYTES_MIN);
+        }
+        Poll::Ready(Ok(count))
+    }
+}

@@ -1,0 +1,237 @@
+//! From a produce request to appends: names looked up, batches validated. Runs on the
+//! connection's task, so that the commit thread never sees a bad batch.
+
+use super::{ProduceHead, TopicRef, Visitor};
+use crate::errors;
+use anabranch_engine::{Append, Atomicity, Catalog, Mode, Part, Stream, Timestamps, key_hash};
+use anabranch_types::batch::{self, RecordFault, ValidateOptions};
+use anabranch_types::{PartitionIndex, StreamId, Timestamp};
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Decompressed batches are walked here; kept small between uses.
+const SCRATCH_BYTES_KEPT: usize = 1 << 20;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Why a partition's batch was refused before it came to the commit loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Kafka's code.
+    pub(crate) error: ResponseError,
+    /// What is wrong and what to do.
+    pub(crate) message: Cow<'static, str>,
+    /// The record that is to blame, by its number in the batch (KIP-467).
+    pub(crate) record: Option<i32>,
+}
+
+impl From<errors::Fault> for Fault {
+    fn from(fault: errors::Fault) -> Self {
+        Self { error: fault.error, message: fault.message, record: None }
+    }
+}
+
+/// A request whose batches are with the commit loop: all that its response needs.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// Comes back with the response.
+    pub(crate) correlation: i32,
+    /// Of the request and its response.
+    pub(crate) version: i16,
+    /// Whether the client wants a response (acks is not 0).
+    pub(crate) answered: bool,
+    /// The request, to be walked again.
+    pub(crate) body: Bytes,
+    /// Partitions that were refused, by their place in the request, in order.
+    pub(crate) faults: Vec<(usize, Fault)>,
+    /// Whether an append was made of the others.
+    pub(crate) appended: bool,
+}
+
+/// Builds the append of one request.
+pub(crate) struct Admission<'a> {
+    catalog: &'a Catalog,
+    body: &'a Bytes,
+    now: Timestamp,
+    head: ProduceHead,
+    topic: Result<&'a Arc<Stream>, Fault>,
+    next: usize,
+    append: Append,
+    faults: Vec<(usize, Fault)>,
+}
+
+impl<'a> Admission<'a> {
+    /// For the request `body`; names mean what they mean in `catalog`.
+    pub(crate) fn new(catalog: &'a Catalog, body: &'a Bytes, now: Timestamp) -> Self {
+        Self {
+            catalog,
+            body,
+            now,
+            head: ProduceHead { transactional: false, acks: 0, topics: 0 },
+            topic: Err(unknown_topic()),
+            next: 0,
+            append: Append {
+                parts: Default::default(),
+                atomicity: Atomicity::EachPart,
+                preconditions: None,
+            },
+            faults: Vec::new(),
+        }
+    }
+
+    /// What came of the walk: the append, unless every batch was refused.
+    pub(crate) fn finish(self, correlation: i32, version: i16) -> (Admitted, Option<Append>) {
+        let append = (!self.append.parts.is_empty()).then_some(self.append);
+        let admitted = Admitted {
+            correlation,
+            version,
+            answered: self.head.acks != 0,
+            body: self.body.clone(),
+            faults: self.faults,
+            appended: append.is_some(),
+        };
+        (admitted, append)
+    }
+
+    fn part(&self, index: i32, records: Option<Range<usize>>) -> Result<Part, Fault> {
+        if self.head.transactional {
+            return Err(transactions());
+        }
+        if !(-1..=1).contains(&self.head.acks) {
+            return Err(fault(ResponseError::InvalidRequiredAcks, "acks must be 0, 1 or all (-1)"));
+        }
+        let stream = self.topic.as_ref().map_err(Clone::clone)?;
+        let partition =
+            stream.partition(PartitionIndex(index)).ok_or_else(|| unknown_partition(stream))?;
+        let records = records.filter(|records| !records.is_empty()).ok_or_else(|| {
+            fault(
+                ResponseError::InvalidRecord,
+                "a produce request holds exactly one record batch a partition",
+            )
+        })?;
+        let options = &stream.options;
+        if records.len() > options.batch_bytes_max as usize {
+            let message = format!(
+                "the batch has {} bytes, the topic takes {}: send less at a time, or raise \
+                 max.message.bytes",
+                records.len(),
+                options.batch_bytes_max,
+            );
+            return Err(fault(ResponseError::MessageTooLarge, message));
+        }
+        let keyed = stream.mode == Mode::Upsert;
+        let validate = ValidateOptions { keys_required: keyed, hash_keys: keyed };
+        let passed = SCRATCH.with_borrow_mut(|scratch| {
+            let bytes = &self.body[records.clone()];
+            let passed = batch::validate(bytes, validate, key_hash, scratch);
+            if scratch.capacity() > SCRATCH_BYTES_KEPT {
+                *scratch = Vec::new();
+            }
+            passed
+        });
+        let passed = passed.map_err(refused)?;
+        if passed.header.is_transactional() {
+            return Err(transactions());
+        }
+        if !stream.settings.is_empty() && options.timestamps == Timestamps::Producer {
+            self.check_times(stream, &passed)?;
+        }
+        Ok(Part::new(partition, self.body.slice(records), passed))
+    }
+
+    /// `message.timestamp.{before,after}.max.ms` (KIP-937), where they were set. Of a batch, its
+    /// first record's time is the one checked against `before`.
+    fn check_times(&self, stream: &Stream, passed: &batch::ProducedBatch) -> Result<(), Fault> {
+        let bound = |name| stream.settings.get(name).and_then(|value| value.parse::<i64>().ok());
+        let earliest = bound("message.timestamp.before.max.ms")
+            .map_or(i64::MIN, |ms| self.now.0.saturating_sub(ms));
+        let latest = bound("message.timestamp.after.max.ms")
+            .map_or(i64::MAX, |ms| self.now.0.saturating_add(ms));
+        let first = passed.header.base_timestamp;
+        if first.0 >= earliest && passed.max_timestamp.0 <= latest {
+            return Ok(());
+        }
+        let message = format!(
+            "the batch's times, {first} to {}, are outside of what the topic takes, {earliest} to \
+             {latest}: correct the clock, or message.timestamp.before.max.ms and \
+             message.timestamp.after.max.ms",
+            passed.max_timestamp,
+        );
+        Err(fault(ResponseError::InvalidTimestamp, message))
+    }
+}
+
+impl Visitor for Admission<'_> {
+    fn head(&mut self, head: ProduceHead) {
+        self.head = head;
+    }
+
+    fn topic(&mut self, topic: TopicRef<'_>, _partitions: usize) {
+        self.topic = match topic {
+            TopicRef::Name(name) => std::str::from_utf8(name)
+                .ok()
+                .and_then(|name| self.catalog.by_name(name))
+                .ok_or_else(unknown_topic),
+            TopicRef::Id(id) => self.catalog.by_id(StreamId(id)).ok_or_else(|| {
+                fault(ResponseError::UnknownTopicId, "no topic has this id: ask for metadata anew")
+            }),
+        };
+        if self.topic.as_ref().is_ok_and(|stream| stream.is_internal()) {
+            self.topic = Err(fault(
+                ResponseError::InvalidTopicException,
+                "the topic is the broker's own: choose a name that does not start with __",
+            ));
+        }
+    }
+
+    fn partition(&mut self, index: i32, records: Option<Range<usize>>) {
+        match self.part(index, records) {
+            Ok(part) => self.append.parts.push(part),
+            Err(fault) => self.faults.push((self.next, fault)),
+        }
+        self.next += 1;
+    }
+
+    fn topic_end(&mut self) {}
+}
+
+fn fault(error: ResponseError, message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault { error, message: message.into(), record: None }
+}
+
+fn unknown_topic() -> Fault {
+    fault(
+        ResponseError::UnknownTopicOrPartition,
+        "there is no such topic: create it, or ask for metadata that may create it",
+    )
+}
+
+fn unknown_partition(stream: &Stream) -> Fault {
+    let message = format!("the topic has {} partitions", stream.partitions.len());
+    fault(ResponseError::UnknownTopicOrPartition, message)
+}
+
+fn transactions() -> Fault {
+    fault(
+        ResponseError::InvalidTxnState,
+        "transactions are not supported: unset transactional.id (enable.idempotence is fine)",
+    )
+}
+
+fn refused(refusal: RecordFault) -> Fault {
+    match refusal {
+        RecordFault::Corrupt(error) => fault(ResponseError::CorruptMessage, error.to_string()),
+        RecordFault::Invalid(message) => fault(ResponseError::InvalidRecord, message),
+        RecordFault::Records { first, message } => Fault {
+            error: ResponseError::InvalidRecord,
+            message: message.into(),
+            record: i32::try_from(first).ok(),
+        },
+    }
+}

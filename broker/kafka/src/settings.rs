@@ -1,0 +1,118 @@
+//! Settings of the door.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How the door listens and what it allows.
+#[derive(Debug, Clone)]
+pub struct KafkaSettings {
+    /// Where to listen (`kafka.listen`).
+    pub listeners: Vec<Listener>,
+    /// Connections at most; more are closed as they come (`kafka.connections_max`).
+    pub connections_max: usize,
+    /// A connection on which nothing moved for so long is closed (Kafka:
+    /// `connections.max.idle.ms`).
+    pub idle_timeout: Duration,
+    /// The same in the middle of a request or response.
+    pub stall_timeout: Duration,
+    /// What a broker tells clients about groups, and holds them to.
+    pub groups: GroupSettings,
+}
+
+/// One address to listen at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The address; port 0 takes any.
+    pub listen: SocketAddr,
+    /// What to tell clients to connect to (`kafka.advertise`); `None` for the address that each
+    /// client connected to.
+    pub advertise: Option<HostPort>,
+}
+
+/// Bounds of consumer groups, by Kafka's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// `group.min.session.timeout.ms`
+    pub session_ms_min: u32,
+    /// `group.max.session.timeout.ms`
+    pub session_ms_max: u32,
+    /// `group.initial.rebalance.delay.ms`: how long a new group waits for more members.
+    pub initial_delay_ms: u32,
+}
+
+impl Default for KafkaSettings {
+    fn default() -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9092));
+        Self {
+            listeners: vec![Listener { listen, advertise: None }],
+            connections_max: 10_000,
+            idle_timeout: Duration::from_secs(600),
+            stall_timeout: Duration::from_secs(60),
+            groups: GroupSettings::default(),
+        }
+    }
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self { session_ms_min: 6_000, session_ms_max: 1_800_000, initial_delay_ms: 100 }
+    }
+}
+
+/// A host (name or address) and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Name or address; of IPv6 without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Why words are not an address to advertise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdvertiseError {
+    /// No host, or no port.
+    #[error("{0:?} is not HOST:PORT, like broker.example.com:9092 or [2001:db8::1]:9092")]
+    Form(String),
+    /// Clients cannot connect to it.
+    #[error("{0} stands for every address: name one that clients can connect to")]
+    Wildcard(String),
+}
+
+impl HostPort {
+    /// The address as clients take it.
+    #[must_use]
+    pub fn of(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_canonical().to_string(), port: address.port() }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = AdvertiseError;
+
+    fn from_str(words: &str) -> Result<Self, AdvertiseError> {
+        let form = || AdvertiseError::Form(words.to_owned());
+        let (host, port) = words.rsplit_once(':').ok_or_else(form)?;
+        let port = port.parse().ok().filter(|&port| port != 0).ok_or_else(form)?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if bare.is_empty() || bare.len() > 255 || (bare == host && host.contains(':')) {
+            return Err(form());
+        }
+        if bare.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified()) {
+            return Err(AdvertiseError::Wildcard(bare.to_owned()));
+        }
+        Ok(Self { host: bare.to_owned(), port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! A client's connection: reading messages, simple queries, sending rows.
+
+use crate::door::Shared;
+use crate::encode::{self, Format};
+use crate::extended::{Portal, Stored};
+use crate::limits::{FLUSH_BYTES, SMALL_BYTES};
+use crate::out::{Out, Severity};
+use crate::registry::Running;
+use crate::startup;
+use crate::wire::{self, Message, WireError};
+use anabranch_query::{Outcome, Rows, Session, SqlError, Statement, parse, sqlstate};
+use bytes::BytesMut;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error("the client has gone")]
+    Gone,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("the broker is shutting down")]
+    Shutdown,
+}
+
+/// Why a message was not done.
+pub(crate) enum Failure {
+    /// The client is told, and the connection goes on.
+    Sql(SqlError),
+    End(End),
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<End> for Failure {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+impl From<datafusion::arrow::error::ArrowError> for Failure {
+    fn from(error: datafusion::arrow::error::ArrowError) -> Self {
+        Self::Sql(error.into())
+    }
+}
+
+/// A started connection.
+pub(crate) struct Connection {
+    socket: TcpStream,
+    input: BytesMut,
+    pub(crate) out: Out,
+    shared: Arc<Shared>,
+    pub(crate) session: Session,
+    running: Arc<Running>,
+    /// Prepared statements by name; the unnamed one is "".
+    pub(crate) statements: HashMap<String, Stored>,
+    pub(crate) portals: HashMap<String, Portal>,
+    /// After an error, messages are passed over until Sync (PostgreSQL 15, 55.2.3).
+    skipping: bool,
+}
+
+/// Rows on their way to a client.
+pub(crate) struct Sending {
+    rows: Rows,
+    formats: Vec<Format>,
+    batch: Option<encode::Rows>,
+    sent: u64,
+    verb: &'static str,
+}
+
+impl Sending {
+    pub(crate) fn new(rows: Rows, formats: Vec<Format>, verb: &'static str) -> Self {
+        Self { rows, formats, batch: None, sent: 0, verb }
+    }
+
+    /// PostgreSQL 15, 55.7, CommandComplete.
+    pub(crate) fn tag(&self) -> String {
+        match self.verb {
+            "SHOW" => "SHOW".to_owned(),
+            verb => format!("{verb} {}", self.sent),
+        }
+    }
+}
+
+/// Serves a client until it leaves.
+pub(crate) async fn run(
+    socket: TcpStream,
+    shared: Arc<Shared>,
+    place: Option<OwnedSemaphorePermit>,
+) -> Result<(), End> {
+    socket.set_nodelay(true)?;
+    let Some(mut connection) = startup::start(socket, shared, place.is_some()).await? else {
+        return Ok(());
+    };
+    let ended = connection.serve().await;
+    connection.shared.registry.remove(connection.session.process_id());
+    match ended {
+        Ok(()) | Err(End::Gone) => Ok(()),
+        Err(End::Shutdown) => {
+            connection.say_goodbye(SqlError::new(
+                sqlstate::ADMIN_SHUTDOWN,
+                "terminating connection: the broker is shutting down",
+            ));
+            connection.flush().await
+        }
+        Err(End::Wire(error)) => {
+            connection.say_goodbye(SqlError::new("08P01", error.to_string()));
+            connection.flush().await
+        }
+        Err(end) => Err(end),
+    }
+}
+
+/// Reads what has come; an error at the end of the stream.
+pub(crate) async fn read_more(socket: &mut TcpStream, input: &mut BytesMut) -> Result<(), End> {
+    // Grows with what comes, not with what was announced.
+    input.reserve(8 << 10);
+    match socket.read_buf(input).await? {
+        0 => Err(End::Gone),
+        _ => Ok(()),
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(
+        socket: TcpStream,
+        input: BytesMut,
+        out: Out,
+        shared: Arc<Shared>,
+        session: Session,
+        running: Arc<Running>,
+    ) -> Self {
+        Self {
+            socket,
+            input,
+            out,
+            shared,
+            session,
+            running,
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            skipping: false,
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), End> {
+        loop {
+            let shared = self.shared.clone();
+            let (message, _share) = self.next_message(&shared).await?;
+            let done = match message {
+                Message::Terminate => return Ok(()),
+                Message::Sync => {
+                    self.skipping = false;
+                    self.sync();
+                    self.flush().await?;
+                    continue;
+                }
+                _ if self.skipping => continue,
+                Message::Query(text) => {
+                    self.simple_query(&text).await?;
+                    continue;
+                }
+                Message::Flush => {
+                    self.flush().await?;
+                    continue;
+                }
+                Message::Parse { name, text, types } => self.parse(name, &text, types).await,
+                Message::Bind(bind) => self.bind(bind),
+                Message::Describe(target) => self.describe(&target),
+                Message::Execute { portal, rows_max } => self.execute(&portal, rows_max).await,
+                Message::Close(target) => {
+                    self.close(&target);
+                    Ok(())
+                }
+                Message::Stray => Ok(()),
+            };
+            match done {
+                Ok(()) => {}
+                Err(Failure::Sql(error)) => {
+                    self.fail(&error);
+                    self.skipping = true;
+                    self.flush().await?;
+                }
+                Err(Failure::End(end)) => return Err(end),
+            }
+            if self.out.buffer.len() >= FLUSH_BYTES {
+                self.flush().await?;
+            }
+        }
+    }
+
+    /// The next message; a large one comes with its share of the memory for large ones.
+    async fn next_message<'s>(
+        &mut self,
+        shared: &'s Shared,
+    ) -> Result<(Message, Option<tokio::sync::SemaphorePermit<'s>>), End> {
+        let mut share = None;
+        loop {
+            if let Some(length) = wire::length(&self.input)? {
+                if self.input.len() >= length {
+                    return Ok((wire::take(&mut self.input, length)?, share));
+                }
+                if length > SMALL_BYTES && share.is_none() {
+                    let kibibytes = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
+                    let acquired = shared.large.acquire_many(kibibytes).await;
+                    share = Some(acquired.map_err(|_| End::Shutdown)?);
+                }
+            }
+            tokio::select! {
+                more = read_more(&mut self.socket, &mut self.input) => more?,
+                () = shared.shutdown.cancelled() => return Err(End::Shutdown),
+            }
+        }
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), End> {
+        if !self.out.buffer.is_empty() {
+            self.socket.write_all(&self.out.buffer).await?;
+            self.out.buffer.clear();
+            // What one large result needed is not kept for ever.
+            if self.out.buffer.capacity() > 4 * FLUSH_BYTES {
+                self.out.buffer = BytesMut::new();
+            }
+        }
+        Ok(())
+    }
+
+    fn say_goodbye(&mut self, error: SqlError) {
+        self.out.error(Severity::Fatal, &error);
+    }
+
+    fn fail(&mut self, error: &SqlError) {
+        if error.sqlstate == sqlstate::INTERNAL_ERROR {
+            tracing::error!(error = error.message, "a statement failed");
+        }
+        self.out.error(Severity::Error, error);
+        self.session.fail();
+    }
+
+    fn sync(&mut self) {
+        // PostgreSQL 15, 55.2.3: portals live as long as their transaction.
+        if self.session.transaction_state() == anabranch_query::TransactionState::None {
+            self.portals.clear();
+        }
+        self.out.ready(self.session.transaction_state());
+    }
+
+    async fn simple_query(&mut self, text: &str) -> Result<(), End> {
+        self.portals.remove("");
+        match self.statements_of(text).await {
+            Ok(()) => {}
+            Err(Failure::Sql(error)) => self.fail(&error),
+            Err(Failure::End(end)) => return Err(end),
+        }
+        self.out.ready(self.session.transaction_state());
+        self.flush().await
+    }
+
+    async fn statements_of(&mut self, text: &str) -> Result<(), Failure> {
+        let statements = parse(text)?;
+        if statements.is_empty() {
+            self.out.empty_query();
+        }
+        let cancel = self.running.begin();
+        for statement in statements {
+            self.forget(&statement);
+            let preparing = self.session.prepare(statement, Vec::new());
+            let prepared = undisturbed(&self.socket, &self.shared, &cancel, preparing).await?;
+            let mut prepared = Arc::new(prepared);
+            let executing = self.session.execute(&mut prepared, Vec::new());
+            match undisturbed(&self.socket, &self.shared, &cancel, executing).await? {
+                Outcome::Done(done) => self.done(done),
+                Outcome::Rows(rows, verb) => {
+                    let formats = vec![Format::Text; rows.schema().fields().len()];
+                    let mut sending = Sending::new(rows, formats, verb);
+                    // What fails at its first row has no columns to describe.
+                    self.fetch(&mut sending, &cancel).await?;
+                    let schema = sending.rows.schema().clone();
+                    self.out.row_description(&schema, &sending.formats);
+                    self.send(&mut sending, u64::MAX, &cancel).await?;
+                    self.out.complete(sending.tag());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Statements that were prepared are the door's to forget.
+    pub(crate) fn forget(&mut self, statement: &Statement) {
+        match statement.forgets() {
+            anabranch_query::Forgets::Nothing => {}
+            anabranch_query::Forgets::Prepared(name) => {
+                self.statements.remove(name);
+            }
+            anabranch_query::Forgets::AllPrepared => self.statements.clear(),
+        }
+    }
+
+    pub(crate) fn done(&mut self, done: anabranch_query::Done) {
+        for notice in &done.notices {
+            self.out.notice(notice);
+        }
+        for (name, value) in &done.reported {
+            self.out.parameter(name, value);
+        }
+        self.out.complete(done.tag);
+    }
+
+    pub(crate) fn begin(&self) -> CancellationToken {
+        self.running.begin()
+    }
+
+    /// What planning and executing need, for [`undisturbed`].
+    pub(crate) fn parts(&mut self) -> (&TcpStream, &Shared, &mut Session) {
+        (&self.socket, &self.shared, &mut self.session)
+    }
+
+    /// Sends up to `rows_max` rows; whether there are no more.
+    pub(crate) async fn send(
+        &mut self,
+        sending: &mut Sending,
+        rows_max: u64,
+        cancel: &CancellationToken,
+    ) -> Result<bool, Failure> {
+        let until = sending.sent.saturating_add(rows_max);
+        loop {
+            if !self.fetch(sending, cancel).await? {
+                for notice in sending.rows.take_notices() {
+                    self.out.notice(&notice);
+                }
+                return Ok(true);
+            }
+            let Some(batch) = sending.batch.as_mut() else {
+                continue;
+            };
+            while !batch.is_empty() && self.out.buffer.len() < FLUSH_BYTES {
+                if sending.sent >= until {
+                    return Ok(false);
+                }
+                batch.put_next(&mut self.out.buffer)?;
+                sending.sent += 1;
+            }
+            if batch.is_empty() {
+                sending.batch = None;
+            }
+            if self.out.buffer.len() >= FLUSH_BYTES {
+                self.flush().await?;
+                if cancel.is_cancelled() {
+                    return Err(cancelled().into());
+                }
+            }
+        }
+    }
+
+    /// Has a batch at hand, unless there is none.
+    async fn fetch(
+        &mut self,
+        sending: &mut Sending,
+        cancel: &CancellationToken,
+    ) -> Result<bool, Failure> {
+        while sending.batch.is_none() {
+            let next = undisturbed(&self.socket, &self.shared, cancel, sending.rows.next());
+            let Some(batch) = next.await? else {
+                return Ok(false);
+            };
+            let rows = encode::Rows::new(&batch, &sending.formats)?;
+            sending.batch = (!rows.is_empty()).then_some(rows);
+        }
+        Ok(true)
+    }
+}
+
+/// Does `work`, unless the client cancels it or goes, or the broker stops.
+pub(crate) async fn undisturbed<T>(
+    socket: &TcpStream,
+    shared: &Shared,
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, SqlError>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        done = work => done.map_err(Failure::Sql),
+        () = cancel.cancelled() => Err(cancelled().into()),
+        () = gone(socket) => Err(End::Gone.into()),
+        () = shared.shutdown.cancelled() => Err(End::Shutdown.into()),
+    }
+}
+
+fn cancelled() -> SqlError {
+    SqlError::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")
+}
+
+/// Completes when the client has closed its side. One that has sent more is there.
+async fn gone(socket: &TcpStream) {
+    let mut byte = [0];
+    match socket.peek(&mut byte).await {
+        Ok(0) | Err(_) => {}
+        Ok(_) => std::future::pending().await,
+    }
+}

@@ -1,0 +1,125 @@
+//! Arrow's types as PostgreSQL's.
+
+use anabranch_query::is_json;
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use pgwire::api::Type;
+
+/// The PostgreSQL type of a result column.
+pub(crate) fn pg_type(field: &Field) -> Type {
+    // Oids and one-byte characters of the system catalogue are marked by datafusion-pg-catalog.
+    if let Some(kind) = field.metadata().get("pg.oid_alias") {
+        return match kind.as_str() {
+            "regclass" => Type::REGCLASS,
+            "regtype" => Type::REGTYPE,
+            "regnamespace" => Type::REGNAMESPACE,
+            "regproc" => Type::INT4,
+            _ => Type::OID,
+        };
+    }
+    if field.metadata().contains_key("pg.char") {
+        return Type::CHAR;
+    }
+    if is_json(field) {
+        return Type::JSON;
+    }
+    of_data_type(field.data_type())
+}
+
+/// The PostgreSQL type of an Arrow type.
+pub(crate) fn of_data_type(data_type: &DataType) -> Type {
+    match data_type {
+        DataType::Boolean => Type::BOOL,
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => Type::INT2,
+        DataType::Int32 | DataType::UInt16 => Type::INT4,
+        DataType::Int64 | DataType::UInt32 => Type::INT8,
+        DataType::UInt64 | DataType::Decimal128(..) | DataType::Decimal256(..) => Type::NUMERIC,
+        DataType::Float16 | DataType::Float32 => Type::FLOAT4,
+        DataType::Float64 => Type::FLOAT8,
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => Type::BYTEA,
+        DataType::Date32 | DataType::Date64 => Type::DATE,
+        DataType::Time32(_) | DataType::Time64(_) => Type::TIME,
+        DataType::Timestamp(_, None) => Type::TIMESTAMP,
+        DataType::Timestamp(_, Some(_)) => Type::TIMESTAMPTZ,
+        DataType::Interval(_) | DataType::Duration(_) => Type::INTERVAL,
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            array_of(&of_data_type(item.data_type()))
+        }
+        DataType::Dictionary(_, value) => of_data_type(value),
+        _ => Type::TEXT,
+    }
+}
+
+fn array_of(item: &Type) -> Type {
+    match *item {
+        Type::BOOL => Type::BOOL_ARRAY,
+        Type::INT2 => Type::INT2_ARRAY,
+        Type::INT4 => Type::INT4_ARRAY,
+        Type::INT8 => Type::INT8_ARRAY,
+        Type::NUMERIC => Type::NUMERIC_ARRAY,
+        Type::FLOAT4 => Type::FLOAT4_ARRAY,
+        Type::FLOAT8 => Type::FLOAT8_ARRAY,
+        Type::BYTEA => Type::BYTEA_ARRAY,
+        Type::DATE => Type::DATE_ARRAY,
+        Type::TIME => Type::TIME_ARRAY,
+        Type::TIMESTAMP => Type::TIMESTAMP_ARRAY,
+        Type::TIMESTAMPTZ => Type::TIMESTAMPTZ_ARRAY,
+        Type::INTERVAL => Type::INTERVAL_ARRAY,
+        _ => Type::TEXT_ARRAY,
+    }
+}
+
+/// `pg_type.typlen`.
+pub(crate) fn length(of: &Type) -> i16 {
+    match *of {
+        Type::BOOL | Type::CHAR => 1,
+        Type::INT2 => 2,
+        Type::INT4
+        | Type::FLOAT4
+        | Type::DATE
+        | Type::OID
+        | Type::REGCLASS
+        | Type::REGTYPE
+        | Type::REGNAMESPACE => 4,
+        Type::INT8 | Type::FLOAT8 | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,
+        Type::INTERVAL => 16,
+        _ => -1,
+    }
+}
+
+/// `atttypmod`: precision and scale of numeric (PostgreSQL 15, numeric.c), else −1.
+pub(crate) fn modifier(field: &Field) -> i32 {
+    match field.data_type() {
+        DataType::Decimal128(precision, scale) => {
+            ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7ff)) + 4
+        }
+        _ => -1,
+    }
+}
+
+/// The Arrow type of a parameter that the client says is of this type; `None` for "find out".
+pub(crate) fn hint(oid: u32) -> Option<DataType> {
+    Some(match Type::from_oid(oid)? {
+        Type::BOOL => DataType::Boolean,
+        Type::INT2 => DataType::Int16,
+        Type::INT4 => DataType::Int32,
+        Type::INT8 | Type::OID => DataType::Int64,
+        Type::FLOAT4 => DataType::Float32,
+        Type::FLOAT8 => DataType::Float64,
+        Type::TEXT
+        | Type::VARCHAR
+        | Type::BPCHAR
+        | Type::NAME
+        | Type::JSON
+        | Type::JSONB
+        | Type::UUID => DataType::Utf8View,
+        Type::BYTEA => DataType::BinaryView,
+        Type::DATE => DataType::Date32,
+        Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
+        Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+        // Digits behind the point are not known before the value is.
+        _ => return None,
+    })
+}

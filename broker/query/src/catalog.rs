@@ -1,0 +1,120 @@
+//! What can be named in SQL.
+//!
+//! ```text
+//! anabranch ─┬─ public              streams: their rows
+//!            ├─ log                 streams: their events
+//!            ├─ sys                 streams, partitions
+//!            ├─ pg_catalog          what psql and drivers ask for
+//!            └─ information_schema  the standard's part of it
+//! ```
+//! Everything is looked up in the engine's catalog when a statement is planned: nothing here is
+//! kept, so nothing can be stale.
+
+mod computed;
+mod functions;
+mod information;
+mod pg;
+mod sys;
+
+pub(crate) use functions::register;
+pub(crate) use sys::streams_of;
+
+use crate::error::Error;
+use crate::rows::Relation;
+use crate::scan::StreamTable;
+use anabranch_engine::{Engine, Stream};
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::error::{DataFusionError, Result};
+use std::fmt;
+use std::sync::Arc;
+
+/// The one database.
+pub(crate) const DATABASE: &str = "anabranch";
+/// Rows.
+pub(crate) const PUBLIC: &str = "public";
+/// Events.
+pub(crate) const LOG: &str = "log";
+/// Schemas, in the order they are listed.
+pub(crate) const SCHEMAS: [&str; 5] = [PUBLIC, LOG, "sys", "pg_catalog", "information_schema"];
+
+/// The database for DataFusion.
+pub(crate) struct Database {
+    engine: Engine,
+    pg: Arc<pg::PgCatalog>,
+}
+
+impl Database {
+    pub(crate) fn new(engine: Engine) -> Result<Self, Error> {
+        let pg = Arc::new(pg::PgCatalog::new(engine.clone())?);
+        Ok(Self { engine, pg })
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+impl CatalogProvider for Database {
+    fn schema_names(&self) -> Vec<String> {
+        SCHEMAS.iter().map(ToString::to_string).collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let engine = self.engine.clone();
+        match name {
+            PUBLIC => Some(Arc::new(Streams { engine, relation: Relation::Rows })),
+            LOG => Some(Arc::new(Streams { engine, relation: Relation::Log })),
+            "sys" => Some(Arc::new(sys::Sys { engine })),
+            "pg_catalog" => Some(self.pg.clone()),
+            "information_schema" => Some(Arc::new(information::Information { engine })),
+            _ => None,
+        }
+    }
+
+    /// `setup_pg_catalog` registers its own tables together with its functions; ours stand above
+    /// them (see [`pg`]).
+    fn register_schema(
+        &self,
+        _: &str,
+        _: Arc<dyn SchemaProvider>,
+    ) -> Result<Option<Arc<dyn SchemaProvider>>> {
+        Ok(None)
+    }
+}
+
+/// The schemas `public` and `log`.
+struct Streams {
+    engine: Engine,
+    relation: Relation,
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("relation", &self.relation).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Streams {
+    fn table_names(&self) -> Vec<String> {
+        streams_of(&self.engine).iter().map(|stream| stream.name.clone()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        Ok(find(&self.engine, name).map(|stream| {
+            Arc::new(StreamTable::new(self.engine.clone(), stream, self.relation)) as _
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        find(&self.engine, name).is_some()
+    }
+}
+
+/// A stream that is not the broker's own.
+pub(crate) fn find(engine: &Engine, name: &str) -> Option<Arc<Stream>> {
+    engine.catalog().by_name(name).filter(|stream| !stream.is_internal()).cloned()
+}

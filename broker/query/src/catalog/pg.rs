@@ -1,0 +1,427 @@
+//! `pg_catalog`: what psql's `\d`, drivers and tools ask for.
+//!
+//! The tables that describe streams are ours, so that oids are the same after a restart and `\d`
+//! shows the declared types; all others, which hardly anybody reads, come from
+//! `datafusion-pg-catalog`.
+
+use super::computed::computed;
+use super::{DATABASE, LOG, PUBLIC, SCHEMAS, find, streams_of, sys};
+use crate::error::Error;
+use crate::rows::{Layout, Relation, is_json};
+use anabranch_engine::{Engine, Stream};
+use async_trait::async_trait;
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, RecordBatch, StringArray,
+    new_null_array,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::datasource::TableType;
+use datafusion::error::{DataFusionError, Result};
+use datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
+use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_pg_catalog::pg_catalog::oid_field::{kind, oid_field};
+use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
+use std::fmt;
+use std::sync::Arc;
+
+/// The role that owns everything, until there are roles.
+const OWNER: i32 = 10;
+
+/// A schema's oid. PostgreSQL's own where it has one.
+fn namespace_oid(schema: &str) -> i32 {
+    match schema {
+        "pg_catalog" => 11,
+        PUBLIC => 2200,
+        "information_schema" => 13_000,
+        LOG => 15_100,
+        _ => 15_101,
+    }
+}
+
+/// Oids of streams: partitions have unique numbers that are never used again, and every stream
+/// has a first one. Four oids a partition: rows, events, and the key's index.
+const STREAM_OIDS_FROM: i32 = 16_384;
+
+/// Oid of `public.<stream>`.
+fn rows_oid(stream: &Stream) -> i32 {
+    let first = stream.partitions.first().map_or(0, |id| id.0);
+    STREAM_OIDS_FROM.saturating_add(i32::try_from(first).unwrap_or(i32::MAX).saturating_mul(4))
+}
+
+/// Whether an unqualified name finds the relation (`pg_table_is_visible`).
+pub(super) fn is_visible(oid: i32) -> bool {
+    if oid < STREAM_OIDS_FROM {
+        !(15_000..15_200).contains(&oid)
+    } else {
+        (oid - STREAM_OIDS_FROM) % 4 != 1
+    }
+}
+
+pub(super) struct PgCatalog {
+    engine: Engine,
+    others: PgCatalogSchemaProvider<Visible, EmptyContextProvider>,
+}
+
+impl PgCatalog {
+    pub(super) fn new(engine: Engine) -> Result<Self, Error> {
+        let others = PgCatalogSchemaProvider::try_new(
+            Visible { engine: engine.clone() },
+            Arc::new(PgCatalogStaticTables::try_new()?),
+            EmptyContextProvider,
+        )?;
+        Ok(Self { engine, others })
+    }
+}
+
+impl fmt::Debug for PgCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgCatalog").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for PgCatalog {
+    fn table_names(&self) -> Vec<String> {
+        self.others.table_names()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let engine = self.engine.clone();
+        match name {
+            "pg_namespace" => computed(namespace_schema(), namespaces).map(Some),
+            "pg_class" => {
+                computed(class_schema(), move |schema| classes(&engine, schema)).map(Some)
+            }
+            "pg_attribute" => {
+                computed(attribute_schema(), move |schema| attributes(&engine, schema)).map(Some)
+            }
+            _ => self.others.table(name).await,
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.others.table_exist(name)
+    }
+}
+
+/// A relation with the columns that `*` shows.
+struct Described {
+    oid: i32,
+    schema: &'static str,
+    name: String,
+    columns: SchemaRef,
+    not_null: Vec<String>,
+}
+
+fn relations(engine: &Engine) -> Vec<Described> {
+    let mut all = Vec::new();
+    for (number, name) in (0..).zip(sys::RELATIONS) {
+        if let Some(columns) = sys::schema_of(name) {
+            all.push(Described {
+                oid: 15_000 + number,
+                schema: "sys",
+                name: name.to_owned(),
+                columns,
+                not_null: Vec::new(),
+            });
+        }
+    }
+    for stream in streams_of(engine) {
+        let not_null: Vec<_> = stream
+            .columns
+            .iter()
+            .filter(|column| column.not_null || column.in_key)
+            .map(|column| column.name.clone())
+            .collect();
+        for (schema, relation, step) in [(PUBLIC, Relation::Rows, 0), (LOG, Relation::Log, 1)] {
+            all.push(Described {
+                oid: rows_oid(&stream).saturating_add(step),
+                schema,
+                name: stream.name.clone(),
+                columns: Layout::new(&stream, relation).visible_schema(),
+                not_null: if relation == Relation::Rows { not_null.clone() } else { Vec::new() },
+            });
+        }
+    }
+    all
+}
+
+fn namespace_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        oid_field("oid", kind::OID, false),
+        Field::new("nspname", DataType::Utf8, false),
+        Field::new("nspowner", DataType::Int32, false),
+        Field::new("nspacl", DataType::Utf8, true),
+        Field::new("options", DataType::Utf8, true),
+    ]))
+}
+
+fn namespaces(schema: SchemaRef) -> Result<RecordBatch, Error> {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from_iter_values(SCHEMAS.iter().map(|name| namespace_oid(name)))),
+        Arc::new(StringArray::from_iter_values(SCHEMAS)),
+        Arc::new(Int32Array::from_value(OWNER, SCHEMAS.len())),
+        new_null_array(&DataType::Utf8, SCHEMAS.len()),
+        new_null_array(&DataType::Utf8, SCHEMAS.len()),
+    ];
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+fn class_schema() -> SchemaRef {
+    let number = |name: &str| Field::new(name, DataType::Int32, false);
+    let small = |name: &str| Field::new(name, DataType::Int16, false);
+    let flag = |name: &str| Field::new(name, DataType::Boolean, false);
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    Arc::new(Schema::new(vec![
+        oid_field("oid", kind::OID, false),
+        Field::new("relname", DataType::Utf8, false),
+        oid_field("relnamespace", kind::REGNAMESPACE, false),
+        oid_field("reltype", kind::REGTYPE, false),
+        oid_field("reloftype", kind::REGTYPE, false),
+        number("relowner"),
+        number("relam"),
+        number("relfilenode"),
+        number("reltablespace"),
+        number("relpages"),
+        Field::new("reltuples", DataType::Float32, false),
+        number("relallvisible"),
+        oid_field("reltoastrelid", kind::REGCLASS, false),
+        flag("relhasindex"),
+        flag("relisshared"),
+        text("relpersistence"),
+        text("relkind"),
+        small("relnatts"),
+        small("relchecks"),
+        flag("relhasrules"),
+        flag("relhastriggers"),
+        flag("relhassubclass"),
+        flag("relrowsecurity"),
+        flag("relforcerowsecurity"),
+        flag("relispopulated"),
+        text("relreplident"),
+        flag("relispartition"),
+        oid_field("relrewrite", kind::REGCLASS, false),
+        number("relfrozenxid"),
+        number("relminmxid"),
+        text("relacl"),
+        text("reloptions"),
+        text("relpartbound"),
+    ]))
+}
+
+fn classes(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+    let all = relations(engine);
+    let rows = all.len();
+    let numbers = |of: &dyn Fn(&Described) -> i32| -> ArrayRef {
+        Arc::new(Int32Array::from_iter_values(all.iter().map(of)))
+    };
+    let columns = schema.fields().iter().map(|field| -> ArrayRef {
+        match field.name().as_str() {
+            "oid" | "relfilenode" => numbers(&|relation| relation.oid),
+            "relname" => Arc::new(StringArray::from_iter_values(all.iter().map(|r| &r.name))),
+            "relnamespace" => numbers(&|relation| namespace_oid(relation.schema)),
+            "relowner" => numbers(&|_| OWNER),
+            "relnatts" => Arc::new(Int16Array::from_iter_values(
+                all.iter().map(|r| i16::try_from(r.columns.fields().len()).unwrap_or(i16::MAX)),
+            )),
+            "relkind" => {
+                let kind = |relation: &Described| if relation.schema == PUBLIC { "r" } else { "v" };
+                Arc::new(StringArray::from_iter_values(all.iter().map(kind)))
+            }
+            "relpersistence" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "p"))),
+            "relreplident" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "d"))),
+            "relispopulated" => Arc::new(BooleanArray::from(vec![true; rows])),
+            _ => default_column(field.data_type(), rows),
+        }
+    });
+    Ok(RecordBatch::try_new(schema.clone(), columns.collect())?)
+}
+
+fn default_column(data_type: &DataType, rows: usize) -> ArrayRef {
+    match data_type {
+        DataType::Int16 => Arc::new(Int16Array::from_value(0, rows)),
+        DataType::Int32 => Arc::new(Int32Array::from_value(0, rows)),
+        // PostgreSQL 14 and later: −1 says that nobody has counted.
+        DataType::Float32 => Arc::new(Float32Array::from_value(-1.0, rows)),
+        DataType::Boolean => Arc::new(BooleanArray::from(vec![false; rows])),
+        other => new_null_array(other, rows),
+    }
+}
+
+fn attribute_schema() -> SchemaRef {
+    let number = |name: &str| Field::new(name, DataType::Int32, false);
+    let small = |name: &str| Field::new(name, DataType::Int16, false);
+    let flag = |name: &str| Field::new(name, DataType::Boolean, false);
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    Arc::new(Schema::new(vec![
+        oid_field("attrelid", kind::REGCLASS, false),
+        Field::new("attname", DataType::Utf8, false),
+        oid_field("atttypid", kind::REGTYPE, false),
+        number("attstattarget"),
+        small("attlen"),
+        small("attnum"),
+        number("attndims"),
+        number("attcacheoff"),
+        number("atttypmod"),
+        flag("attbyval"),
+        text("attalign"),
+        text("attstorage"),
+        text("attcompression"),
+        flag("attnotnull"),
+        flag("atthasdef"),
+        flag("atthasmissing"),
+        text("attidentity"),
+        text("attgenerated"),
+        flag("attisdropped"),
+        flag("attislocal"),
+        number("attinhcount"),
+        number("attcollation"),
+        text("attacl"),
+        text("attoptions"),
+        text("attfdwoptions"),
+        text("attmissingval"),
+    ]))
+}
+
+fn attributes(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+    let relations = relations(engine);
+    let all: Vec<(&Described, i16, &Arc<Field>)> = relations
+        .iter()
+        .flat_map(|relation| {
+            (1..)
+                .zip(relation.columns.fields())
+                .map(move |(number, field)| (relation, number, field))
+        })
+        .collect();
+    let rows = all.len();
+    let empty = || -> ArrayRef { Arc::new(StringArray::from_iter_values(all.iter().map(|_| ""))) };
+    let columns = schema.fields().iter().map(|column| -> ArrayRef {
+        match column.name().as_str() {
+            "attrelid" => Arc::new(Int32Array::from_iter_values(all.iter().map(|(r, ..)| r.oid))),
+            "attname" => {
+                Arc::new(StringArray::from_iter_values(all.iter().map(|(_, _, f)| f.name())))
+            }
+            "atttypid" => {
+                Arc::new(Int32Array::from_iter_values(all.iter().map(|(_, _, f)| pg_type(f).oid)))
+            }
+            "attlen" => Arc::new(Int16Array::from_iter_values(
+                all.iter().map(|(_, _, f)| pg_type(f).length),
+            )),
+            "attnum" => Arc::new(Int16Array::from_iter_values(all.iter().map(|(_, n, _)| *n))),
+            "atttypmod" => Arc::new(Int32Array::from_iter_values(
+                all.iter().map(|(_, _, f)| pg_type(f).modifier),
+            )),
+            "attstattarget" | "attcacheoff" => Arc::new(Int32Array::from_value(-1, rows)),
+            "attbyval" => Arc::new(BooleanArray::from_iter(
+                all.iter().map(|(_, _, f)| Some(pg_type(f).length > 0)),
+            )),
+            "attnotnull" => Arc::new(BooleanArray::from_iter(
+                all.iter().map(|(r, _, f)| Some(r.not_null.contains(f.name()))),
+            )),
+            "attislocal" => Arc::new(BooleanArray::from(vec![true; rows])),
+            "attidentity" | "attgenerated" | "attcompression" => empty(),
+            "attalign" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "i"))),
+            "attstorage" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "p"))),
+            _ => default_column(column.data_type(), rows),
+        }
+    });
+    Ok(RecordBatch::try_new(schema.clone(), columns.collect())?)
+}
+
+/// A type as PostgreSQL's catalog has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PgType {
+    pub(super) oid: i32,
+    /// Bytes; −1 for varying.
+    pub(super) length: i16,
+    /// `atttypmod`.
+    pub(super) modifier: i32,
+    /// As `format_type` and `information_schema` spell it.
+    pub(super) name: &'static str,
+}
+
+pub(super) fn pg_type(field: &Field) -> PgType {
+    let plain = |oid, length, name| PgType { oid, length, modifier: -1, name };
+    match field.data_type() {
+        DataType::Boolean => plain(16, 1, "boolean"),
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => plain(21, 2, "smallint"),
+        DataType::Int32 | DataType::UInt16 => plain(23, 4, "integer"),
+        DataType::Int64 | DataType::UInt32 => plain(20, 8, "bigint"),
+        DataType::Float16 | DataType::Float32 => plain(700, 4, "real"),
+        DataType::Float64 => plain(701, 8, "double precision"),
+        // PostgreSQL 15, numeric.c: precision and scale in 16 bits each, plus the header's 4.
+        DataType::Decimal128(precision, scale) => PgType {
+            modifier: ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7ff)) + 4,
+            ..plain(1700, -1, "numeric")
+        },
+        DataType::UInt64 | DataType::Decimal256(..) => plain(1700, -1, "numeric"),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => plain(17, -1, "bytea"),
+        DataType::Date32 | DataType::Date64 => plain(1082, 4, "date"),
+        DataType::Timestamp(_, None) => plain(1114, 8, "timestamp without time zone"),
+        DataType::Timestamp(_, Some(_)) => plain(1184, 8, "timestamp with time zone"),
+        _ if is_json(field) => plain(114, -1, "json"),
+        _ => plain(25, -1, "text"),
+    }
+}
+
+/// What the tables of `datafusion-pg-catalog` see: the columns that `*` shows.
+#[derive(Clone)]
+struct Visible {
+    engine: Engine,
+}
+
+impl fmt::Debug for Visible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Visible").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl CatalogInfo for Visible {
+    async fn catalog_names(&self) -> Result<Vec<String>, DataFusionError> {
+        Ok(vec![DATABASE.to_owned()])
+    }
+
+    async fn schema_names(&self, _: &str) -> Result<Option<Vec<String>>, DataFusionError> {
+        Ok(Some(SCHEMAS.iter().map(ToString::to_string).collect()))
+    }
+
+    async fn table_names(
+        &self,
+        _: &str,
+        schema: &str,
+    ) -> Result<Option<Vec<String>>, DataFusionError> {
+        Ok(Some(match schema {
+            PUBLIC | LOG => {
+                streams_of(&self.engine).iter().map(|stream| stream.name.clone()).collect()
+            }
+            "sys" => sys::RELATIONS.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        }))
+    }
+
+    async fn table_schema(
+        &self,
+        _: &str,
+        schema: &str,
+        table: &str,
+    ) -> Result<Option<SchemaRef>, DataFusionError> {
+        let relation = match schema {
+            PUBLIC => Relation::Rows,
+            LOG => Relation::Log,
+            "sys" => return Ok(sys::schema_of(table)),
+            _ => return Ok(None),
+        };
+        Ok(find(&self.engine, table).map(|stream| Layout::new(&stream, relation).visible_schema()))
+    }
+
+    async fn table_type(
+        &self,
+        _: &str,
+        schema: &str,
+        _: &str,
+    ) -> Result<Option<TableType>, DataFusionError> {
+        Ok(Some(if schema == PUBLIC { TableType::Base } else { TableType::View }))
+    }
+}

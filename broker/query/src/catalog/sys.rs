@@ -1,0 +1,157 @@
+//! The schema `sys`: what the broker knows about itself.
+
+use super::computed::computed;
+use crate::error::Error;
+use anabranch_engine::{Durability, Engine, Mode, PartitionLog, Stream};
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::error::{DataFusionError, Result};
+use std::fmt;
+use std::sync::Arc;
+
+/// Names in `sys`.
+pub(super) const RELATIONS: [&str; 2] = ["streams", "partitions"];
+
+pub(super) struct Sys {
+    pub(super) engine: Engine,
+}
+
+impl fmt::Debug for Sys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sys").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Sys {
+    fn table_names(&self) -> Vec<String> {
+        RELATIONS.iter().map(ToString::to_string).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let engine = self.engine.clone();
+        let Some(schema) = schema_of(name) else {
+            return Ok(None);
+        };
+        let streams = name == "streams";
+        computed(schema, move |schema| {
+            if streams { streams_batch(&engine, schema) } else { partitions_batch(&engine, schema) }
+        })
+        .map(Some)
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        RELATIONS.contains(&name)
+    }
+}
+
+/// Columns of `sys.<name>`.
+pub(super) fn schema_of(name: &str) -> Option<SchemaRef> {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let number = |name: &str| Field::new(name, DataType::Int64, true);
+    let fields = match name {
+        "streams" => vec![
+            text("name"),
+            text("mode"),
+            text("key"),
+            Field::new("columns", DataType::Int32, false),
+            Field::new("partitions", DataType::Int32, false),
+            number("records"),
+            number("bytes"),
+            text("durability"),
+            number("retention_ms"),
+            text("id"),
+        ],
+        "partitions" => vec![
+            text("stream"),
+            Field::new("partition", DataType::Int32, false),
+            number("partition_id"),
+            number("log_start"),
+            number("high_watermark"),
+            number("bytes"),
+        ],
+        _ => return None,
+    };
+    Some(Arc::new(Schema::new(fields)))
+}
+
+/// All streams but the broker's own, by name.
+pub(crate) fn streams_of(engine: &Engine) -> Vec<Arc<Stream>> {
+    engine.catalog().streams().filter(|stream| !stream.is_internal()).cloned().collect()
+}
+
+fn logs<'a>(
+    engine: &'a Engine,
+    stream: &'a Stream,
+) -> impl Iterator<Item = (i32, Arc<PartitionLog>)> + 'a {
+    (0..).zip(&stream.partitions).filter_map(|(number, &id)| Some((number, engine.partition(id)?)))
+}
+
+fn streams_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+    let streams = streams_of(engine);
+    let texts = |of: &dyn Fn(&Stream) -> Option<String>| -> ArrayRef {
+        Arc::new(streams.iter().map(|stream| of(stream)).collect::<StringArray>())
+    };
+    let count = |of: &dyn Fn(&Stream) -> usize| -> ArrayRef {
+        let counts = streams.iter().map(|stream| i32::try_from(of(stream)).unwrap_or(i32::MAX));
+        Arc::new(Int32Array::from_iter_values(counts))
+    };
+    let sum = |of: &dyn Fn(&PartitionLog) -> i64| -> ArrayRef {
+        let sums =
+            streams.iter().map(|stream| logs(engine, stream).map(|(_, log)| of(&log)).sum::<i64>());
+        Arc::new(Int64Array::from_iter_values(sums))
+    };
+    let retention = streams
+        .iter()
+        .map(|stream| stream.options.retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)));
+    let columns: Vec<ArrayRef> = vec![
+        texts(&|stream| Some(stream.name.clone())),
+        texts(&|stream| {
+            Some(match stream.mode {
+                Mode::Append => "append".to_owned(),
+                Mode::Upsert => "upsert".to_owned(),
+            })
+        }),
+        texts(&|stream| {
+            let names: Vec<_> = stream.key_columns().map(|column| column.name.as_str()).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        }),
+        count(&|stream| stream.columns.len()),
+        count(&|stream| stream.partitions.len()),
+        sum(&|log| log.high_watermark().0 - log.log_start().0),
+        sum(&|log| i64::try_from(log.bytes()).unwrap_or(i64::MAX)),
+        texts(&|stream| {
+            Some(match stream.options.durability {
+                Durability::Fsync => "fsync".to_owned(),
+                Durability::Os => "os".to_owned(),
+            })
+        }),
+        Arc::new(retention.collect::<Int64Array>()),
+        texts(&|stream| Some(stream.id.to_string())),
+    ];
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+fn partitions_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+    let streams = streams_of(engine);
+    let all: Vec<_> = streams
+        .iter()
+        .flat_map(|stream| {
+            logs(engine, stream).map(|(number, log)| (stream.name.as_str(), number, log))
+        })
+        .collect();
+    let number = |of: &dyn Fn(&PartitionLog) -> i64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(all.iter().map(|(_, _, log)| of(log))))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(all.iter().map(|(name, ..)| name))),
+        Arc::new(Int32Array::from_iter_values(all.iter().map(|(_, number, _)| *number))),
+        number(&|log| i64::from(log.id().0)),
+        number(&|log| log.log_start().0),
+        number(&|log| log.high_watermark().0),
+        number(&|log| i64::try_from(log.bytes()).unwrap_or(i64::MAX)),
+    ];
+    Ok(RecordBatch::try_new(schema, columns)?)
+}

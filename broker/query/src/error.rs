@@ -1,0 +1,344 @@
+//! Errors of statements: what the caller should do, and PostgreSQL's code for it.
+
+use anabranch_engine::{AppendError, ErrorKind};
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+
+/// Why a statement failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What the caller should do.
+    pub kind: ErrorKind,
+    /// PostgreSQL's five characters (PostgreSQL 15, appendix A).
+    pub sqlstate: &'static str,
+    /// What happened.
+    pub message: String,
+    /// The remedy, where the message does not name it.
+    pub hint: Option<String>,
+}
+
+/// PostgreSQL's codes that this crate gives (PostgreSQL 15, appendix A).
+pub mod sqlstate {
+    #![allow(missing_docs)]
+    pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+    pub const CARDINALITY_VIOLATION: &str = "21000";
+    pub const NUMERIC_OUT_OF_RANGE: &str = "22003";
+    pub const DIVISION_BY_ZERO: &str = "22012";
+    pub const INVALID_PARAMETER: &str = "22023";
+    pub const INVALID_TEXT: &str = "22P02";
+    pub const NOT_NULL_VIOLATION: &str = "23502";
+    pub const UNIQUE_VIOLATION: &str = "23505";
+    pub const TRANSACTION_ACTIVE: &str = "25001";
+    pub const NO_TRANSACTION: &str = "25P01";
+    pub const TRANSACTION_FAILED: &str = "25P02";
+    pub const SAVEPOINT_NOT_FOUND: &str = "3B001";
+    pub const SERIALIZATION_FAILURE: &str = "40001";
+    pub const SYNTAX_ERROR: &str = "42601";
+    pub const UNDEFINED_COLUMN: &str = "42703";
+    pub const UNDEFINED_OBJECT: &str = "42704";
+    pub const DUPLICATE_COLUMN: &str = "42701";
+    pub const AMBIGUOUS_COLUMN: &str = "42702";
+    pub const DATATYPE_MISMATCH: &str = "42804";
+    pub const WRONG_OBJECT_TYPE: &str = "42809";
+    pub const UNDEFINED_FUNCTION: &str = "42883";
+    pub const RESERVED_NAME: &str = "42939";
+    pub const UNDEFINED_TABLE: &str = "42P01";
+    pub const DUPLICATE_TABLE: &str = "42P07";
+    pub const INVALID_TABLE_DEFINITION: &str = "42P16";
+    pub const INDETERMINATE_DATATYPE: &str = "42P18";
+    pub const DISK_FULL: &str = "53100";
+    pub const OUT_OF_MEMORY: &str = "53200";
+    pub const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
+    pub const QUERY_CANCELED: &str = "57014";
+    pub const ADMIN_SHUTDOWN: &str = "57P01";
+    pub const CANNOT_CONNECT_NOW: &str = "57P03";
+    pub const IO_ERROR: &str = "58030";
+    pub const INTERNAL_ERROR: &str = "XX000";
+}
+
+impl Error {
+    /// An error of the statement: `kind` follows from the code.
+    pub fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self { kind: kind_of(sqlstate), sqlstate, message: message.into(), hint: None }
+    }
+
+    /// Adds the remedy.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Something that is not built (yet): what to do instead stands in the hint.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(sqlstate::FEATURE_NOT_SUPPORTED, message)
+    }
+
+    /// The statement is not SQL as it is understood here.
+    pub fn syntax(message: impl Into<String>) -> Self {
+        Self::new(sqlstate::SYNTAX_ERROR, message)
+    }
+
+    /// A bug of ours.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(sqlstate::INTERNAL_ERROR, message)
+    }
+
+    /// The statement ran longer than `statement_timeout`.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        Self {
+            kind: ErrorKind::TimedOut,
+            ..Self::new(sqlstate::QUERY_CANCELED, "canceling statement due to statement timeout")
+        }
+    }
+
+    /// Message and remedy in one text, for doors that have one field.
+    #[must_use]
+    pub fn full_message(&self) -> String {
+        match &self.hint {
+            None => self.message.clone(),
+            Some(hint) => format!("{} ({hint})", self.message),
+        }
+    }
+}
+
+fn kind_of(sqlstate: &str) -> ErrorKind {
+    match sqlstate {
+        sqlstate::FEATURE_NOT_SUPPORTED => ErrorKind::Unsupported,
+        sqlstate::UNIQUE_VIOLATION => ErrorKind::DuplicateKey,
+        sqlstate::SERIALIZATION_FAILURE => ErrorKind::Conflict,
+        sqlstate::UNDEFINED_TABLE => ErrorKind::NotFound,
+        sqlstate::DUPLICATE_TABLE => ErrorKind::AlreadyExists,
+        sqlstate::RESERVED_NAME => ErrorKind::InvalidName,
+        sqlstate::DISK_FULL => ErrorKind::DiskFull,
+        sqlstate::OUT_OF_MEMORY | sqlstate::PROGRAM_LIMIT_EXCEEDED => ErrorKind::TooLarge,
+        sqlstate::ADMIN_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW => ErrorKind::Unavailable,
+        sqlstate::IO_ERROR => ErrorKind::Storage,
+        sqlstate::INTERNAL_ERROR => ErrorKind::Internal,
+        _ => ErrorKind::InvalidArgument,
+    }
+}
+
+/// The one map from the engine's kinds to PostgreSQL's codes.
+fn sqlstate_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => sqlstate::UNDEFINED_TABLE,
+        ErrorKind::AlreadyExists => sqlstate::DUPLICATE_TABLE,
+        ErrorKind::InvalidArgument | ErrorKind::InvalidRecord | ErrorKind::OutOfRange => {
+            sqlstate::INVALID_PARAMETER
+        }
+        ErrorKind::InvalidName => sqlstate::RESERVED_NAME,
+        ErrorKind::Corrupt => "XX001",
+        ErrorKind::TooLarge => sqlstate::PROGRAM_LIMIT_EXCEEDED,
+        ErrorKind::Conflict => sqlstate::SERIALIZATION_FAILURE,
+        ErrorKind::DuplicateKey => sqlstate::UNIQUE_VIOLATION,
+        ErrorKind::OutOfOrderSequence | ErrorKind::ProducerFenced | ErrorKind::Internal => {
+            sqlstate::INTERNAL_ERROR
+        }
+        ErrorKind::DiskFull => sqlstate::DISK_FULL,
+        ErrorKind::Unavailable => sqlstate::CANNOT_CONNECT_NOW,
+        ErrorKind::TimedOut => sqlstate::QUERY_CANCELED,
+        ErrorKind::Storage => sqlstate::IO_ERROR,
+        ErrorKind::Unsupported => sqlstate::FEATURE_NOT_SUPPORTED,
+    }
+}
+
+impl From<anabranch_engine::Error> for Error {
+    fn from(error: anabranch_engine::Error) -> Self {
+        let sqlstate = sqlstate_of(error.kind);
+        Self { kind: error.kind, sqlstate, message: error.message, hint: None }
+    }
+}
+
+impl From<AppendError> for Error {
+    fn from(error: AppendError) -> Self {
+        anabranch_engine::Error::from(error).into()
+    }
+}
+
+impl From<anabranch_engine::ReadError> for Error {
+    fn from(error: anabranch_engine::ReadError) -> Self {
+        let kind = match &error {
+            anabranch_engine::ReadError::OutOfRange { .. } => ErrorKind::OutOfRange,
+            anabranch_engine::ReadError::Storage { .. } => ErrorKind::Storage,
+        };
+        anabranch_engine::Error::new(kind, error.to_string()).into()
+    }
+}
+
+impl From<anabranch_engine::table::Error> for Error {
+    fn from(error: anabranch_engine::table::Error) -> Self {
+        anabranch_engine::Error::from(error).into()
+    }
+}
+
+impl From<ParserError> for Error {
+    fn from(error: ParserError) -> Self {
+        match error {
+            ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+                Self::syntax(format!("syntax error: {message}"))
+            }
+            ParserError::RecursionLimitExceeded => {
+                Self::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, "the statement is nested too deeply")
+            }
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        from_arrow(&error)
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        from_root(error.find_root())
+    }
+}
+
+fn from_root(error: &DataFusionError) -> Error {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
+            Some(own) => own.clone(),
+            None => Error::internal(inner.to_string()),
+        },
+        DataFusionError::SQL(parser, _) => parser.as_ref().clone().into(),
+        DataFusionError::SchemaError(schema, _) => from_schema(schema),
+        DataFusionError::Plan(message) => from_plan(message),
+        DataFusionError::NotImplemented(message) => Error::unsupported(message.clone()),
+        DataFusionError::ResourcesExhausted(message) => Error::new(
+            sqlstate::OUT_OF_MEMORY,
+            format!("the query needs more memory than it may have: {message}"),
+        )
+        .hint("narrow the query, or raise query.memory_bytes"),
+        DataFusionError::ArrowError(arrow, _) => from_arrow(arrow),
+        DataFusionError::Execution(message) => from_execution(message),
+        other => Error::internal(other.strip_backtrace()),
+    }
+}
+
+fn from_arrow(error: &ArrowError) -> Error {
+    match error {
+        ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
+            Some(own) => own.clone(),
+            None => Error::internal(inner.to_string()),
+        },
+        ArrowError::DivideByZero => Error::new(sqlstate::DIVISION_BY_ZERO, "division by zero"),
+        ArrowError::ArithmeticOverflow(what) => {
+            Error::new(sqlstate::NUMERIC_OUT_OF_RANGE, format!("out of range: {what}"))
+        }
+        ArrowError::CastError(what) | ArrowError::ParseError(what) => {
+            Error::new(sqlstate::INVALID_TEXT, what.clone())
+        }
+        ArrowError::InvalidArgumentError(what) => {
+            Error::new(sqlstate::INVALID_PARAMETER, what.clone())
+        }
+        ArrowError::NotYetImplemented(what) => Error::unsupported(what.clone()),
+        other => Error::internal(other.to_string()),
+    }
+}
+
+fn from_schema(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let error = Error::new(
+                sqlstate::UNDEFINED_COLUMN,
+                format!("column \"{}\" does not exist", field.flat_name()),
+            );
+            let like = nearest(&field.name, valid_fields.iter().map(|column| column.name.as_str()));
+            match like {
+                Some(name) => error.hint(format!(
+                    "perhaps you meant \"{name}\"; fields that are not declared are read with \
+                     _json->>'{}'",
+                    field.name
+                )),
+                None => error.hint(format!(
+                    "fields that are not declared are read with _json->>'{}'",
+                    field.name
+                )),
+            }
+        }
+        SchemaError::AmbiguousReference { field } => Error::new(
+            sqlstate::AMBIGUOUS_COLUMN,
+            format!("column reference \"{}\" is ambiguous", field.name),
+        )
+        .hint("name the table in front of the column"),
+        other => Error::new(sqlstate::DUPLICATE_COLUMN, other.to_string()),
+    }
+}
+
+/// DataFusion gives most planning errors as text only; its words are matched where PostgreSQL's
+/// clients act on the code.
+fn from_plan(message: &str) -> Error {
+    if let Some(name) = between(message, "table '", "' not found") {
+        let name = name.trim_start_matches("anabranch.").trim_start_matches("public.");
+        return Error::new(
+            sqlstate::UNDEFINED_TABLE,
+            format!("relation \"{name}\" does not exist"),
+        )
+        .hint("SELECT name FROM sys.streams lists the streams; a Kafka producer or CREATE STREAM makes one");
+    }
+    if message.contains("Invalid function") {
+        return Error::new(sqlstate::UNDEFINED_FUNCTION, message.to_owned());
+    }
+    if message.contains("failed to resolve schema") || message.contains("failed to resolve catalog")
+    {
+        return Error::new("3F000", message.to_owned());
+    }
+    if message.contains("type_coercion") || message.contains("Cannot infer common argument type") {
+        return Error::new(sqlstate::DATATYPE_MISMATCH, message.to_owned());
+    }
+    Error::new("42000", message.to_owned())
+}
+
+fn from_execution(message: &str) -> Error {
+    if message.contains("Scalar subquery returned more than one row") {
+        return Error::new(
+            sqlstate::CARDINALITY_VIOLATION,
+            "more than one row returned by a subquery used as an expression",
+        );
+    }
+    Error::new("22000", message.to_owned())
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let rest = &text[text.find(before)? + before.len()..];
+    Some(&rest[..rest.find(after)?])
+}
+
+/// The candidate that differs from `name` by at most two edits.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (edits(name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= 2)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+fn edits(a: &str, b: &str) -> usize {
+    if a.len().abs_diff(b.len()) > 2 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,254 @@
+//! `ALTER STREAM … INFER SCHEMA`: looks at some events and prints the definition of columns that
+//! they have. It changes nothing.
+
+use crate::error::Error;
+use crate::limits::{INFER_FIELDS_MAX, INFER_RECORDS};
+use crate::rows::parse_text;
+use crate::scan::{LogCursor, Visit};
+use anabranch_engine::{ColumnType, Engine, Stream, Until};
+use anabranch_types::{Offset, PartitionIndex};
+use datafusion::sql::sqlparser::keywords::RESERVED_FOR_COLUMN_ALIAS;
+use jiter::{Jiter, Peek};
+use std::collections::HashMap;
+
+/// The lines of an `ALTER STREAM … ADD COLUMN` statement, or a comment that says why there is
+/// none.
+pub(crate) fn definition(engine: &Engine, stream: &Stream) -> Result<Vec<String>, Error> {
+    let sample = Sample::take(engine, stream)?;
+    let mut columns: Vec<(&str, &Field)> = sample
+        .order
+        .iter()
+        .filter(|name| stream.columns.iter().all(|column| &column.name != *name))
+        .filter_map(|name| Some((name.as_str(), sample.fields.get(name)?)))
+        .collect();
+    columns.retain(|(name, _)| !name.starts_with('_') && !name.is_empty());
+    let name = quoted(&stream.name);
+    if columns.is_empty() {
+        return Ok(vec![format!(
+            "-- {name}: {} events were looked at; no JSON object among them has a field that is \
+             not declared",
+            sample.records
+        )]);
+    }
+    let mut lines = vec![
+        format!(
+            "-- from {} of the events of {name}; fields that are left out stay in _json",
+            sample.records
+        ),
+        format!("ALTER STREAM {name}"),
+    ];
+    let last = columns.len() - 1;
+    for (number, (name, field)) in columns.into_iter().enumerate() {
+        let end = if number == last { ";" } else { "," };
+        let comment =
+            field.comment(sample.objects).map_or(String::new(), |text| format!(" -- {text}"));
+        lines.push(format!(
+            "  ADD COLUMN {} {}{end}{comment}",
+            quoted(name),
+            type_name(field.column_type())
+        ));
+    }
+    // One row, so that psql's \gexec runs it as the one statement that it is.
+    Ok(vec![lines.join("\n")])
+}
+
+/// What was seen.
+#[derive(Default)]
+struct Sample {
+    records: usize,
+    /// Records whose value is a JSON object.
+    objects: usize,
+    fields: HashMap<String, Field>,
+    /// Names in the order in which they first came.
+    order: Vec<String>,
+}
+
+/// What was seen of one field.
+#[derive(Default)]
+struct Field {
+    present: usize,
+    nulls: usize,
+    booleans: usize,
+    integers: usize,
+    /// Largest number of bits an integer took.
+    integer_bits: u32,
+    floats: usize,
+    dates: usize,
+    timestamps: usize,
+    /// Timestamps with an offset.
+    zoned: usize,
+    texts: usize,
+    documents: usize,
+}
+
+impl Sample {
+    /// Looks at records from the beginning, the middle and the end of each partition.
+    fn take(engine: &Engine, stream: &Stream) -> Result<Self, Error> {
+        let mut sample = Self::default();
+        let parts = 3 * stream.partitions.len().max(1);
+        let share = (INFER_RECORDS / parts).max(1);
+        for (number, &id) in (0..).zip(&stream.partitions) {
+            let Some(log) = engine.partition(id) else {
+                continue;
+            };
+            let (start, end) = (log.log_start().0, log.high_watermark().0);
+            let length = i64::try_from(share).unwrap_or(i64::MAX);
+            let whole = end - start <= 3 * length;
+            let slices = match whole {
+                true => vec![(start, end)],
+                false => {
+                    let middle = start + (end - start) / 2;
+                    vec![(start, start + length), (middle, middle + length), (end - length, end)]
+                }
+            };
+            for (from, to) in slices {
+                let mut cursor = LogCursor::new(
+                    log.clone(),
+                    PartitionIndex(number),
+                    Offset(from),
+                    Some(Offset(to)),
+                    Until::Published,
+                );
+                cursor.visit(|_, record| {
+                    sample.look(record.value);
+                    Visit::Continue
+                })?;
+            }
+        }
+        Ok(sample)
+    }
+
+    fn look(&mut self, value: Option<&[u8]>) {
+        self.records += 1;
+        let Some(value) = value else { return };
+        if self.look_at_object(value).is_some() {
+            self.objects += 1;
+        }
+    }
+
+    fn look_at_object(&mut self, value: &[u8]) -> Option<()> {
+        let mut json = Jiter::new(value).with_allow_inf_nan();
+        if json.peek().ok()? != Peek::Object {
+            return None;
+        }
+        let mut name = json.known_object().ok()?.map(str::to_owned);
+        while let Some(field) = name {
+            let peek = json.peek().ok()?;
+            let start = json.current_index();
+            json.known_skip(peek).ok()?;
+            let raw = &value[start..json.current_index()];
+            self.see(field, raw);
+            name = json.next_key().ok()?.map(str::to_owned);
+        }
+        json.finish().ok()
+    }
+
+    fn see(&mut self, name: String, raw: &[u8]) {
+        if !self.fields.contains_key(&name) {
+            if self.fields.len() >= INFER_FIELDS_MAX {
+                return;
+            }
+            self.order.push(name.clone());
+        }
+        self.fields.entry(name).or_default().see(raw);
+    }
+}
+
+impl Field {
+    fn see(&mut self, raw: &[u8]) {
+        self.present += 1;
+        match raw.first() {
+            Some(b'n') => self.nulls += 1,
+            Some(b't' | b'f') => self.booleans += 1,
+            Some(b'{' | b'[') => self.documents += 1,
+            Some(b'"') => self.see_text(raw),
+            _ => match std::str::from_utf8(raw).ok().and_then(|text| text.parse::<i64>().ok()) {
+                Some(integer) => {
+                    self.integers += 1;
+                    let magnitude = if integer < 0 { !integer } else { integer };
+                    self.integer_bits = self.integer_bits.max(65 - magnitude.leading_zeros());
+                }
+                None => self.floats += 1,
+            },
+        }
+    }
+
+    fn see_text(&mut self, raw: &[u8]) {
+        let mut json = Jiter::new(raw);
+        let Ok(text) = json.next_str() else {
+            self.texts += 1;
+            return;
+        };
+        if parse_text(ColumnType::Date, text) {
+            self.dates += 1;
+        } else if text.len() >= 16 && parse_text(ColumnType::Timestamp, text) {
+            self.timestamps += 1;
+            let time = &text[11..];
+            self.zoned += usize::from(time.ends_with('Z') || time.contains(['+', '-']));
+        } else {
+            self.texts += 1;
+        }
+    }
+
+    fn column_type(&self) -> ColumnType {
+        let values = self.present - self.nulls;
+        let only = |count: usize| values > 0 && count == values;
+        if only(self.booleans) {
+            ColumnType::Boolean
+        } else if only(self.integers) {
+            if self.integer_bits <= 32 { ColumnType::Integer } else { ColumnType::Bigint }
+        } else if only(self.integers + self.floats) {
+            ColumnType::Double
+        } else if only(self.dates) {
+            ColumnType::Date
+        } else if only(self.timestamps + self.dates) && self.zoned == self.timestamps {
+            ColumnType::Timestamptz
+        } else if only(self.timestamps + self.dates) && self.zoned == 0 {
+            ColumnType::Timestamp
+        } else if self.documents > 0 {
+            ColumnType::Json
+        } else {
+            ColumnType::Text
+        }
+    }
+
+    fn comment(&self, objects: usize) -> Option<String> {
+        let missing = objects - self.present.min(objects) + self.nulls;
+        if self.present == self.nulls {
+            return Some("always null".to_owned());
+        }
+        if missing == 0 || objects == 0 {
+            return None;
+        }
+        Some(format!("{:.1} % null or missing", missing as f64 * 100.0 / objects as f64))
+    }
+}
+
+/// A column's type, as it is declared.
+pub(crate) fn type_name(column: ColumnType) -> String {
+    match column {
+        ColumnType::Boolean => "boolean".to_owned(),
+        ColumnType::Smallint => "smallint".to_owned(),
+        ColumnType::Integer => "integer".to_owned(),
+        ColumnType::Bigint => "bigint".to_owned(),
+        ColumnType::Real => "real".to_owned(),
+        ColumnType::Double => "double precision".to_owned(),
+        ColumnType::Numeric { precision, scale } => format!("numeric({precision},{scale})"),
+        ColumnType::Text => "text".to_owned(),
+        ColumnType::Bytea => "bytea".to_owned(),
+        ColumnType::Date => "date".to_owned(),
+        ColumnType::Timestamp => "timestamp".to_owned(),
+        ColumnType::Timestamptz => "timestamptz".to_owned(),
+        ColumnType::Json => "json".to_owned(),
+    }
+}
+
+/// An identifier, quoted where SQL needs it.
+pub(crate) fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let reserved = RESERVED_FOR_COLUMN_ALIAS
+        .iter()
+        .any(|keyword| format!("{keyword:?}").eq_ignore_ascii_case(name));
+    if plain && !reserved { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}

@@ -1,0 +1,59 @@
+//! Bounds of this crate.
+
+/// Longest statement, in bytes.
+pub const STATEMENT_BYTES_MAX: usize = 16 << 20;
+
+/// Longest filter of a live query, in bytes.
+pub const FILTER_BYTES_MAX: usize = 64 << 10;
+
+/// Rows that a scan gives at a time.
+pub const SCAN_ROWS: usize = 8_192;
+
+/// Most rows of one scan batch: what one record batch of the log can add to [`SCAN_ROWS`].
+pub const SCAN_ROWS_MAX: usize = 131_072;
+
+/// Most bytes of one scan batch, before the record that crosses it.
+pub const SCAN_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes read from a partition's log in one go.
+pub const READ_BYTES: usize = 1 << 20;
+
+/// Most keys looked up one by one; a longer IN list is a scan with a filter.
+pub const POINT_KEYS_MAX: usize = 10_000;
+
+/// Keys looked up in one go.
+pub const POINT_KEYS_BATCH: usize = 512;
+
+/// Bytes that one statement, or one transaction, may write: it is one atomic append.
+pub const WRITE_BYTES_MAX: usize = 12 << 20;
+
+/// Times that an INSERT, UPDATE or DELETE is tried again after somebody else wrote its keys.
+pub const CONFLICT_RETRIES: usize = 10;
+
+/// Result batches that wait for a slow client.
+pub const RESULT_BATCHES: usize = 2;
+
+/// Queries that run at a time; more wait for one of them to end.
+pub const QUERIES_MAX: usize = 64;
+
+/// Records that `INFER SCHEMA` looks at.
+pub const INFER_RECORDS: usize = 20_000;
+
+/// Most fields that `INFER SCHEMA` tells apart.
+pub const INFER_FIELDS_MAX: usize = 1_000;
+
+/// Most columns of a stream.
+pub const COLUMNS_MAX: usize = 1_600;
+
+/// Bytes of rows or changes that a live query hands over at a time.
+pub const LIVE_BYTES: usize = 1 << 20;
+
+/// Keys that a live query with a filter remembers, so that it can tell a row that stops matching
+/// from one that never did. Beyond, it sends the delete in any case.
+pub const LIVE_KEYS_MAX: usize = 1 << 18;
+
+/// Bytes read ahead from each partition by a live query.
+pub const LIVE_READ_BYTES: usize = 256 << 10;
+
+const _: () = assert!(SCAN_ROWS < SCAN_ROWS_MAX);
+const _: () = assert!(WRITE_BYTES_MAX < anabranch_types::limits::BATCH_BYTES_MAX);

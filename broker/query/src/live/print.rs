@@ -1,0 +1,67 @@
+//! Rows and keys of changes as JSON.
+
+use super::{Change, Op};
+use crate::rows::{KeyShape, Layout, patched, write_bytes_string, write_json_string};
+use anabranch_engine::Stream;
+
+pub(super) fn row(stream: &Stream, layout: &Layout, change: &Change, out: &mut Vec<u8>) {
+    let Some(value) = change.value.as_deref().filter(|_| change.op == Op::Upsert) else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    if serde_json::from_slice::<serde::de::IgnoredAny>(value).is_err() {
+        write_bytes_string(value, out);
+        return;
+    }
+    let is_object = value.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    match change.key.as_deref().filter(|_| is_object) {
+        Some(key) => {
+            let columns = key_fields(stream, layout, key);
+            match columns.is_empty() {
+                true => out.extend_from_slice(value),
+                false => out.extend_from_slice(&patched(value, &columns)),
+            }
+        }
+        None => out.extend_from_slice(value),
+    }
+}
+
+pub(super) fn key(layout: &Layout, change: &Change, out: &mut Vec<u8>) {
+    let Some(key) = change.key.as_deref() else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    let mut parts = Vec::new();
+    match &layout.key {
+        KeyShape::Array(types) if layout.key.cut(key, &mut parts).is_some() => {
+            match types.len() {
+                1 => out.extend_from_slice(&key[parts[0].clone()]),
+                _ => out.extend_from_slice(key),
+            };
+        }
+        _ => write_bytes_string(key, out),
+    }
+}
+
+/// The key's columns as fields.
+fn key_fields<'a>(stream: &'a Stream, layout: &Layout, key: &[u8]) -> Vec<(&'a str, Vec<u8>)> {
+    let names = stream.key_columns().map(|column| column.name.as_str());
+    let mut parts = Vec::new();
+    match &layout.key {
+        KeyShape::Raw => Vec::new(),
+        KeyShape::Text => match std::str::from_utf8(key) {
+            Ok(text) => {
+                let mut value = Vec::new();
+                write_json_string(text, &mut value);
+                names.map(|name| (name, value.clone())).collect()
+            }
+            Err(_) => Vec::new(),
+        },
+        KeyShape::Array(_) => match layout.key.cut(key, &mut parts) {
+            Some(()) => {
+                names.zip(&parts).map(|(name, part)| (name, key[part.clone()].to_vec())).collect()
+            }
+            None => Vec::new(),
+        },
+    }
+}

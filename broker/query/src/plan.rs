@@ -1,0 +1,346 @@
+//! From a query's syntax to a plan that can be run again and again.
+
+mod point;
+
+pub(crate) use point::PointRead;
+
+use crate::catalog::{LOG, PUBLIC, find};
+use crate::error::{Error, sqlstate};
+use crate::rows::{Layout, Relation};
+use crate::scan::StreamTable;
+use crate::sql::Sql;
+use crate::statement::{
+    OutputNames, SessionFacts, hide_system_columns, output_names, replace_session_functions,
+    unique_projection,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::default_table_source::source_as_provider;
+use datafusion::common::ParamValues;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// A query that was planned, with its parameters still open.
+pub(crate) struct QueryPlan {
+    logical: LogicalPlan,
+    /// Optimized already, where nothing in it depends on the time of execution.
+    optimized: Option<LogicalPlan>,
+    /// How to answer without executing, if it is that simple.
+    pub(crate) point: Option<PointRead>,
+    /// Whether streams are read, and a cut is needed.
+    pub(crate) reads_streams: bool,
+    /// Types of `$1`, `$2`, …
+    pub(crate) parameters: Vec<DataType>,
+    /// The result's columns, named as PostgreSQL would.
+    pub(crate) schema: SchemaRef,
+}
+
+/// What planning needs of the session.
+#[derive(Clone)]
+pub(crate) struct PlanContext {
+    pub(crate) user: String,
+    pub(crate) version: String,
+    pub(crate) process_id: i32,
+    pub(crate) settings: Arc<BTreeMap<String, String>>,
+}
+
+impl QueryPlan {
+    /// Plans `statement`. `hints` are the parameter types that the client named.
+    pub(crate) async fn new(
+        sql: &Sql,
+        context: &PlanContext,
+        text: &str,
+        statement: ast::Statement,
+        hints: &[Option<DataType>],
+    ) -> Result<Self, Error> {
+        let (names, mut statement) = rewritten(sql, context, text, statement);
+        let state = sql.state();
+        let mut logical = match to_plan(state, statement.clone()).await {
+            // Types of parameters may be what it failed for.
+            Err(error) if hints.iter().all(Option::is_none) => return Err(error),
+            other => other,
+        };
+        let untyped = match &logical {
+            Err(_) => true,
+            Ok(plan) => plan.get_parameter_types()?.values().any(Option::is_none),
+        };
+        if untyped && hints.iter().any(Option::is_some) {
+            let _ = statement.visit(&mut HintTypes { hints });
+            logical = to_plan(state, statement).await;
+        }
+        Self::from_logical(state, logical?, &names)
+    }
+
+    /// Of a plan made elsewhere.
+    pub(crate) fn from_logical(
+        state: &SessionState,
+        logical: LogicalPlan,
+        names: &OutputNames,
+    ) -> Result<Self, Error> {
+        let parameters = parameter_types(&logical)?;
+        let (streams, stable) = facts_of(&logical)?;
+        let optimized = match stable {
+            true => Some(state.optimize(&logical)?),
+            false => None,
+        };
+        let schema = renamed(logical.schema().as_arrow(), names);
+        let point = optimized.as_ref().and_then(|plan| PointRead::of(plan, &schema));
+        Ok(Self { logical, optimized, point, reads_streams: streams, parameters, schema })
+    }
+
+    /// The plan with parameters bound, ready for the physical planner. Whether it is optimized
+    /// already comes with it.
+    pub(crate) fn bind(&self, parameters: &[ScalarValue]) -> Result<(LogicalPlan, bool), Error> {
+        let (plan, is_optimized) = match &self.optimized {
+            Some(optimized) => (optimized.clone(), true),
+            None => (self.logical.clone(), false),
+        };
+        if self.parameters.is_empty() {
+            return Ok((plan, is_optimized));
+        }
+        let values = ParamValues::from(parameters.to_vec());
+        Ok((plan.replace_params_with_values(&values)?, is_optimized))
+    }
+
+    /// Brings the client's values to the types that the plan has.
+    pub(crate) fn cast_parameters(
+        &self,
+        values: Vec<ScalarValue>,
+    ) -> Result<Vec<ScalarValue>, Error> {
+        cast_parameters(&self.parameters, values)
+    }
+}
+
+/// The statement as DataFusion takes it, and the names of its result.
+fn rewritten(
+    sql: &Sql,
+    context: &PlanContext,
+    text: &str,
+    statement: ast::Statement,
+) -> (OutputNames, ast::Statement) {
+    let names = output_names(&statement);
+    let mut statement = compatible(sql, text, statement);
+    let setting = |name: &str| context.settings.get(name).cloned();
+    let facts = SessionFacts {
+        user: &context.user,
+        version: &context.version,
+        process_id: context.process_id,
+        setting: &setting,
+    };
+    unique_projection(&mut statement);
+    replace_session_functions(&mut statement, &facts);
+    hide_system_columns(&mut statement, &|schema, name| visible_layout(sql, schema, name));
+    (names, statement)
+}
+
+/// Brings values to types; there must be as many.
+pub(crate) fn cast_parameters(
+    types: &[DataType],
+    values: Vec<ScalarValue>,
+) -> Result<Vec<ScalarValue>, Error> {
+    if values.len() != types.len() {
+        return Err(Error::new(
+            "08P01",
+            format!("{} parameters were given, the statement has {}", values.len(), types.len()),
+        ));
+    }
+    values
+        .into_iter()
+        .zip(types)
+        .enumerate()
+        .map(|(number, (value, data_type))| {
+            if &value.data_type() == data_type {
+                return Ok(value);
+            }
+            let shown = value.to_string();
+            value.cast_to(data_type).map_err(|_| {
+                Error::new(
+                    sqlstate::INVALID_TEXT,
+                    format!(
+                        "parameter ${} is not a value of type {data_type}: \"{shown}\"",
+                        number + 1
+                    ),
+                )
+            })
+        })
+        .collect()
+}
+
+/// Columns that `*` must not show, of streams in `public`.
+pub(crate) fn visible_layout(sql: &Sql, schema: Option<&str>, name: &str) -> Option<Arc<Layout>> {
+    match schema {
+        None | Some(PUBLIC) => {
+            find(sql.engine(), name).map(|stream| Layout::new(&stream, Relation::Rows))
+        }
+        Some(LOG) => find(sql.engine(), name).map(|stream| Layout::new(&stream, Relation::Log)),
+        _ => None,
+    }
+}
+
+pub(crate) async fn to_plan(
+    state: &SessionState,
+    statement: ast::Statement,
+) -> Result<LogicalPlan, Error> {
+    let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
+    match &plan {
+        LogicalPlan::Ddl(_)
+        | LogicalPlan::Dml(_)
+        | LogicalPlan::Copy(_)
+        | LogicalPlan::Statement(_) => {
+            Err(Error::internal("a query was planned as something else"))
+        }
+        _ => Ok(plan),
+    }
+}
+
+/// Statements about the system catalogue are rewritten to what DataFusion takes. The rules cut
+/// corners that must not be cut for data (a correlated subquery becomes NULL), so they are not
+/// applied where a stream is read.
+fn compatible(sql: &Sql, text: &str, statement: ast::Statement) -> ast::Statement {
+    let lower = text.to_ascii_lowercase();
+    let about_catalog = ["pg_", "information_schema", "regclass", "regtype", "regproc"]
+        .iter()
+        .any(|word| lower.contains(word));
+    if !about_catalog {
+        return statement;
+    }
+    let reads_stream = sql
+        .state()
+        .resolve_table_references(&DfStatement::Statement(Box::new(statement.clone())))
+        .is_ok_and(|tables| {
+            tables.iter().any(|table| visible_layout(sql, table.schema(), table.table()).is_some())
+        });
+    if reads_stream {
+        return statement;
+    }
+    match sql.compatibility().parse(text) {
+        Ok(mut statements) if statements.len() == 1 => statements.remove(0),
+        _ => statement,
+    }
+}
+
+/// Gives parameters the types that the client named, as casts.
+struct HintTypes<'a> {
+    hints: &'a [Option<DataType>],
+}
+
+impl VisitorMut for HintTypes<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
+        if let Some(number) = placeholder_number(expr)
+            && let Some(Some(hint)) = self.hints.get(number - 1)
+            && let Some(data_type) = sql_type(hint)
+        {
+            *expr = ast::Expr::Cast {
+                kind: ast::CastKind::Cast,
+                expr: Box::new(expr.clone()),
+                data_type,
+                array: false,
+                format: None,
+            };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `n` of `$n`, from 1.
+pub(crate) fn placeholder_number(expr: &ast::Expr) -> Option<usize> {
+    let ast::Expr::Value(value) = expr else {
+        return None;
+    };
+    let ast::Value::Placeholder(text) = &value.value else {
+        return None;
+    };
+    text.strip_prefix('$')?.parse().ok().filter(|number| *number > 0)
+}
+
+/// The SQL type of an Arrow type that parameters have.
+pub(crate) fn sql_type(data_type: &DataType) -> Option<ast::DataType> {
+    use ast::{DataType as Sql, ExactNumberInfo, TimezoneInfo};
+    Some(match data_type {
+        DataType::Boolean => Sql::Boolean,
+        DataType::Int16 => Sql::SmallInt(None),
+        DataType::Int32 => Sql::Integer(None),
+        DataType::Int64 => Sql::BigInt(None),
+        DataType::Float32 => Sql::Real,
+        DataType::Float64 => Sql::DoublePrecision,
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => Sql::Text,
+        DataType::Binary | DataType::BinaryView => Sql::Bytea,
+        DataType::Date32 => Sql::Date,
+        DataType::Timestamp(_, None) => Sql::Timestamp(None, TimezoneInfo::None),
+        DataType::Timestamp(_, Some(_)) => Sql::Timestamp(None, TimezoneInfo::Tz),
+        DataType::Decimal128(precision, scale) => Sql::Numeric(ExactNumberInfo::PrecisionAndScale(
+            u64::from(*precision),
+            i64::from(*scale),
+        )),
+        _ => return None,
+    })
+}
+
+/// Types of `$1`, `$2`, …; text where nothing tells.
+pub(crate) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<DataType>, Error> {
+    let found = plan.get_parameter_types()?;
+    let mut types = Vec::new();
+    for (name, data_type) in found {
+        let number: usize = name
+            .strip_prefix('$')
+            .and_then(|number| number.parse().ok())
+            .filter(|number| (1..=65_535).contains(number))
+            .ok_or_else(|| Error::syntax(format!("there is no parameter {name}")))?;
+        if types.len() < number {
+            types.resize(number, DataType::Utf8);
+        }
+        types[number - 1] = data_type.unwrap_or(DataType::Utf8);
+    }
+    Ok(types)
+}
+
+/// Whether `plan` reads streams, and whether it can be optimized once and for all.
+fn facts_of(plan: &LogicalPlan) -> Result<(bool, bool), Error> {
+    let mut streams = false;
+    let mut stable = !matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+        {
+            streams |= provider.downcast_ref::<StreamTable>().is_some();
+        }
+        node.apply_expressions(|expr| {
+            stable &= !depends_on_time(expr);
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok((streams, stable))
+}
+
+/// `now()` and the like become constants when a plan is optimized.
+fn depends_on_time(expr: &Expr) -> bool {
+    use datafusion::common::tree_node::TreeNode;
+    expr.exists(|expr| {
+        Ok(matches!(
+            expr,
+            Expr::ScalarFunction(function)
+                if function.func.signature().volatility == Volatility::Stable
+        ))
+    })
+    .unwrap_or(true)
+}
+
+fn renamed(schema: &Schema, names: &OutputNames) -> SchemaRef {
+    let given = |number: usize| schema.field(number).name().clone();
+    let names = names.apply(schema.fields().len(), given);
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .zip(names)
+        .map(|(field, name)| field.as_ref().clone().with_name(name))
+        .collect();
+    Arc::new(Schema::new(fields))
+}

@@ -1,0 +1,301 @@
+//! Records into record batches.
+
+use super::cell::{CellBuilder, DoesNotFit};
+use super::fields::FieldScanner;
+use super::key::KeyShape;
+use super::layout::{Layout, Source, System};
+use super::print::{operation_word, write_headers};
+use anabranch_engine::{ColumnType, Mode, Stream};
+use anabranch_types::batch::Headers;
+use anabranch_types::{Offset, PartitionIndex, Timestamp, varint};
+use datafusion::arrow::array::{
+    ArrayRef, BinaryViewBuilder, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions,
+    StringViewBuilder, TimestampMicrosecondBuilder,
+};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A record or row to decode.
+#[derive(Clone, Copy)]
+pub(crate) struct RowInput<'a> {
+    pub(crate) partition: PartitionIndex,
+    pub(crate) offset: Offset,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: RowHeaders<'a>,
+}
+
+/// A record's headers, from a batch or from a table's row.
+#[derive(Clone, Copy)]
+pub(crate) enum RowHeaders<'a> {
+    /// In a batch.
+    Record(Headers<'a>),
+    /// As a table keeps them: count, then name and value each; empty without headers.
+    Row(&'a [u8]),
+}
+
+/// The first of some values that did not fit their columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    /// The column.
+    pub(crate) column: String,
+    /// Where the record stands.
+    pub(crate) partition: PartitionIndex,
+    /// Where the record stands.
+    pub(crate) offset: Offset,
+}
+
+/// Collects rows of some of a layout's columns.
+pub(crate) struct RowsBuilder {
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    fields: FieldScanner,
+    key: KeyShape,
+    keyed: bool,
+    needs_key: bool,
+    key_parts: Vec<Range<usize>>,
+    scratch: Vec<u8>,
+    rows: usize,
+    bytes: usize,
+    misfits: u64,
+    first_misfit: Option<Misfit>,
+}
+
+enum Column {
+    Key(usize, CellBuilder),
+    /// Slot of the scanner.
+    Field(usize, CellBuilder),
+    Partition(Int32Builder),
+    Offset(Int64Builder),
+    Timestamp(TimestampMicrosecondBuilder),
+    Operation(StringViewBuilder),
+    RawKey(BinaryViewBuilder),
+    RawValue(BinaryViewBuilder),
+    Headers(StringViewBuilder),
+    Json(StringViewBuilder),
+}
+
+impl RowsBuilder {
+    /// For the columns `projection` (indexes in the layout) of `stream`.
+    pub(crate) fn new(layout: &Layout, stream: &Stream, projection: &[usize]) -> Self {
+        let mut names = Vec::new();
+        let columns: Vec<_> = projection
+            .iter()
+            .map(|&index| column_builder(layout, stream, index, &mut names))
+            .collect();
+        let fields = projection.iter().map(|&index| layout.schema.fields()[index].clone());
+        Self {
+            schema: Arc::new(datafusion::arrow::datatypes::Schema::new(fields.collect::<Vec<_>>())),
+            needs_key: columns.iter().any(|column| matches!(column, Column::Key(..))),
+            columns,
+            fields: FieldScanner::new(names),
+            key: layout.key.clone(),
+            keyed: layout.mode == Mode::Upsert,
+            key_parts: Vec::new(),
+            scratch: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            misfits: 0,
+            first_misfit: None,
+        }
+    }
+
+    /// The columns, in the projection's order.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Rows since the last [`Self::finish`].
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes of input since the last [`Self::finish`].
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a row.
+    pub(crate) fn push(&mut self, row: RowInput<'_>) {
+        self.rows += 1;
+        self.bytes += 16 + row.key.map_or(0, <[u8]>::len) + row.value.map_or(0, <[u8]>::len);
+        let value = row.value.unwrap_or_default();
+        // A value that is no JSON object has none of the columns: NULL, without being a misfit.
+        let has_fields = !self.fields.is_empty() && self.fields.scan(value);
+        let key_fits = match (&self.key, self.needs_key, row.key) {
+            (KeyShape::Array(_), true, Some(key)) => {
+                self.key.cut(key, &mut self.key_parts).is_some()
+            }
+            _ => true,
+        };
+        let mut misfit = None;
+        for (number, column) in self.columns.iter_mut().enumerate() {
+            let fits = match column {
+                Column::Key(part, cell) => match (&self.key, row.key) {
+                    (_, None) => append_null(cell),
+                    (KeyShape::Text, Some(key)) => cell.append_utf8(key),
+                    (_, Some(key)) if key_fits => {
+                        cell.append_json(&key[self.key_parts[*part].clone()])
+                    }
+                    _ => {
+                        cell.append_null();
+                        Err(DoesNotFit)
+                    }
+                },
+                Column::Field(slot, cell) => {
+                    match self.fields.slot(*slot, value).filter(|_| has_fields) {
+                        None => append_null(cell),
+                        Some(raw) => cell.append_json(raw),
+                    }
+                }
+                other => {
+                    other.append_system(&row, self.keyed, &mut self.scratch);
+                    Ok(())
+                }
+            };
+            if fits.is_err() {
+                self.misfits += 1;
+                misfit = misfit.or(Some(number));
+            }
+        }
+        if let Some(number) = misfit
+            && self.first_misfit.is_none()
+        {
+            self.first_misfit = Some(Misfit {
+                column: self.schema.field(number).name().clone(),
+                partition: row.partition,
+                offset: row.offset,
+            });
+        }
+    }
+
+    /// The rows so far, and an empty builder again.
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        let columns: Vec<ArrayRef> = self.columns.iter_mut().map(Column::finish).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        self.rows = 0;
+        self.bytes = 0;
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+    }
+
+    /// Values that did not fit since the last call, and the first of them.
+    pub(crate) fn take_misfits(&mut self) -> (u64, Option<Misfit>) {
+        (std::mem::take(&mut self.misfits), self.first_misfit.take())
+    }
+}
+
+fn append_null(cell: &mut CellBuilder) -> Result<(), DoesNotFit> {
+    cell.append_null();
+    Ok(())
+}
+
+fn column_builder(
+    layout: &Layout,
+    stream: &Stream,
+    index: usize,
+    names: &mut Vec<String>,
+) -> Column {
+    let declared = |name: &str| {
+        stream
+            .columns
+            .iter()
+            .find(|column| column.name == name)
+            .map_or(ColumnType::Text, |column| column.data_type)
+    };
+    match &layout.sources[index] {
+        Source::Key(part) => {
+            let name = layout.schema.field(index).name();
+            Column::Key(*part, CellBuilder::new(declared(name)))
+        }
+        Source::Field(name) => {
+            names.push(name.clone());
+            Column::Field(names.len() - 1, CellBuilder::new(declared(name)))
+        }
+        Source::System(System::Partition) => Column::Partition(Int32Builder::new()),
+        Source::System(System::Offset) => Column::Offset(Int64Builder::new()),
+        Source::System(System::Timestamp) => {
+            Column::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("+00:00"))
+        }
+        Source::System(System::Operation) => Column::Operation(StringViewBuilder::new()),
+        Source::System(System::Key) => Column::RawKey(BinaryViewBuilder::new()),
+        Source::System(System::Value) => Column::RawValue(BinaryViewBuilder::new()),
+        Source::System(System::Headers) => Column::Headers(StringViewBuilder::new()),
+        Source::System(System::Json) => Column::Json(StringViewBuilder::new()),
+    }
+}
+
+impl Column {
+    fn append_system(&mut self, row: &RowInput<'_>, keyed: bool, scratch: &mut Vec<u8>) {
+        match self {
+            Self::Partition(builder) => builder.append_value(row.partition.0),
+            Self::Offset(builder) => builder.append_value(row.offset.0),
+            Self::Timestamp(builder) => {
+                builder.append_value(row.timestamp.0.saturating_mul(1_000));
+            }
+            Self::Operation(builder) => {
+                builder.append_value(operation_word(keyed, row.value.is_some()));
+            }
+            Self::RawKey(builder) => builder.append_option(row.key),
+            Self::RawValue(builder) => builder.append_option(row.value),
+            Self::Headers(builder) => match row.headers.write(scratch) {
+                Some(text) => builder.append_value(text),
+                None => builder.append_null(),
+            },
+            Self::Json(builder) => {
+                builder.append_option(row.value.and_then(|value| std::str::from_utf8(value).ok()));
+            }
+            Self::Key(..) | Self::Field(..) => {
+                debug_assert!(false, "declared columns are appended by the builder");
+            }
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Key(_, cell) | Self::Field(_, cell) => cell.finish(),
+            Self::Partition(builder) => Arc::new(builder.finish()),
+            Self::Offset(builder) => Arc::new(builder.finish()),
+            Self::Timestamp(builder) => Arc::new(builder.finish()),
+            Self::Operation(builder) | Self::Headers(builder) | Self::Json(builder) => {
+                Arc::new(builder.finish())
+            }
+            Self::RawKey(builder) | Self::RawValue(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+impl RowHeaders<'_> {
+    /// The headers as JSON; `None` without any.
+    fn write<'s>(&self, scratch: &'s mut Vec<u8>) -> Option<&'s str> {
+        scratch.clear();
+        match self {
+            Self::Record(headers) if headers.is_empty() => return None,
+            Self::Record(headers) => {
+                write_headers(headers.iter().map(|header| (header.name, header.value)), scratch);
+            }
+            Self::Row(bytes) => {
+                let mut rest = *bytes;
+                let count = varint::take(&mut rest).filter(|count| *count > 0)?;
+                let pairs = (0..count).map_while(|_| {
+                    let name = take_bytes(&mut rest)??;
+                    Some((name, take_bytes(&mut rest)?))
+                });
+                write_headers(pairs, scratch);
+            }
+        }
+        std::str::from_utf8(scratch).ok()
+    }
+}
+
+fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let length = varint::take(input)?;
+    if length < 0 {
+        return Some(None);
+    }
+    let (bytes, rest) = input.split_at_checked(usize::try_from(length).ok()?)?;
+    *input = rest;
+    Some(Some(bytes))
+}

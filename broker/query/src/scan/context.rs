@@ -1,0 +1,55 @@
+//! What belongs to one execution of a query.
+
+use crate::error::Error;
+use crate::rows::RowsBuilder;
+use anabranch_engine::Cut;
+use datafusion::execution::TaskContext;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// The cut that a query reads at, and what its scans noticed.
+pub(crate) struct QueryContext {
+    /// Everything is read here.
+    pub(crate) cut: Cut,
+    misfits: Mutex<(u64, Option<String>)>,
+}
+
+impl QueryContext {
+    pub(crate) fn new(cut: Cut) -> Self {
+        Self { cut, misfits: Mutex::new((0, None)) }
+    }
+
+    /// The context that an execution was started with.
+    pub(crate) fn of(task: &TaskContext) -> Result<Arc<Self>, Error> {
+        task.session_config()
+            .get_extension::<Self>()
+            .ok_or_else(|| Error::internal("a scan was started without a cut"))
+    }
+
+    /// Takes over what `rows` counted.
+    pub(crate) fn count_misfits(&self, stream: &str, rows: &mut RowsBuilder) {
+        let (count, first) = rows.take_misfits();
+        if count == 0 {
+            return;
+        }
+        let mut misfits = self.misfits.lock();
+        misfits.0 += count;
+        if let (None, Some(first)) = (&misfits.1, first) {
+            misfits.1 = Some(format!(
+                "column {} of {stream}, partition {} offset {}",
+                first.column, first.partition, first.offset
+            ));
+        }
+    }
+
+    /// A notice for the client, if values did not fit.
+    pub(crate) fn misfit_notice(&self) -> Option<String> {
+        let misfits = self.misfits.lock();
+        let first = misfits.1.as_ref()?;
+        Some(format!(
+            "{} values do not fit the types of their columns and read as NULL; the first: {first}; \
+             _json shows them as they came",
+            misfits.0
+        ))
+    }
+}

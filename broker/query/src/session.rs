@@ -1,0 +1,334 @@
+//! A session: settings, a transaction, and statements one after another.
+
+mod definition;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+pub(crate) use definition::{stream_name, unknown};
+pub use settings::{REPORTED, VERSION};
+pub use transaction::TransactionState;
+
+use crate::error::{Error, sqlstate};
+use crate::execute::{Execution, Rows};
+use crate::plan::{PlanContext, QueryPlan};
+use crate::sql::Sql;
+use crate::statement::{Kind, SessionStatement, SetValue, Statement};
+use crate::write::WritePlan;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::scalar::ScalarValue;
+use settings::SessionSettings;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use transaction::Transaction;
+
+/// One client's session. Statements of a session run one at a time.
+pub struct Session {
+    sql: Arc<Sql>,
+    user: String,
+    process_id: i32,
+    settings: SessionSettings,
+    transaction: Option<Transaction>,
+}
+
+/// A statement that was planned once, to be executed many times.
+pub struct Prepared {
+    statement: Statement,
+    hints: Vec<Option<DataType>>,
+    plan: Plan,
+    /// The catalog that it was planned with.
+    catalog_version: u64,
+}
+
+enum Plan {
+    Query(Arc<QueryPlan>),
+    Write(Arc<WritePlan>),
+    /// Needs no plan; gives these columns, if any.
+    Other(Option<SchemaRef>),
+}
+
+/// What executing a statement gives.
+pub enum Outcome {
+    /// Rows, and the word for the command's tag (`SELECT`, `SHOW`, `INSERT 0`, …), to which the
+    /// number of rows is added.
+    Rows(Rows, &'static str),
+    /// Nothing but a tag.
+    Done(Done),
+}
+
+/// A statement without rows is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    /// PostgreSQL's command tag.
+    pub tag: String,
+    /// What the client should know.
+    pub notices: Vec<String>,
+    /// Settings that clients are told of when they change.
+    pub reported: Vec<(&'static str, String)>,
+}
+
+impl Done {
+    pub(crate) fn tag(tag: impl Into<String>) -> Self {
+        Self { tag: tag.into(), ..Self::default() }
+    }
+}
+
+impl Prepared {
+    /// Types of `$1`, `$2`, …
+    #[must_use]
+    pub fn parameters(&self) -> &[DataType] {
+        match &self.plan {
+            Plan::Query(plan) => &plan.parameters,
+            Plan::Write(plan) => plan.parameters(),
+            Plan::Other(_) => &[],
+        }
+    }
+
+    /// The result's columns; `None` for statements without rows.
+    #[must_use]
+    pub fn schema(&self) -> Option<&SchemaRef> {
+        match &self.plan {
+            Plan::Query(plan) => Some(&plan.schema),
+            Plan::Write(plan) => plan.returning_schema(),
+            Plan::Other(schema) => schema.as_ref(),
+        }
+    }
+
+    /// What was prepared.
+    #[must_use]
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+}
+
+impl Session {
+    /// A session of `user`.
+    #[must_use]
+    pub fn new(sql: Arc<Sql>, user: &str) -> Self {
+        let settings = SessionSettings::new(&sql);
+        let process_id = sql.next_process();
+        Self { sql, user: user.to_owned(), process_id, settings, transaction: None }
+    }
+
+    /// Its number, as PostgreSQL's process id.
+    #[must_use]
+    pub fn process_id(&self) -> i32 {
+        self.process_id
+    }
+
+    /// The SQL that it speaks to.
+    #[must_use]
+    pub fn sql(&self) -> &Arc<Sql> {
+        &self.sql
+    }
+
+    /// A setting's value.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> Option<String> {
+        self.settings.get(name)
+    }
+
+    /// Sets what a client gives at the start (`options`, `application_name`, …). Names that do
+    /// not exist are passed over, as drivers send what other servers know.
+    ///
+    /// # Errors
+    /// 22023 for a value that is refused.
+    pub fn set_at_start(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        match self.settings.set(name, &SetValue::Text(value.to_owned())) {
+            Err(error) if error.sqlstate == sqlstate::UNDEFINED_OBJECT => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Where its transaction stands.
+    #[must_use]
+    pub fn transaction_state(&self) -> TransactionState {
+        match &self.transaction {
+            None => TransactionState::None,
+            Some(transaction) if transaction.failed => TransactionState::Failed,
+            Some(_) => TransactionState::Open,
+        }
+    }
+
+    /// A statement failed: an open transaction can only be rolled back now.
+    pub fn fail(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.failed = true;
+        }
+    }
+
+    /// Plans `statement`. `hints` are types of parameters that the client named.
+    ///
+    /// # Errors
+    /// What is wrong with the statement.
+    pub async fn prepare(
+        &self,
+        statement: Statement,
+        hints: Vec<Option<DataType>>,
+    ) -> Result<Prepared, Error> {
+        self.check_transaction(&statement)?;
+        let catalog_version = self.sql.engine().catalog().version();
+        let plan = match &statement.kind {
+            Kind::Query(query) => {
+                let (sql, context) = (self.sql.clone(), self.plan_context());
+                let (query, text) = (query.as_ref().clone(), statement.text.clone());
+                let hints = hints.clone();
+                let planning =
+                    async move { QueryPlan::new(&sql, &context, &text, query, &hints).await };
+                Plan::Query(Arc::new(self.sql.runtime.run(planning).await?))
+            }
+            Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) => {
+                let (sql, context) = (self.sql.clone(), self.plan_context());
+                let (kind, hints) = (statement.kind.clone(), hints.clone());
+                let planning = async move { WritePlan::new(&sql, &context, kind, &hints).await };
+                Plan::Write(Arc::new(self.sql.runtime.run(planning).await?))
+            }
+            Kind::Session(SessionStatement::Show(name)) => {
+                Plan::Other(Some(settings::show_schema(name.as_deref())))
+            }
+            Kind::Alter(alter) => Plan::Other(definition::schema_of(alter)),
+            _ => Plan::Other(None),
+        };
+        Ok(Prepared { statement, hints, plan, catalog_version })
+    }
+
+    /// Executes a prepared statement.
+    ///
+    /// # Errors
+    /// As the statement fails. The caller then calls [`Self::fail`].
+    pub async fn execute(
+        &mut self,
+        prepared: &mut Arc<Prepared>,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome, Error> {
+        self.check_transaction(&prepared.statement)?;
+        self.refresh(prepared).await?;
+        match (&prepared.plan, &prepared.statement.kind) {
+            (Plan::Query(plan), _) => {
+                let parameters = plan.cast_parameters(parameters)?;
+                let execution = self.reading(plan).await?;
+                Ok(Outcome::Rows(execution.start(plan.clone(), parameters).await?, "SELECT"))
+            }
+            (Plan::Write(plan), _) => {
+                let plan = plan.clone();
+                self.write(plan, parameters).await
+            }
+            (Plan::Other(_), Kind::Session(statement)) => {
+                let statement = statement.clone();
+                self.session_statement(statement).await
+            }
+            (Plan::Other(_), kind) => {
+                let kind = kind.clone();
+                self.define(kind).await
+            }
+        }
+    }
+
+    /// Plans again what the catalog has overtaken.
+    async fn refresh(&self, prepared: &mut Arc<Prepared>) -> Result<(), Error> {
+        if prepared.catalog_version == self.sql.engine().catalog().version()
+            || matches!(prepared.plan, Plan::Other(_))
+        {
+            return Ok(());
+        }
+        let again = self.prepare(prepared.statement.clone(), prepared.hints.clone()).await?;
+        let types = |prepared: &Prepared| {
+            prepared.schema().map(|schema| {
+                let types = schema.fields().iter().map(|field| field.data_type().clone());
+                types.collect::<Vec<_>>()
+            })
+        };
+        if types(prepared) != types(&again) || prepared.parameters() != again.parameters() {
+            return Err(Error::unsupported("cached plan must not change result type")
+                .hint("the stream was altered: prepare the statement again"));
+        }
+        *prepared = Arc::new(again);
+        Ok(())
+    }
+
+    fn plan_context(&self) -> PlanContext {
+        PlanContext {
+            user: self.user.clone(),
+            version: format!("PostgreSQL {VERSION} (Anabranch {})", env!("CARGO_PKG_VERSION")),
+            process_id: self.process_id,
+            settings: self.settings.all(),
+        }
+    }
+
+    /// How to run a query: at the transaction's cut, where there is one.
+    async fn reading(&mut self, plan: &QueryPlan) -> Result<Execution, Error> {
+        let mut execution = self.execution();
+        if plan.reads_streams
+            && let Some(transaction) = &mut self.transaction
+        {
+            transaction.check_readable()?;
+            execution.cut = Some(transaction.cut(&execution).await?);
+        }
+        Ok(execution)
+    }
+
+    fn execution(&self) -> Execution {
+        Execution { sql: self.sql.clone(), cut: None, timeout: self.settings.statement_timeout() }
+    }
+
+    fn check_transaction(&self, statement: &Statement) -> Result<(), Error> {
+        match self.transaction_state() {
+            TransactionState::Failed if !statement.ends_transaction() => Err(Error::new(
+                sqlstate::TRANSACTION_FAILED,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn session_statement(&mut self, statement: SessionStatement) -> Result<Outcome, Error> {
+        let done = match statement {
+            SessionStatement::Show(name) => {
+                return settings::show(&self.settings, name.as_deref())
+                    .map(|rows| Outcome::Rows(rows, "SHOW"));
+            }
+            SessionStatement::Set { name, value, local } => self.set(&name, &value, local)?,
+            SessionStatement::Reset(Some(name)) => {
+                Done { tag: "RESET".to_owned(), ..self.set(&name, &SetValue::Default, false)? }
+            }
+            SessionStatement::Reset(None) => {
+                Done { reported: self.settings.reset_all(), ..Done::tag("RESET") }
+            }
+            SessionStatement::Discard => {
+                if self.transaction.is_some() {
+                    return Err(Error::new(
+                        sqlstate::TRANSACTION_ACTIVE,
+                        "DISCARD ALL cannot run inside a transaction block",
+                    ));
+                }
+                Done { reported: self.settings.reset_all(), ..Done::tag("DISCARD ALL") }
+            }
+            // The door keeps prepared statements and does the rest.
+            SessionStatement::Deallocate(name) => Done::tag(match name {
+                Some(_) => "DEALLOCATE",
+                None => "DEALLOCATE ALL",
+            }),
+            transaction => self.transaction_statement(transaction).await?,
+        };
+        Ok(Outcome::Done(done))
+    }
+
+    fn set(&mut self, name: &str, value: &SetValue, local: bool) -> Result<Done, Error> {
+        if local && self.transaction.is_none() {
+            return Ok(Done {
+                notices: vec!["SET LOCAL can only be used in transaction blocks".to_owned()],
+                ..Done::tag("SET")
+            });
+        }
+        let before = self.settings.get(name);
+        let (notices, reported) = self.settings.set(name, value)?;
+        if let (true, Some(transaction), Some(before)) = (local, &mut self.transaction, before) {
+            transaction.restore_later(name, before);
+        }
+        Ok(Done { notices, reported, ..Done::tag("SET") })
+    }
+}
+
+/// Settings by name.
+pub(crate) type SettingsMap = BTreeMap<String, String>;

@@ -1,0 +1,334 @@
+use crate::error::sqlstate;
+use crate::statement::parse;
+use crate::testing::{Broker, collect, run};
+use anabranch_types::batch::Compression;
+use datafusion::scalar::ScalarValue;
+use std::sync::Arc;
+
+/// Three flights of a topic that nobody declared.
+async fn flights() -> Broker {
+    let broker = Broker::start();
+    broker
+        .produce(
+            "flights",
+            &[
+                (
+                    Some("N14228"),
+                    Some(r#"{"carrier":"UA","flight":1545,"dep_delay":2.0,"tailnum":"N14228"}"#),
+                    0,
+                ),
+                (
+                    Some("N24211"),
+                    Some(r#"{"carrier":"UA","flight":1714,"dep_delay":4.0,"tailnum":"N24211"}"#),
+                    0,
+                ),
+                (None, Some(r#"{"carrier":"AA","flight":1141,"dep_delay":null}"#), 0),
+            ],
+        )
+        .await;
+    broker
+}
+
+#[tokio::test]
+async fn an_undeclared_topic_is_a_relation() {
+    let broker = flights().await;
+    let given =
+        broker.run("SELECT _json->>'carrier', count(*) FROM flights GROUP BY 1 ORDER BY 1").await;
+    assert_eq!(given.columns, ["?column?", "count"]);
+    assert_eq!(given.lines(), ["AA|1", "UA|2"]);
+    let given = broker.run("SELECT * FROM flights LIMIT 1").await;
+    assert_eq!(given.columns, ["_key", "_value", "_json"]);
+    let given = broker.run("SELECT * FROM log.flights LIMIT 1").await;
+    assert_eq!(
+        given.columns,
+        ["_partition", "_offset", "_ts", "_op", "_key", "_headers", "_value", "_json"]
+    );
+    assert_eq!(
+        broker.lines("SELECT _offset, _op, _headers, _json->'flight' FROM flights WHERE _offset >= 1 ORDER BY 1").await,
+        [
+            r#"1|insert|[{"key":"source","value":"test"}]|1714"#,
+            r#"2|insert|[{"key":"source","value":"test"}]|1141"#,
+        ]
+    );
+    assert_eq!(broker.lines("SELECT count(*) FROM flights WHERE _key IS NULL").await, ["1"]);
+    assert_eq!(
+        broker.lines("SELECT (_json->>'dep_delay')::float8 + 1 FROM flights WHERE _json ? 'tailnum' ORDER BY 1").await,
+        ["3.0", "5.0"]
+    );
+}
+
+#[tokio::test]
+async fn an_inferred_schema_declares_columns() {
+    let broker = flights().await;
+    let ddl = broker.lines("ALTER STREAM flights INFER SCHEMA").await.join("\n");
+    assert!(ddl.contains("ADD COLUMN carrier text,"), "{ddl}");
+    assert!(
+        ddl.contains("ADD COLUMN dep_delay double precision, -- 33.3 % null or missing"),
+        "{ddl}"
+    );
+    assert!(ddl.contains("ADD COLUMN flight integer,"), "{ddl}");
+    assert_eq!(broker.run(&ddl).await.tag, "ALTER STREAM");
+    let given = broker.run("SELECT * FROM flights WHERE carrier = 'UA' ORDER BY flight").await;
+    assert_eq!(given.columns, ["carrier", "flight", "dep_delay", "tailnum"]);
+    assert_eq!(given.lines(), ["UA|1545|2.0|N14228", "UA|1714|4.0|N24211"]);
+    assert_eq!(
+        broker.lines("SELECT _offset, _json->>'flight' FROM flights WHERE flight > 1600").await,
+        ["1|1714"]
+    );
+    let again = broker.lines("ALTER STREAM flights INFER SCHEMA").await;
+    assert!(again[0].starts_with("--"), "{again:?}");
+}
+
+#[tokio::test]
+async fn misfits_are_null_and_told() {
+    let broker = flights().await;
+    broker.run("ALTER STREAM flights ADD COLUMN carrier integer, ADD COLUMN flight integer").await;
+    let given = broker.run("SELECT carrier, flight FROM flights ORDER BY 2").await;
+    assert_eq!(given.lines(), ["|1141", "|1545", "|1714"]);
+    assert_eq!(given.notices.len(), 1);
+    assert!(given.notices[0].contains("3 values do not fit"), "{:?}", given.notices);
+    assert!(given.notices[0].contains("column carrier of flights, partition 0 offset 0"));
+}
+
+#[tokio::test]
+async fn stars_show_no_system_columns() {
+    let broker = Broker::start();
+    broker.run("CREATE STREAM a (id int, x text)").await;
+    broker.run("CREATE STREAM b (id int, y text)").await;
+    broker.run("INSERT INTO a VALUES (1, 'x')").await;
+    broker.run("INSERT INTO b VALUES (1, 'y')").await;
+    let check = async |text: &str, expected: &[&str], lines: &[&str]| {
+        let given = broker.run(text).await;
+        assert_eq!(given.columns, expected, "{text}");
+        assert_eq!(given.lines(), lines, "{text}");
+    };
+    check("SELECT * FROM a", &["id", "x"], &["1|x"]).await;
+    check("TABLE a", &["id", "x"], &["1|x"]).await;
+    check("SELECT * FROM a JOIN b ON a.id = b.id", &["id", "x", "id", "y"], &["1|x|1|y"]).await;
+    check("SELECT b.*, a.x FROM a, b", &["id", "y", "x"], &["1|y|x"]).await;
+    check("SELECT * FROM a JOIN b USING (id)", &["id", "x", "y"], &["1|x|y"]).await;
+    check("SELECT * FROM a NATURAL JOIN b", &["id", "x", "y"], &["1|x|y"]).await;
+    check("SELECT *, _offset FROM a", &["id", "x", "_offset"], &["1|x|0"]).await;
+    check("SELECT * FROM (SELECT _offset, x FROM a)", &["_offset", "x"], &["0|x"]).await;
+    check("SELECT * FROM (SELECT * FROM a) s, b", &["id", "x", "id", "y"], &["1|x|1|y"]).await;
+    check("WITH a AS (SELECT 1 AS one) SELECT * FROM a", &["one"], &["1"]).await;
+    check("SELECT s.* FROM public.a AS s", &["id", "x"], &["1|x"]).await;
+    check("SELECT * FROM a WHERE id IN (SELECT id FROM b)", &["id", "x"], &["1|x"]).await;
+    check("SELECT * FROM a UNION ALL SELECT * FROM b", &["id", "x"], &["1|x", "1|y"]).await;
+    check(
+        "SELECT 1, 1, count(*), count(*) FROM a",
+        &["?column?", "?column?", "count", "count"],
+        &["1|1|1|1"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn rows_are_the_latest_values_and_the_log_is_their_history() {
+    let broker = Broker::start();
+    broker
+        .run("CREATE STREAM aircraft (tailnum text PRIMARY KEY, seats int) WITH (mode = 'upsert', partitions = 3)")
+        .await;
+    for (number, value) in [(0, "{\"seats\":1}"), (1, "{\"seats\":2}"), (0, "{\"seats\":3}")] {
+        let key = format!("N{number}");
+        let partition =
+            usize::try_from(anabranch_types::partitioner::partition_of(key.as_bytes(), 3).0)
+                .expect("a partition");
+        broker
+            .produce_with("aircraft", &[(Some(&key), Some(value), partition)], Compression::Zstd)
+            .await;
+    }
+    let partition =
+        usize::try_from(anabranch_types::partitioner::partition_of(b"N1", 3).0).expect("one");
+    broker.produce("aircraft", &[(Some("N1"), None, partition)]).await;
+    assert_eq!(broker.lines("SELECT * FROM aircraft").await, ["N0|3"]);
+    assert_eq!(
+        broker.lines("SELECT tailnum, seats, _op FROM log.aircraft ORDER BY _ts, tailnum, seats NULLS LAST").await.len(),
+        4
+    );
+    assert_eq!(
+        broker.lines("SELECT count(*), count(seats) FROM log.aircraft WHERE _op = 'upsert'").await,
+        ["3|3"]
+    );
+}
+
+#[tokio::test]
+async fn keys_are_looked_up() {
+    let broker = Broker::start();
+    broker.run("CREATE STREAM t (k text PRIMARY KEY, n int)").await;
+    let values: Vec<_> = (0..300).map(|n| format!("('k{n:03}', {n})")).collect();
+    broker.run(&format!("INSERT INTO t VALUES {}", values.join(", "))).await;
+    let check = async |condition: &str, expected: &[&str]| {
+        let lines = broker.lines(&format!("SELECT n FROM t WHERE {condition} ORDER BY n")).await;
+        assert_eq!(lines, expected, "{condition}");
+    };
+    check("k = 'k007'", &["7"]).await;
+    check("k = 'nothing'", &[]).await;
+    check("k IN ('k001', 'k299', 'x')", &["1", "299"]).await;
+    check("k > 'k297'", &["298", "299"]).await;
+    check("k BETWEEN 'k010' AND 'k011'", &["10", "11"]).await;
+    check("k LIKE 'k29%' AND n > 297", &["298", "299"]).await;
+    check("k = 'k007' OR n = 8", &["7", "8"]).await;
+    let plan = broker.lines("EXPLAIN SELECT n FROM t WHERE k = 'k007'").await.join("\n");
+    assert!(plan.contains("keys=1"), "{plan}");
+    let plan =
+        broker.lines("EXPLAIN SELECT n FROM t WHERE k >= 'k2' AND k < 'k3'").await.join("\n");
+    assert!(plan.contains("from=") && !plan.contains("FilterExec"), "{plan}");
+    assert_eq!(broker.lines("SELECT count(*), sum(n) FROM t").await, ["300|44850"]);
+}
+
+#[tokio::test]
+async fn a_prepared_lookup_is_answered_without_a_plan() {
+    let broker = Broker::start();
+    broker.run("CREATE STREAM t (k text PRIMARY KEY, n int)").await;
+    broker.run("INSERT INTO t VALUES ('a', 1), ('b', 2)").await;
+    let mut session = broker.session();
+    let statement = parse("SELECT n, k FROM t WHERE k = $1").expect("sql").remove(0);
+    let mut prepared = Arc::new(session.prepare(statement, Vec::new()).await.expect("a plan"));
+    assert!(matches!(&prepared.plan, super::Plan::Query(plan) if plan.point.is_some()));
+    for (key, expected) in [("b", vec!["2|b"]), ("a", vec!["1|a"]), ("x", vec![])] {
+        let value = ScalarValue::Utf8(Some(key.to_owned()));
+        let outcome = session.execute(&mut prepared, vec![value]).await.expect("rows");
+        assert_eq!(collect(outcome).await.expect("rows").lines(), expected);
+    }
+    // A definition in between is noticed; one that changes the result is an error.
+    broker.run("CREATE STREAM other").await;
+    let value = ScalarValue::Utf8(Some("a".to_owned()));
+    assert!(session.execute(&mut prepared, vec![value]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_transaction_reads_one_cut_and_writes_at_its_end() {
+    let broker = Broker::start();
+    broker.run("CREATE STREAM t (k text PRIMARY KEY, n int)").await;
+    broker.run("INSERT INTO t VALUES ('a', 1)").await;
+    let mut session = broker.session();
+    run(&mut session, "BEGIN").await.expect("begin");
+    let before = run(&mut session, "SELECT count(*) FROM t").await.expect("rows").lines();
+    broker.run("INSERT INTO t VALUES ('b', 2)").await;
+    let after = run(&mut session, "SELECT count(*) FROM t").await.expect("rows").lines();
+    assert_eq!((before, after), (vec!["1".to_owned()], vec!["1".to_owned()]));
+    run(&mut session, "INSERT INTO t VALUES ('c', 3)").await.expect("insert");
+    let error = run(&mut session, "SELECT * FROM t").await.expect_err("not visible yet");
+    assert_eq!(error.sqlstate, sqlstate::FEATURE_NOT_SUPPORTED);
+    let error = run(&mut session, "SELECT 1").await.expect_err("failed");
+    assert_eq!(error.sqlstate, sqlstate::TRANSACTION_FAILED);
+    assert_eq!(run(&mut session, "COMMIT").await.expect("end").tag, "ROLLBACK");
+    assert_eq!(broker.lines("SELECT k FROM t ORDER BY k").await, ["a", "b"]);
+
+    run(
+        &mut session,
+        "BEGIN; INSERT INTO t VALUES ('c', 3); SAVEPOINT s; INSERT INTO t VALUES ('d', 4)",
+    )
+    .await
+    .expect("inserts");
+    run(&mut session, "ROLLBACK TO s; UPDATE t SET n = 10 WHERE k = 'a'; COMMIT")
+        .await
+        .expect("commit");
+    assert_eq!(broker.lines("SELECT k, n FROM t ORDER BY k").await, ["a|10", "b|2", "c|3"]);
+
+    // Somebody else writes a key that was decided upon.
+    run(&mut session, "BEGIN; UPDATE t SET n = 0 WHERE k = 'b'").await.expect("update");
+    broker.run("UPDATE t SET n = 5 WHERE k = 'b'").await;
+    let error = run(&mut session, "COMMIT").await.expect_err("a conflict");
+    assert_eq!(error.sqlstate, sqlstate::SERIALIZATION_FAILURE);
+    assert_eq!(broker.lines("SELECT n FROM t WHERE k = 'b'").await, ["5"]);
+    let error = run(&mut session, "BEGIN; CREATE STREAM u").await.expect_err("refused");
+    assert_eq!(error.sqlstate, sqlstate::FEATURE_NOT_SUPPORTED);
+}
+
+#[tokio::test]
+async fn settings_do_something_or_are_refused() {
+    let broker = Broker::start();
+    let mut session = broker.session();
+    let given = run(&mut session, "SET statement_timeout = '30s'; SHOW statement_timeout").await;
+    assert_eq!(given.expect("rows").lines(), ["30s"]);
+    let given = run(
+        &mut session,
+        "SELECT current_setting('statement_timeout'), current_user, current_schema()",
+    )
+    .await;
+    assert_eq!(given.expect("rows").lines(), ["30s|tester|public"]);
+    run(&mut session, "SET read_freshness = 'strong'").await.expect("strong");
+    let check = async |text: &str, expected: &str| {
+        assert_eq!(broker.fails(text).await.sqlstate, expected, "{text}");
+    };
+    check("SET read_freshness = 'eventual'", sqlstate::FEATURE_NOT_SUPPORTED).await;
+    check("SET client_encoding = 'LATIN1'", sqlstate::INVALID_PARAMETER).await;
+    check("SET nonsense = 1", sqlstate::UNDEFINED_OBJECT).await;
+    check("SET server_version = '16'", "55P02").await;
+    check("SHOW nonsense", sqlstate::UNDEFINED_OBJECT).await;
+    assert!(broker.lines("SELECT version()").await[0].starts_with("PostgreSQL 15"));
+}
+
+#[tokio::test]
+async fn errors_have_postgresql_codes_and_say_what_to_do() {
+    let broker = flights().await;
+    let check = async |text: &str, expected: &str| {
+        let error = broker.fails(text).await;
+        assert_eq!(error.sqlstate, expected, "{text}: {error}");
+    };
+    check("SELECT * FROM nothing", sqlstate::UNDEFINED_TABLE).await;
+    check("SELECT carrier FROM flights", sqlstate::UNDEFINED_COLUMN).await;
+    check("SELECT nothing(1)", sqlstate::UNDEFINED_FUNCTION).await;
+    check("SELECT 1/0", sqlstate::DIVISION_BY_ZERO).await;
+    check("SELECT 'x'::int", sqlstate::INVALID_TEXT).await;
+    check("SELECT 1 +", sqlstate::SYNTAX_ERROR).await;
+    check("UPDATE flights SET _json = '{}'", sqlstate::FEATURE_NOT_SUPPORTED).await;
+    check("DELETE FROM flights", sqlstate::FEATURE_NOT_SUPPORTED).await;
+    check("DROP STREAM nothing", sqlstate::UNDEFINED_TABLE).await;
+    check("CREATE STREAM flights", sqlstate::DUPLICATE_TABLE).await;
+    check("INSERT INTO log.flights VALUES (1)", sqlstate::WRONG_OBJECT_TYPE).await;
+    let error = broker.fails("SELECT carrier FROM flights").await;
+    assert!(error.hint.is_some_and(|hint| hint.contains("_json->>'carrier'")));
+}
+
+#[tokio::test]
+async fn a_statement_ends_at_its_timeout() {
+    let broker = Broker::start();
+    let error = broker
+        .fails(
+            "SET statement_timeout = 50; SELECT count(*) FROM generate_series(1, 100000000000) a",
+        )
+        .await;
+    assert_eq!(error.sqlstate, sqlstate::QUERY_CANCELED);
+}
+
+#[tokio::test]
+async fn the_system_catalogue_describes_streams() {
+    let broker = flights().await;
+    broker.run("CREATE STREAM t (id int, name text NOT NULL, doc json, PRIMARY KEY (id))").await;
+    assert_eq!(
+        broker
+            .lines("SELECT name, mode, key, partitions, records FROM sys.streams ORDER BY 1")
+            .await,
+        ["flights|append||1|3", "t|upsert|id|1|0"]
+    );
+    assert_eq!(
+        broker
+            .lines(
+                "SELECT stream, partition, log_start, high_watermark FROM sys.partitions ORDER BY 1"
+            )
+            .await,
+        ["flights|0|0|3", "t|0|0|0"]
+    );
+    assert_eq!(
+        broker
+            .lines(
+                "SELECT column_name, data_type, is_nullable FROM information_schema.columns \
+                 WHERE table_schema = 'public' AND table_name = 't' ORDER BY ordinal_position"
+            )
+            .await,
+        ["id|integer|NO", "name|text|NO", "doc|json|YES"]
+    );
+    assert_eq!(
+        broker
+            .lines(
+                "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+                 ON n.oid = c.relnamespace WHERE n.nspname = 'public' AND c.relkind = 'r' \
+                 AND pg_catalog.pg_table_is_visible(c.oid) ORDER BY 1"
+            )
+            .await,
+        ["flights", "t"]
+    );
+}

@@ -1,0 +1,165 @@
+//! SQL over one engine: what all sessions share.
+
+use crate::catalog::{self, DATABASE, Database, PUBLIC};
+use crate::error::Error as SqlError;
+use crate::json_rows::JsonRows;
+use crate::limits::SCAN_ROWS;
+use crate::runtime::QueryRuntime;
+use crate::session::Session;
+use anabranch_engine::{Engine, Error};
+use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::common::config::Dialect;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_pg_catalog::setup_pg_catalog;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+/// How queries run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Threads of the query runtime.
+    pub threads: usize,
+    /// Bytes that sorts, joins and aggregates may hold together.
+    pub memory_bytes_max: usize,
+    /// Longest time of one statement, where the session does not say; `None` for no limit.
+    pub statement_timeout: Option<Duration>,
+    /// Where sorts and aggregates that need more memory put what does not fit; `None`: such
+    /// queries fail.
+    pub spill_dir: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    /// As many threads as the machine has, 512 MiB, no time limit, no spilling.
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
+            memory_bytes_max: 512 << 20,
+            statement_timeout: None,
+            spill_dir: None,
+        }
+    }
+}
+
+/// SQL over one engine: what the PostgreSQL and web doors share.
+pub struct Sql {
+    engine: Engine,
+    settings: Settings,
+    pub(crate) runtime: QueryRuntime,
+    state: SessionState,
+    compatibility: PostgresCompatibilityParser,
+    next_process: AtomicI32,
+}
+
+impl std::fmt::Debug for Sql {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sql").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Sql {
+    /// Starts the query threads.
+    ///
+    /// # Errors
+    /// When they cannot be started.
+    pub fn start(engine: Engine, settings: Settings) -> Result<Arc<Self>, Error> {
+        Self::start_inner(engine, settings).map_err(Into::into)
+    }
+
+    fn start_inner(engine: Engine, settings: Settings) -> Result<Arc<Self>, SqlError> {
+        let state = session_state(&engine, &settings)?;
+        Ok(Arc::new(Self {
+            runtime: QueryRuntime::start(settings.threads)?,
+            engine,
+            settings,
+            state,
+            compatibility: PostgresCompatibilityParser::new(),
+            next_process: AtomicI32::new(1),
+        }))
+    }
+
+    /// The engine below.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// How queries run.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Runs one SELECT (or SHOW) and gives its rows as JSON objects, for doors that do not speak
+    /// Arrow. Other statements are refused.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: the statement does not parse or plan.
+    pub async fn json_rows(self: &Arc<Self>, statement: &str) -> Result<JsonRows, Error> {
+        let mut session = Session::new(self.clone(), "web");
+        JsonRows::start(&mut session, statement).await.map_err(Into::into)
+    }
+
+    /// Takes no more queries and waits, not for long, until those that run have ended. Blocks:
+    /// not to be called where futures are polled.
+    pub fn stop(&self) {
+        self.runtime.stop();
+    }
+
+    /// What statements are planned with.
+    pub(crate) fn state(&self) -> &SessionState {
+        &self.state
+    }
+
+    /// Rewrites what psql and tools ask the system catalogue.
+    pub(crate) fn compatibility(&self) -> &PostgresCompatibilityParser {
+        &self.compatibility
+    }
+
+    /// A number for a session, as PostgreSQL's process ids.
+    pub(crate) fn next_process(&self) -> i32 {
+        self.next_process.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn session_state(engine: &Engine, settings: &Settings) -> Result<SessionState, SqlError> {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(DATABASE, PUBLIC)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false)
+        .with_target_partitions(settings.threads.max(1))
+        .with_batch_size(SCAN_ROWS);
+    config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
+    let disk = match &settings.spill_dir {
+        None => DiskManagerMode::Disabled,
+        Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
+    };
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(settings.memory_bytes_max)))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+        .build_arc()?;
+    let catalogs = MemoryCatalogProviderList::new();
+    let database = Arc::new(Database::new(engine.clone())?);
+    datafusion::catalog::CatalogProviderList::register_catalog(
+        &catalogs,
+        DATABASE.to_owned(),
+        database,
+    );
+    let state = SessionStateBuilder::new_with_default_features()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_catalog_list(Arc::new(catalogs))
+        .build();
+    let mut context = SessionContext::new_with_state(state);
+    setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|error| *error)?;
+    catalog::register(&mut context)?;
+    Ok(context.state())
+}

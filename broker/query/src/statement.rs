@@ -1,0 +1,251 @@
+//! Statements: what a text asks for.
+//!
+//! SELECT, INSERT, UPDATE and DELETE are sqlparser's; what is ours (streams), and what belongs to
+//! a session, is parsed here from the same tokens.
+
+mod cursor;
+mod ddl;
+mod names;
+mod session;
+mod session_functions;
+#[cfg(test)]
+mod tests;
+mod visible;
+
+pub(crate) use cursor::Name;
+pub(crate) use ddl::{AlterStream, CreateStream, DropStream, StreamAction};
+pub(crate) use names::{OutputNames, output_names, unique_projection};
+pub(crate) use session::{SessionStatement, SetValue};
+pub(crate) use session_functions::{SessionFacts, replace_session_functions};
+pub(crate) use visible::{folded, hide_system_columns};
+
+use crate::error::{Error, sqlstate};
+use crate::limits::STATEMENT_BYTES_MAX;
+use cursor::Cursor;
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{
+    Location, Token, TokenWithSpan, Tokenizer, TokenizerError,
+};
+
+/// One statement of a text.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    pub(crate) text: String,
+    pub(crate) kind: Kind,
+}
+
+/// Prepared statements that a statement does away with; doors keep them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgets<'a> {
+    /// None.
+    Nothing,
+    /// The one of this name (DEALLOCATE).
+    Prepared(&'a str),
+    /// All (DEALLOCATE ALL, DISCARD ALL).
+    AllPrepared,
+}
+
+/// What a statement is.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    /// SELECT, VALUES, TABLE, WITH … SELECT, EXPLAIN.
+    Query(Box<ast::Statement>),
+    Insert(Box<ast::Insert>),
+    Update(Box<ast::Update>),
+    Delete(Box<ast::Delete>),
+    Create(CreateStream),
+    Alter(AlterStream),
+    Drop(DropStream),
+    Session(SessionStatement),
+}
+
+impl Statement {
+    /// Whether it ends a transaction: all that a failed one takes.
+    #[must_use]
+    pub fn ends_transaction(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Session(
+                SessionStatement::Commit
+                    | SessionStatement::Rollback
+                    | SessionStatement::RollbackTo(_)
+            )
+        )
+    }
+
+    /// What of a session's prepared statements it does away with.
+    #[must_use]
+    pub fn forgets(&self) -> Forgets<'_> {
+        match &self.kind {
+            Kind::Session(SessionStatement::Deallocate(Some(name))) => Forgets::Prepared(name),
+            Kind::Session(SessionStatement::Deallocate(None) | SessionStatement::Discard) => {
+                Forgets::AllPrepared
+            }
+            _ => Forgets::Nothing,
+        }
+    }
+
+    /// The statement as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// The statements of `text`; empty ones are left out.
+///
+/// # Errors
+/// 42601 where it is not SQL, 54000 where it is too long or nested too deeply.
+pub fn parse(text: &str) -> Result<Vec<Statement>, Error> {
+    if text.len() > STATEMENT_BYTES_MAX {
+        return Err(Error::new(
+            sqlstate::PROGRAM_LIMIT_EXCEEDED,
+            format!("{} bytes in one query; at most {STATEMENT_BYTES_MAX} are taken", text.len()),
+        ));
+    }
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(
+        |TokenizerError { message, location }| {
+            Error::syntax(format!("syntax error: {message} at {location}"))
+        },
+    )?;
+    let mut offsets = Offsets { text, line: 1, line_at: 0 };
+    let mut statements = Vec::new();
+    let mut current: Vec<TokenWithSpan> = Vec::new();
+    for token in tokens {
+        match token.token {
+            Token::SemiColon => finish(&mut current, &mut offsets, &mut statements)?,
+            Token::Whitespace(_) => {}
+            _ => current.push(token),
+        }
+    }
+    finish(&mut current, &mut offsets, &mut statements)?;
+    Ok(statements)
+}
+
+fn finish(
+    tokens: &mut Vec<TokenWithSpan>,
+    offsets: &mut Offsets<'_>,
+    statements: &mut Vec<Statement>,
+) -> Result<(), Error> {
+    let tokens = std::mem::take(tokens);
+    let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
+        return Ok(());
+    };
+    let from = offsets.of(first.span.start);
+    let to = offsets.of(last.span.end);
+    let text = offsets.text[from..to.max(from)].to_owned();
+    statements.push(Statement { kind: parse_one(&text, tokens)?, text });
+    Ok(())
+}
+
+fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
+    let mut cursor = Cursor::new(&tokens);
+    if let Some(statement) = ddl::parse(&mut cursor)? {
+        return Ok(statement);
+    }
+    let mut cursor = Cursor::new(&tokens);
+    if let Some(statement) = session::parse(&mut cursor)? {
+        return Ok(Kind::Session(statement));
+    }
+    refuse_by_first_word(&tokens)?;
+    let dialect = PostgreSqlDialect {};
+    let tokens = match tokens.first().map(|token| &token.token) {
+        // `TABLE orders` is `SELECT * FROM orders` (PostgreSQL 15, SELECT).
+        Some(Token::Word(word)) if word.value.eq_ignore_ascii_case("TABLE") => {
+            let select = Tokenizer::new(&dialect, "SELECT * FROM ").tokenize_with_location();
+            let select = select.map_err(|error| Error::internal(error.to_string()))?;
+            select.into_iter().chain(tokens.into_iter().skip(1)).collect()
+        }
+        _ => tokens,
+    };
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    let statement = parser.parse_statement()?;
+    let next = parser.peek_token();
+    if next.token != Token::EOF {
+        return Err(Error::syntax(format!("syntax error at or near \"{}\"", next.token)));
+    }
+    classify(text, statement)
+}
+
+fn classify(text: &str, statement: ast::Statement) -> Result<Kind, Error> {
+    match statement {
+        ast::Statement::Query(query) => match *query.body {
+            ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_) => Err(
+                Error::unsupported("WITH in front of INSERT, UPDATE or DELETE is not supported"),
+            ),
+            _ => Ok(Kind::Query(Box::new(ast::Statement::Query(query)))),
+        },
+        ast::Statement::Explain { statement: ref inner, .. } => match inner.as_ref() {
+            ast::Statement::Query(_) => Ok(Kind::Query(Box::new(statement))),
+            _ => Err(Error::unsupported("EXPLAIN takes a SELECT")),
+        },
+        ast::Statement::Insert(insert) => Ok(Kind::Insert(Box::new(insert))),
+        ast::Statement::Update(update) => Ok(Kind::Update(Box::new(update))),
+        ast::Statement::Delete(delete) => Ok(Kind::Delete(Box::new(delete))),
+        _ => {
+            let words: Vec<_> = text.split_whitespace().take(2).collect();
+            Err(Error::unsupported(format!("{} is not supported", words.join(" ").to_uppercase())))
+        }
+    }
+}
+
+/// Statements that somebody coming from PostgreSQL may try, and what to do instead.
+fn refuse_by_first_word(tokens: &[TokenWithSpan]) -> Result<(), Error> {
+    let Some(Token::Word(word)) = tokens.first().map(|token| &token.token) else {
+        return Ok(());
+    };
+    let refuse = |message: &str, hint: &str| Err(Error::unsupported(message).hint(hint));
+    match word.value.to_ascii_uppercase().as_str() {
+        "TRUNCATE" => refuse(
+            "TRUNCATE is not supported: events are kept as long as retention says",
+            "DELETE FROM removes rows of an upsert stream; DROP STREAM and CREATE STREAM start anew",
+        ),
+        "COPY" => refuse(
+            "COPY is not supported",
+            "use INSERT with many rows, or produce with a Kafka client",
+        ),
+        "MERGE" => refuse("MERGE is not supported", "use INSERT … ON CONFLICT"),
+        "LISTEN" | "NOTIFY" | "UNLISTEN" => refuse(
+            "LISTEN and NOTIFY are not supported",
+            "subscribe to a stream over WebSocket, or consume it with a Kafka client",
+        ),
+        "DECLARE" | "FETCH" | "MOVE" | "CLOSE" => refuse(
+            "cursors by statement are not supported",
+            "use the extended protocol's row limit (fetch size in JDBC)",
+        ),
+        "PREPARE" | "EXECUTE" => refuse(
+            "PREPARE by statement is not supported",
+            "use the extended protocol, as drivers do",
+        ),
+        "LOCK" => refuse("LOCK is not supported", "writes carry preconditions instead of locks"),
+        "VACUUM" | "ANALYZE" | "CLUSTER" | "REINDEX" => {
+            refuse(&format!("{} is not supported", word.value.to_uppercase()), "nothing needs it")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Byte offsets of lines and columns; asked for in rising order.
+struct Offsets<'a> {
+    text: &'a str,
+    line: u64,
+    line_at: usize,
+}
+
+impl Offsets<'_> {
+    fn of(&mut self, location: Location) -> usize {
+        while self.line < location.line {
+            match self.text[self.line_at..].find('\n') {
+                Some(at) => self.line_at += at + 1,
+                None => return self.text.len(),
+            }
+            self.line += 1;
+        }
+        let rest = &self.text[self.line_at..];
+        let column = usize::try_from(location.column.saturating_sub(1)).unwrap_or(usize::MAX);
+        rest.char_indices().nth(column).map_or(self.text.len(), |(at, _)| self.line_at + at)
+    }
+}

@@ -1,0 +1,185 @@
+use super::*;
+use crate::error::sqlstate;
+use anabranch_engine::{ColumnType, Mode};
+
+fn one(text: &str) -> Kind {
+    let mut statements = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    assert_eq!(statements.len(), 1, "{text}");
+    statements.remove(0).kind
+}
+
+fn fails(text: &str) -> &'static str {
+    match parse(text) {
+        Ok(_) => panic!("{text} was taken"),
+        Err(error) => error.sqlstate,
+    }
+}
+
+#[test]
+fn texts_are_split_into_statements() {
+    let check = |text: &str, expected: &[&str]| {
+        let found = parse(text).expect("statements");
+        let texts: Vec<_> = found.iter().map(Statement::text).collect();
+        assert_eq!(texts, expected);
+    };
+    check("", &[]);
+    check(" ; ;\n-- nothing\n", &[]);
+    check("SELECT 1; SELECT 2", &["SELECT 1", "SELECT 2"]);
+    check("SELECT ';' ; BEGIN;", &["SELECT ';'", "BEGIN"]);
+    check(
+        "SELECT 'ä\n;ö' AS \"ü;\";\n  SELECT 2 -- x\n ;",
+        &["SELECT 'ä\n;ö' AS \"ü;\"", "SELECT 2"],
+    );
+    check("SELECT $$;$$", &["SELECT $$;$$"]);
+}
+
+#[test]
+fn streams_are_created() {
+    let Kind::Create(create) = one(
+        "CREATE STREAM IF NOT EXISTS aircraft (tailnum text PRIMARY KEY, \"Seats\" int NOT NULL, \
+         price numeric(10,2), at timestamp with time zone) \
+         WITH (mode = 'upsert', partitions = 4, retention_ms = 86400000, \"segment.bytes\" = 1048576)",
+    ) else {
+        panic!("no CREATE")
+    };
+    assert_eq!(create.name.name, "aircraft");
+    assert!(create.if_not_exists);
+    assert_eq!((create.mode, create.partitions), (Some(Mode::Upsert), Some(4)));
+    let settings: Vec<_> = create.settings.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    assert_eq!(settings, ["retention.ms=86400000", "segment.bytes=1048576"]);
+    let columns: Vec<_> = create
+        .columns
+        .iter()
+        .map(|c| (c.name.as_str(), c.data_type, c.in_key, c.not_null))
+        .collect();
+    assert_eq!(
+        columns,
+        [
+            ("tailnum", ColumnType::Text, true, true),
+            ("Seats", ColumnType::Integer, false, true),
+            ("price", ColumnType::Numeric { precision: 10, scale: 2 }, false, false),
+            ("at", ColumnType::Timestamptz, false, false),
+        ]
+    );
+}
+
+#[test]
+fn a_primary_key_makes_an_upsert_stream() {
+    let mode = |text: &str| match one(text) {
+        Kind::Create(create) => create.mode,
+        _ => panic!("no CREATE"),
+    };
+    assert_eq!(mode("CREATE TABLE t (a int, b text, PRIMARY KEY (a, b))"), Some(Mode::Upsert));
+    assert_eq!(mode("CREATE TABLE t (a int)"), None);
+    assert_eq!(mode("CREATE STREAM t"), None);
+}
+
+#[test]
+fn definitions_that_would_lie_are_refused() {
+    let check = |text, expected| assert_eq!(fails(text), expected, "{text}");
+    check(
+        "CREATE STREAM t (a int PRIMARY KEY) WITH (mode = 'append')",
+        sqlstate::INVALID_TABLE_DEFINITION,
+    );
+    check("CREATE STREAM t (a int, b int, PRIMARY KEY (b, a))", sqlstate::INVALID_TABLE_DEFINITION);
+    check(
+        "CREATE STREAM t (a int PRIMARY KEY, PRIMARY KEY (a))",
+        sqlstate::INVALID_TABLE_DEFINITION,
+    );
+    check("CREATE STREAM t (a int, PRIMARY KEY (x))", sqlstate::UNDEFINED_COLUMN);
+    check("CREATE STREAM t (a int, a text)", sqlstate::DUPLICATE_COLUMN);
+    check("CREATE STREAM t (_offset int)", sqlstate::RESERVED_NAME);
+    check("CREATE STREAM t (a varchar(10))", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("CREATE STREAM t (a int DEFAULT 1)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("CREATE STREAM t (a int REFERENCES u)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("CREATE STREAM t (a int, UNIQUE (a))", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("CREATE STREAM t (a frob)", sqlstate::UNDEFINED_OBJECT);
+    check("CREATE STREAM t (a numeric(99,2))", sqlstate::INVALID_PARAMETER);
+    check("CREATE STREAM t WITH (mode = 'document')", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("CREATE STREAM t (a int", sqlstate::SYNTAX_ERROR);
+    check("CREATE INDEX i ON t (a)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("TRUNCATE t", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t FROM STDIN", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("ALTER TABLE t DROP COLUMN a", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("SELECT 1 FROM", sqlstate::SYNTAX_ERROR);
+    check("SELECT 'x", sqlstate::SYNTAX_ERROR);
+}
+
+#[test]
+fn streams_are_altered_and_dropped() {
+    let Kind::Alter(alter) = one(
+        "ALTER STREAM flights ADD COLUMN year integer, -- 0.1 % null\n ADD IF NOT EXISTS \"x y\" text;",
+    ) else {
+        panic!("no ALTER")
+    };
+    let StreamAction::AddColumns(columns) = alter.action else { panic!("no columns") };
+    let names: Vec<_> = columns.iter().map(|(c, may)| (c.name.as_str(), *may)).collect();
+    assert_eq!(names, [("year", false), ("x y", true)]);
+    assert!(matches!(
+        one("ALTER TABLE public.flights INFER SCHEMA"),
+        Kind::Alter(AlterStream { action: StreamAction::InferSchema, .. })
+    ));
+    let Kind::Alter(alter) = one("ALTER STREAM f SET (retention_ms = -1, durability = 'os')")
+    else {
+        panic!("no ALTER")
+    };
+    let StreamAction::Settings(settings) = alter.action else { panic!("no settings") };
+    assert_eq!(settings.get("retention.ms"), Some(&Some("-1".to_owned())));
+    let Kind::Drop(drop) = one("DROP STREAM IF EXISTS a, \"B\" CASCADE") else { panic!("no DROP") };
+    assert!(drop.if_exists);
+    assert_eq!(drop.names.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["a", "B"]);
+}
+
+#[test]
+fn session_statements_are_told() {
+    let check = |text: &str, expected: SessionStatement| match one(text) {
+        Kind::Session(found) => assert_eq!(found, expected, "{text}"),
+        other => panic!("{text}: {other:?}"),
+    };
+    let set = |name: &str, value: &str| SessionStatement::Set {
+        name: name.to_owned(),
+        value: SetValue::Text(value.to_owned()),
+        local: false,
+    };
+    check("SET statement_timeout = '5s'", set("statement_timeout", "5s"));
+    check("SET SESSION statement_timeout TO 500", set("statement_timeout", "500"));
+    check("SET TIME ZONE 'UTC'", set("timezone", "UTC"));
+    check("set search_path to public, log", set("search_path", "public, log"));
+    check(
+        "SHOW TRANSACTION ISOLATION LEVEL",
+        SessionStatement::Show(Some("transaction_isolation".to_owned())),
+    );
+    check("SHOW ALL", SessionStatement::Show(None));
+    check(
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        SessionStatement::Begin { read_only: true },
+    );
+    check("START TRANSACTION", SessionStatement::Begin { read_only: false });
+    check("END", SessionStatement::Commit);
+    check("ABORT", SessionStatement::Rollback);
+    check("ROLLBACK TO SAVEPOINT s", SessionStatement::RollbackTo("s".to_owned()));
+    check("DISCARD ALL", SessionStatement::Discard);
+    assert_eq!(fails("BEGIN ISOLATION LEVEL SERIALIZABLE"), sqlstate::FEATURE_NOT_SUPPORTED);
+}
+
+#[test]
+fn results_are_named_as_postgresql_names_them() {
+    let check = |text: &str, expected: &[&str]| {
+        let Kind::Query(query) = one(text) else { panic!("no query") };
+        let names = output_names(&query).apply(expected.len(), |number| format!("given_{number}"));
+        assert_eq!(names, expected, "{text}");
+    };
+    check("SELECT count(*), max(a) FROM t", &["count", "max"]);
+    check("SELECT _json->>'carrier', 1, a + b, 'x' FROM t", &["?column?"; 4]);
+    check(
+        "SELECT a::text, 1::int, CAST(b AS bigint), '1'::timestamptz FROM t",
+        &["a", "int4", "b", "timestamptz"],
+    );
+    check("SELECT CASE WHEN true THEN 1 END, true, EXISTS (SELECT 1)", &["case", "bool", "exists"]);
+    check("SELECT 1, *, count(a) AS n FROM t", &["?column?", "given_1", "given_2", "n"]);
+    check(
+        "SELECT (SELECT max(a) FROM t), coalesce(a, b), t.\"A\" FROM t",
+        &["max", "coalesce", "A"],
+    );
+    check("SELECT 1 UNION ALL SELECT 2", &["?column?"]);
+}

@@ -1,0 +1,165 @@
+//! What tests share: an engine in a directory that goes away, and statements as text.
+
+use crate::error::Error;
+use crate::session::{Outcome, Session};
+use crate::sql::{Settings, Sql};
+use crate::statement::parse;
+use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, key_hash};
+use anabranch_types::batch::{BatchBuilder, Compression, ValidateOptions, validate};
+use datafusion::arrow::util::display::array_value_to_string;
+use std::sync::Arc;
+
+/// A broker without doors.
+pub(crate) struct Broker {
+    pub(crate) engine: Engine,
+    pub(crate) sql: Arc<Sql>,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let (sql, engine) = (self.sql.clone(), self.engine.clone());
+        // Stopping blocks, which a test's own runtime does not take.
+        let stopping = std::thread::spawn(move || {
+            sql.stop();
+            engine.stop();
+        });
+        stopping.join().expect("stopping does not panic");
+    }
+}
+
+/// What a statement gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) columns: Vec<String>,
+    /// Cells as text; nulls are empty.
+    pub(crate) rows: Vec<Vec<String>>,
+    pub(crate) tag: String,
+    pub(crate) notices: Vec<String>,
+}
+
+impl Given {
+    /// Rows as lines, cells with `|` between.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.rows.iter().map(|row| row.join("|")).collect()
+    }
+}
+
+impl Broker {
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut settings = anabranch_engine::Settings::new(directory.path());
+        settings.disk_reserve_bytes = 0;
+        let engine = Engine::open(settings).expect("an engine");
+        let settings = Settings { threads: 2, ..Settings::default() };
+        let sql = Sql::start(engine.clone(), settings).expect("query threads");
+        Self { engine, sql, _directory: directory }
+    }
+
+    pub(crate) fn session(&self) -> Session {
+        Session::new(self.sql.clone(), "tester")
+    }
+
+    /// Runs statements in a session of their own; gives what the last one gave.
+    pub(crate) async fn run(&self, text: &str) -> Given {
+        match run(&mut self.session(), text).await {
+            Ok(given) => given,
+            Err(error) => panic!("{text}: {} {error} {:?}", error.sqlstate, error.hint),
+        }
+    }
+
+    /// The lines of a query.
+    pub(crate) async fn lines(&self, text: &str) -> Vec<String> {
+        self.run(text).await.lines()
+    }
+
+    /// The code of a statement that must fail.
+    pub(crate) async fn fails(&self, text: &str) -> Error {
+        match run(&mut self.session(), text).await {
+            Ok(given) => panic!("{text} did not fail: {given:?}"),
+            Err(error) => error,
+        }
+    }
+
+    /// Produces records as a Kafka client would: key, value, partition.
+    pub(crate) async fn produce(
+        &self,
+        stream: &str,
+        records: &[(Option<&str>, Option<&str>, usize)],
+    ) {
+        self.produce_with(stream, records, Compression::None).await;
+    }
+
+    pub(crate) async fn produce_with(
+        &self,
+        stream: &str,
+        records: &[(Option<&str>, Option<&str>, usize)],
+        compression: Compression,
+    ) {
+        let found = self.engine.find_or_create(stream).await.expect("a stream");
+        let keyed = found.mode == Mode::Upsert;
+        for &(key, value, partition) in records {
+            let mut builder = BatchBuilder::default().compression(compression);
+            let (key, value) = (key.map(str::as_bytes), value.map(str::as_bytes));
+            builder.push(self.engine.now(), key, value, &[(b"source", Some(b"test"))]);
+            let batch = builder.build().expect("a batch").freeze();
+            let options = ValidateOptions { keys_required: keyed, hash_keys: keyed };
+            let passed = validate(&batch, options, key_hash, &mut Vec::new()).expect("valid");
+            let part = Part::new(found.partitions[partition], batch, passed);
+            let append = Append {
+                parts: [part].into_iter().collect(),
+                atomicity: Atomicity::EachPart,
+                preconditions: None,
+            };
+            self.engine.append(append).await.expect("an append");
+        }
+    }
+}
+
+/// Runs statements; gives what the last one gave.
+pub(crate) async fn run(session: &mut Session, text: &str) -> Result<Given, Error> {
+    let mut given = Given::default();
+    for statement in parse(text)? {
+        let executed = async {
+            let mut prepared = Arc::new(session.prepare(statement, Vec::new()).await?);
+            let outcome = session.execute(&mut prepared, Vec::new()).await?;
+            collect(outcome).await
+        };
+        match executed.await {
+            Ok(result) => given = result,
+            Err(error) => {
+                session.fail();
+                return Err(error);
+            }
+        }
+    }
+    Ok(given)
+}
+
+pub(crate) async fn collect(outcome: Outcome) -> Result<Given, Error> {
+    match outcome {
+        Outcome::Done(done) => {
+            Ok(Given { tag: done.tag, notices: done.notices, ..Given::default() })
+        }
+        Outcome::Rows(mut rows, verb) => {
+            let columns = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+            let mut cells = Vec::new();
+            while let Some(batch) = rows.next().await? {
+                for row in 0..batch.num_rows() {
+                    let line = batch
+                        .columns()
+                        .iter()
+                        .map(|array| array_value_to_string(array, row))
+                        .collect::<Result<Vec<_>, _>>()?;
+                    cells.push(line);
+                }
+            }
+            Ok(Given {
+                columns,
+                tag: format!("{verb} {}", cells.len()),
+                rows: cells,
+                notices: rows.take_notices(),
+            })
+        }
+    }
+}

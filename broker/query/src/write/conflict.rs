@@ -1,0 +1,233 @@
+//! `ON CONFLICT`: what INSERT does with keys that exist.
+
+use super::encode::assigned;
+use super::evaluate;
+use super::target::{Role, Target, Written};
+use crate::error::{Error, sqlstate};
+use crate::rows::{RowsBuilder, patched, write_json_value};
+use crate::scan::push_row;
+use crate::statement::folded;
+use anabranch_engine::table::Row;
+use bytes::Bytes;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array,
+};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::common::{DFSchema, TableReference};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::Expr;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{
+    self, Assignment, AssignmentTarget, ConflictTarget, Ident, OnConflict, OnConflictAction,
+    OnInsert, VisitMut, VisitorMut,
+};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What to do with a row whose key exists.
+pub(super) enum ConflictAction {
+    /// 23505.
+    Fail,
+    Nothing,
+    Update(ConflictUpdate),
+}
+
+/// `DO UPDATE SET …`
+pub(super) struct ConflictUpdate {
+    assignments: Vec<(Written, Expr)>,
+    selection: Option<Expr>,
+    /// The row that exists, and what was to be inserted (`excluded`).
+    schema: DFSchema,
+}
+
+impl ConflictAction {
+    pub(super) fn new(
+        state: &SessionState,
+        target: &Target,
+        alias: Option<&Ident>,
+        on: Option<OnInsert>,
+    ) -> Result<Self, Error> {
+        let Some(on) = on else { return Ok(Self::Fail) };
+        let OnInsert::OnConflict(OnConflict { conflict_target, action }) = on else {
+            return Err(Error::syntax("use ON CONFLICT"));
+        };
+        if !target.is_keyed() {
+            return Err(Error::new(
+                "42P10",
+                format!("stream \"{}\" has no primary key to conflict with", target.stream.name),
+            ));
+        }
+        check_target(target, conflict_target)?;
+        match action {
+            OnConflictAction::DoNothing => Ok(Self::Nothing),
+            OnConflictAction::DoUpdate(update) => {
+                let name = alias.map_or_else(|| target.stream.name.clone(), folded);
+                ConflictUpdate::new(state, target, &name, update).map(Self::Update)
+            }
+        }
+    }
+}
+
+fn check_target(target: &Target, conflict: Option<ConflictTarget>) -> Result<(), Error> {
+    let Some(ConflictTarget::Columns(columns)) = conflict else {
+        return Ok(());
+    };
+    let mut named: Vec<_> = columns.iter().map(folded).collect();
+    let mut key: Vec<_> = target.stream.key_columns().map(|column| column.name.clone()).collect();
+    if key.is_empty() {
+        key.push("_key".to_owned());
+    }
+    named.sort();
+    key.sort();
+    if named == key {
+        return Ok(());
+    }
+    Err(Error::new("42P10", "there is no unique constraint matching the ON CONFLICT specification")
+        .hint(format!("the primary key is ({})", key.join(", "))))
+}
+
+impl ConflictUpdate {
+    fn new(
+        state: &SessionState,
+        target: &Target,
+        name: &str,
+        update: ast::DoUpdate,
+    ) -> Result<Self, Error> {
+        let qualified = |name: &str, schema: &Schema| {
+            let table = TableReference::bare(name.to_owned());
+            let fields = schema.fields().iter();
+            fields.map(|field| (Some(table.clone()), field.clone())).collect::<Vec<_>>()
+        };
+        let mut fields = qualified(name, &target.layout.schema);
+        fields.extend(qualified("excluded", &target.layout.visible_schema()));
+        let schema = DFSchema::new_with_metadata(fields, HashMap::new())?;
+        let logical = |mut expr: ast::Expr| {
+            let _ = expr.visit(&mut Qualify { table: name });
+            evaluate::logical(state, &expr, &schema)
+        };
+        let mut assignments = Vec::new();
+        for assignment in update.assignments {
+            let (column, value) = assigned_column(target, assignment)?;
+            assignments.push((column, logical(value)?));
+        }
+        let selection = update.selection.map(logical).transpose()?;
+        Ok(Self { assignments, selection, schema })
+    }
+
+    /// The new values of rows that exist; `None` where WHERE does not hold. `numbers` are the
+    /// rows of `excluded` (arrays by name) that they belong to.
+    pub(super) fn values(
+        &self,
+        state: &SessionState,
+        target: &Target,
+        existing: &[(Bytes, Row)],
+        excluded: &RecordBatch,
+        numbers: &[u32],
+        parameters: &[ScalarValue],
+    ) -> Result<Vec<Option<Bytes>>, Error> {
+        let batch = self.joined(target, existing, excluded, numbers)?;
+        let evaluate = |expr| evaluate::values(state, expr, &self.schema, &batch, parameters);
+        let holds = self.selection.as_ref().map(evaluate).transpose()?;
+        let mut columns: Vec<(&Written, ArrayRef)> = Vec::new();
+        for (column, expr) in &self.assignments {
+            columns.push((column, assigned(target, column, &evaluate(expr)?)?));
+        }
+        let mut values = Vec::with_capacity(existing.len());
+        for (number, (_, row)) in existing.iter().enumerate() {
+            let holds = holds.as_ref().is_none_or(|holds| {
+                let holds = holds.as_boolean();
+                holds.is_valid(number) && holds.value(number)
+            });
+            values.push(if holds { Some(image(&row.value, &columns, number)?) } else { None });
+        }
+        Ok(values)
+    }
+
+    fn joined(
+        &self,
+        target: &Target,
+        existing: &[(Bytes, Row)],
+        excluded: &RecordBatch,
+        numbers: &[u32],
+    ) -> Result<RecordBatch, Error> {
+        let all: Vec<_> = (0..target.layout.schema.fields().len()).collect();
+        let mut rows = RowsBuilder::new(&target.layout, &target.stream, &all);
+        for (key, row) in existing {
+            push_row(&mut rows, &target.stream, key, row);
+        }
+        let mut columns = rows.finish()?.columns().to_vec();
+        let numbers = UInt32Array::from(numbers.to_vec());
+        for field in target.layout.visible_schema().fields() {
+            columns.push(match excluded.column_by_name(field.name()) {
+                Some(array) => take(array, &numbers, None)?,
+                None => new_null_array(field.data_type(), existing.len()),
+            });
+        }
+        Ok(RecordBatch::try_new(Arc::new(self.schema.as_arrow().clone()), columns)?)
+    }
+}
+
+/// A row's value with columns set.
+pub(super) fn image(
+    old: &[u8],
+    columns: &[(&Written, ArrayRef)],
+    row: usize,
+) -> Result<Bytes, Error> {
+    let mut changes = Vec::with_capacity(columns.len());
+    for (column, array) in columns {
+        if column.role == Role::RawValue {
+            return super::encode::raw_bytes(array, row).ok_or_else(|| {
+                Error::new(
+                    sqlstate::NOT_NULL_VIOLATION,
+                    "a null value would delete the row: use DELETE",
+                )
+            });
+        }
+        let mut value = Vec::new();
+        write_json_value(array, row, &column.field, &mut value)?;
+        changes.push((column.field.name().as_str(), value));
+    }
+    Ok(Bytes::from(patched(old, &changes)))
+}
+
+/// The column that an assignment sets; none of the key.
+pub(super) fn assigned_column(
+    target: &Target,
+    assignment: Assignment,
+) -> Result<(Written, ast::Expr), Error> {
+    let AssignmentTarget::ColumnName(name) = &assignment.target else {
+        return Err(Error::unsupported("setting several columns at once is not supported")
+            .hint("write SET a = …, b = …"));
+    };
+    let Some(ident) = name.0.last().and_then(|part| part.as_ident()) else {
+        return Err(Error::syntax(format!("{name} is not the name of a column")));
+    };
+    let column = target.column(&folded(ident))?;
+    if matches!(column.role, Role::Key(_) | Role::RawKey) {
+        return Err(Error::unsupported(format!(
+            "column \"{}\" is part of the primary key and cannot be changed",
+            column.field.name()
+        ))
+        .hint("DELETE the row and INSERT another, in one transaction"));
+    }
+    Ok((column, assignment.value))
+}
+
+/// Names without a table mean the row that exists.
+struct Qualify<'a> {
+    table: &'a str,
+}
+
+impl VisitorMut for Qualify<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
+        if let ast::Expr::Identifier(ident) = expr {
+            let table = Ident::with_quote('"', self.table);
+            *expr = ast::Expr::CompoundIdentifier(vec![table, ident.clone()]);
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,131 @@
+//! Events that wait for their append.
+
+use crate::error::{Error, sqlstate};
+use crate::limits::WRITE_BYTES_MAX;
+use ahash::HashSet;
+use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, Preconditions, Stream, key_hash};
+use anabranch_types::batch::{BatchBuilder, ValidateOptions, validate};
+use anabranch_types::{PartitionId, Round};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What one statement or transaction is going to append, all of it or nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Pending {
+    events: Vec<Event>,
+    bytes: usize,
+    /// What was read to decide upon the events: the oldest cut, and the keys.
+    cut: Option<Round>,
+    checked: Vec<(PartitionId, u64)>,
+    /// Keys that are written, so that a statement does not write one twice.
+    written: HashSet<(PartitionId, Bytes)>,
+}
+
+/// One event.
+#[derive(Clone)]
+pub(crate) struct Event {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) partition: PartitionId,
+    pub(crate) key: Option<Bytes>,
+    /// `None` deletes the key.
+    pub(crate) value: Option<Bytes>,
+}
+
+/// Overhead of an event that is counted.
+const EVENT_BYTES: usize = 64;
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the stream's key is written already.
+    pub(crate) fn writes(&self, stream: &Stream, key: &Bytes) -> bool {
+        stream.partitions.first().is_some_and(|first| self.written.contains(&(*first, key.clone())))
+    }
+
+    /// Adds an event; too many are refused rather than kept.
+    pub(crate) fn push(&mut self, event: Event) -> Result<(), Error> {
+        let size = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        self.bytes += EVENT_BYTES + size(&event.key) + size(&event.value);
+        if self.bytes > WRITE_BYTES_MAX {
+            return Err(Error::new(
+                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                format!("one statement or transaction can write at most {WRITE_BYTES_MAX} bytes"),
+            )
+            .hint("write in parts (LIMIT, or ranges of a key), or produce with a Kafka client"));
+        }
+        if let (Some(key), Some(first), Mode::Upsert) =
+            (&event.key, event.stream.partitions.first(), event.stream.mode)
+        {
+            self.written.insert((*first, key.clone()));
+        }
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Notes that `key` was read at `cut`: whatever partition it may stand in, nobody may have
+    /// written it since.
+    pub(crate) fn check(&mut self, stream: &Stream, key: &[u8], cut: Round) {
+        self.cut = Some(self.cut.map_or(cut, |before| before.min(cut)));
+        let hash = key_hash(key);
+        self.checked.extend(stream.partitions.iter().map(|&partition| (partition, hash)));
+    }
+
+    /// Appends everything in one round; durable and visible when this returns.
+    ///
+    /// # Errors
+    /// `Conflict`: a key was written since it was read; nothing was appended.
+    pub(crate) async fn append(self, engine: &Engine) -> Result<(), Error> {
+        let _reserved = engine.reserve(self.bytes).await;
+        if self.events.iter().any(|event| event.stream.mode == Mode::Upsert) {
+            engine.table_room().await;
+        }
+        engine.append(self.into_append(engine)?).await?;
+        Ok(())
+    }
+
+    fn into_append(self, engine: &Engine) -> Result<Append, Error> {
+        let now = engine.now();
+        let mut batches: BTreeMap<PartitionId, (BatchBuilder, Arc<Stream>)> = BTreeMap::new();
+        for event in self.events {
+            let (builder, _) = batches
+                .entry(event.partition)
+                .or_insert_with(|| (BatchBuilder::default(), event.stream.clone()));
+            builder.push(now, event.key.as_deref(), event.value.as_deref(), &[]);
+        }
+        let mut scratch = Vec::new();
+        let mut parts = Vec::with_capacity(batches.len());
+        for (partition, (builder, stream)) in batches {
+            let keyed = stream.mode == Mode::Upsert;
+            let batch = builder
+                .build()
+                .map_err(|error| Error::internal(format!("cannot build a batch: {error}")))?
+                .freeze();
+            let options = ValidateOptions { keys_required: keyed, hash_keys: keyed };
+            let passed = validate(&batch, options, key_hash, &mut scratch).map_err(|error| {
+                Error::internal(format!("a batch of ours is not valid: {error}"))
+            })?;
+            if batch.len() > stream.options.batch_bytes_max as usize {
+                return Err(Error::new(
+                    sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                    format!(
+                        "{} bytes for one partition of stream \"{}\"; max.message.bytes is {}",
+                        batch.len(),
+                        stream.name,
+                        stream.options.batch_bytes_max
+                    ),
+                )
+                .hint("write less at a time, or ALTER STREAM … SET (max_message_bytes = …)"));
+            }
+            parts.push(Part::new(partition, batch, passed));
+        }
+        let preconditions = self.cut.map(|cut| Box::new(Preconditions { cut, keys: self.checked }));
+        Ok(Append { parts: parts.into(), atomicity: Atomicity::AllParts, preconditions })
+    }
+}

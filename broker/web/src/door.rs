@@ -1,0 +1,127 @@
+//! What all connections of the door share.
+
+use crate::limits::{BODIES_BYTES_MAX, Limits};
+use crate::metrics::{Collect, Counts};
+use anabranch_engine::Engine;
+use anabranch_query::Sql;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How late a subscriber may learn that its stream was dropped or has new partitions.
+const CATALOG_EVERY: Duration = Duration::from_millis(250);
+
+/// How the door behaves.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Bounds.
+    pub limits: Limits,
+    /// Origins (`https://app.example.com`) whose pages may use the door; `*` is all. A page that
+    /// the door itself serves always may.
+    pub allowed_origins: Vec<String>,
+    /// What other doors add to `/metrics`.
+    pub collect: Vec<Collect>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("limits", &self.limits)
+            .field("allowed_origins", &self.allowed_origins)
+            .field("collect", &self.collect.len())
+            .finish()
+    }
+}
+
+/// See the module.
+pub(crate) struct Door {
+    pub(crate) engine: Engine,
+    pub(crate) sql: Arc<Sql>,
+    pub(crate) settings: Settings,
+    pub(crate) counts: Counts,
+    /// KiB of request bodies that may yet be read.
+    pub(crate) bodies: Arc<Semaphore>,
+    /// Cancelled when the door closes.
+    pub(crate) stop: CancellationToken,
+    /// Wakes when streams come, change or go.
+    pub(crate) catalog: CatalogChanges,
+    /// Connections, those that became WebSockets included.
+    pub(crate) tasks: TaskTracker,
+    turn: AtomicU32,
+}
+
+impl Door {
+    pub(crate) fn new(
+        engine: Engine,
+        sql: Arc<Sql>,
+        settings: Settings,
+        stop: CancellationToken,
+    ) -> Self {
+        let tasks = TaskTracker::new();
+        let catalog = CatalogChanges::watch(&engine, &stop, &tasks);
+        Self {
+            engine,
+            sql,
+            settings,
+            counts: Counts::default(),
+            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX >> 10)),
+            stop,
+            catalog,
+            tasks,
+            turn: AtomicU32::new(0),
+        }
+    }
+
+    /// Deals events without a key to the partitions in turn, a request at a time.
+    pub(crate) fn turn(&self) -> u32 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Waits for the catalog to change; each clone for itself.
+#[derive(Clone)]
+pub(crate) struct CatalogChanges {
+    version: watch::Receiver<u64>,
+}
+
+impl CatalogChanges {
+    /// Looks at the catalog's version now and then, once for all connections.
+    fn watch(engine: &Engine, stop: &CancellationToken, tasks: &TaskTracker) -> Self {
+        let (sender, version) = watch::channel(engine.catalog().version());
+        let (engine, stop) = (engine.clone(), stop.clone());
+        tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(CATALOG_EVERY);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = stop.cancelled() => return,
+                }
+                let now = engine.catalog().version();
+                sender.send_if_modified(|known| std::mem::replace(known, now) != now);
+            }
+        });
+        Self { version }
+    }
+
+    /// Completes when the catalog has changed since the last call did.
+    pub(crate) async fn changed(&mut self) {
+        if self.version.changed().await.is_err() {
+            // The door is closing.
+            std::future::pending().await
+        }
+    }
+}
+
+/// A connection, as its requests see it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    /// Our end.
+    pub(crate) local: SocketAddr,
+    /// Counts the connection against the limit until it is gone, WebSocket or not.
+    pub(crate) _permit: Arc<OwnedSemaphorePermit>,
+}

@@ -1,0 +1,189 @@
+//! `/metrics`: Prometheus' text format 0.0.4, written by hand.
+
+mod process;
+#[cfg(test)]
+mod tests;
+
+use crate::door::Door;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// What another part of the broker adds to `/metrics`. Called for each scrape; must not block.
+pub type Collect = Arc<dyn Fn(&mut Exposition) + Send + Sync>;
+
+/// The text of a scrape in the making.
+#[derive(Debug, Default)]
+pub struct Exposition {
+    text: String,
+}
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises. By convention its name ends in `_total`.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+}
+
+impl Exposition {
+    /// Adds a metric with one value. `name` is Prometheus' way: words of `a-z0-9_`, base units
+    /// (`_seconds`, `_bytes`) last; `help` is one line.
+    pub fn add(&mut self, name: &str, kind: Kind, help: &str, value: f64) {
+        self.add_labelled(name, kind, help, &[(&[], value)]);
+    }
+
+    /// Adds a metric with a value for each set of labels (name, value).
+    pub fn add_labelled(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        help: &str,
+        samples: &[(&[(&str, &str)], f64)],
+    ) {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        let text = &mut self.text;
+        // Writing into a String cannot fail.
+        _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for (labels, value) in samples {
+            text.push_str(name);
+            for (number, (label, value)) in labels.iter().enumerate() {
+                let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                let open = if number == 0 { '{' } else { ',' };
+                _ = write!(text, "{open}{label}=\"{value}\"");
+            }
+            if !labels.is_empty() {
+                text.push('}');
+            }
+            _ = writeln!(text, " {value}");
+        }
+    }
+
+    /// The text so far.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.text
+    }
+}
+
+/// What the door counts. Nothing but a count depends on them.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) connections: Gauge,
+    pub(crate) sockets: Gauge,
+    pub(crate) subscriptions: Gauge,
+    pub(crate) requests: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) messages_in: Counter,
+    pub(crate) messages_out: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) events_published: Counter,
+    pub(crate) events_delivered: Counter,
+    pub(crate) changes_delivered: Counter,
+}
+
+/// Only rises.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> f64 {
+        self.0.load(Ordering::Relaxed) as f64
+    }
+}
+
+/// Rises and falls.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub(crate) fn add(&self, count: i64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> f64 {
+        self.0.load(Ordering::Relaxed) as f64
+    }
+}
+
+/// The text of a scrape.
+pub(crate) fn scrape(door: &Door) -> String {
+    let mut out = Exposition::default();
+    engine(door, &mut out);
+    web(&door.counts, &mut out);
+    for collect in &door.settings.collect {
+        collect(&mut out);
+    }
+    process::add(&mut out);
+    out.into_text()
+}
+
+fn engine(door: &Door, out: &mut Exposition) {
+    let stats = door.engine.stats();
+    let catalog = door.engine.catalog();
+    let streams = catalog.streams().filter(|stream| !stream.is_internal()).count();
+    let mut counter = |name: &str, help: &str, value: f64| {
+        out.add(&format!("anabranch_{name}"), Kind::Counter, help, value);
+    };
+    counter("rounds_total", "Rounds committed.", stats.rounds as f64);
+    counter("records_appended_total", "Records appended.", stats.records_appended as f64);
+    counter("batches_appended_total", "Record batches appended.", stats.batches_appended as f64);
+    counter("appended_bytes_total", "Bytes of batches appended.", stats.bytes_appended as f64);
+    counter("syncs_total", "Times the journal was synced.", stats.syncs as f64);
+    let sync_seconds = stats.sync_nanos as f64 / 1e9;
+    counter("sync_seconds_total", "Time spent in syncs of the journal.", sync_seconds);
+    counter(
+        "damaged_batches_total",
+        "Damaged batches met and skipped.",
+        stats.damaged_batches as f64,
+    );
+    let mut gauge = |name: &str, help: &str, value: f64| {
+        out.add(&format!("anabranch_{name}"), Kind::Gauge, help, value);
+    };
+    gauge("streams", "Streams, the broker's own left out.", streams as f64);
+    let lag = stats.applied_lag_rounds as f64;
+    gauge("table_lag_rounds", "Rounds published that are not applied to tables yet.", lag);
+    let failed = f64::from(u8::from(stats.storage_error.is_some()));
+    gauge("storage_failed", "1 after a storage error that stopped appends.", failed);
+}
+
+fn web(counts: &Counts, out: &mut Exposition) {
+    let mut counter = |name: &str, help: &str, counter: &Counter| {
+        out.add(&format!("anabranch_web_{name}"), Kind::Counter, help, counter.get());
+    };
+    counter("requests_total", "HTTP requests.", &counts.requests);
+    counter("refused_total", "Requests and messages answered with an error.", &counts.refused);
+    counter("messages_received_total", "WebSocket messages received.", &counts.messages_in);
+    counter("messages_sent_total", "WebSocket messages sent.", &counts.messages_out);
+    counter("sent_bytes_total", "Bytes of WebSocket messages sent.", &counts.bytes_out);
+    counter(
+        "events_published_total",
+        "Events published and acknowledged.",
+        &counts.events_published,
+    );
+    counter(
+        "events_delivered_total",
+        "Events sent to subscribers of streams.",
+        &counts.events_delivered,
+    );
+    counter(
+        "changes_delivered_total",
+        "Rows and changes sent to subscribers of tables.",
+        &counts.changes_delivered,
+    );
+    let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
+        out.add(&format!("anabranch_web_{name}"), Kind::Gauge, help, gauge.get());
+    };
+    gauge("connections", "Open connections, HTTP and WebSocket.", &counts.connections);
+    gauge("websockets", "Open WebSocket connections.", &counts.sockets);
+    gauge("subscriptions", "Subscriptions of WebSocket connections.", &counts.subscriptions);
+}

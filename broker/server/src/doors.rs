@@ -1,0 +1,121 @@
+//! The doors: their settings, their addresses, and how they are closed together.
+
+use crate::serve::ServeError;
+use crate::settings::{Advertise, Settings, SettingsError};
+use anabranch_kafka::{HostPort, KafkaDoor, KafkaSettings, Listener};
+use anabranch_postgres::{PostgresDoor, PostgresSettings};
+use std::error::Error;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long doors may take to finish what their clients have begun.
+const CLOSING_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) type DoorError = Box<dyn Error + Send + Sync>;
+
+/// Takes the addresses of the Kafka door; `None` if it is off.
+pub(crate) fn bind_kafka(settings: &Settings) -> Result<Option<KafkaDoor>, SettingsError> {
+    let key = "kafka.listen";
+    let Some(listen) = settings.kafka.listen.address(key)? else { return Ok(None) };
+    let advertise = match &settings.kafka.advertise {
+        Advertise::Auto => None,
+        Advertise::At(at) => Some(HostPort { host: at.host.clone(), port: at.port }),
+    };
+    let door = KafkaDoor::bind(KafkaSettings {
+        listeners: vec![Listener { listen, advertise }],
+        connections_max: settings.kafka.connections_max.get(),
+        ..KafkaSettings::default()
+    });
+    match door {
+        Ok(door) => Ok(Some(door)),
+        Err(anabranch_kafka::ServeError::Listen { address, error }) => {
+            Err(SettingsError::bind(key, address, error))
+        }
+        Err(anabranch_kafka::ServeError::NoListener) => unreachable!("there is one"),
+    }
+}
+
+/// Takes the addresses of the PostgreSQL door; `None` if it is off.
+pub(crate) fn bind_postgres(settings: &Settings) -> Result<Option<PostgresDoor>, SettingsError> {
+    let key = "postgres.listen";
+    let Some(listen) = settings.postgres.listen.address(key)? else { return Ok(None) };
+    let door = PostgresDoor::bind(PostgresSettings {
+        listen: vec![listen],
+        connections_max: settings.postgres.connections_max.get(),
+    });
+    match door {
+        Ok(door) => Ok(Some(door)),
+        Err(anabranch_postgres::ServeError::Listen { address, error }) => {
+            Err(SettingsError::bind(key, address, error))
+        }
+        Err(anabranch_postgres::ServeError::NoListener) => unreachable!("there is one"),
+    }
+}
+
+/// What the web door is told, with what the Kafka door adds to its metrics.
+pub(crate) fn web_settings(
+    settings: &Settings,
+    kafka: Option<&KafkaDoor>,
+) -> anabranch_web::Settings {
+    anabranch_web::Settings {
+        limits: anabranch_web::Limits {
+            connections_max: settings.web.connections_max.get(),
+            ..anabranch_web::Limits::default()
+        },
+        allowed_origins: settings.web.allowed_origins.clone(),
+        collect: kafka.map(|door| crate::metrics::kafka(door.metrics())).into_iter().collect(),
+    }
+}
+
+/// The doors that are open.
+#[derive(Default)]
+pub(crate) struct Doors {
+    /// Tells all of them to close.
+    pub(crate) stop: CancellationToken,
+    running: JoinSet<(&'static str, Result<(), DoorError>)>,
+}
+
+impl Doors {
+    /// Opens a door. `serving` ends after `stop`, and by itself only when it has failed.
+    pub(crate) fn open(
+        &mut self,
+        door: &'static str,
+        addresses: &[SocketAddr],
+        serving: impl Future<Output = Result<(), DoorError>> + Send + 'static,
+    ) {
+        for address in addresses {
+            tracing::info!(door, %address, "{door} on {address}");
+        }
+        self.running.spawn(async move { (door, serving.await) });
+    }
+
+    /// Waits until a door ends, which none should; for ever if there is none.
+    pub(crate) async fn failed(&mut self) -> ServeError {
+        match self.running.join_next().await {
+            None => std::future::pending().await,
+            Some(Ok((door, Err(source)))) => ServeError::Door { door, source },
+            Some(Ok((door, Ok(())))) => ServeError::DoorEnded { door },
+            Some(Err(panic)) => ServeError::Door { door: "unknown", source: panic.into() },
+        }
+    }
+
+    /// Tells all doors to close, and waits until they have, but not for ever.
+    pub(crate) async fn close(mut self) {
+        self.stop.cancel();
+        let closing = async {
+            while let Some(ended) = self.running.join_next().await {
+                match ended {
+                    Ok((_, Ok(()))) => {}
+                    Ok((door, Err(error))) => tracing::error!(door, "while closing: {error}"),
+                    Err(panic) => tracing::error!("while closing: {panic}"),
+                }
+            }
+        };
+        if tokio::time::timeout(CLOSING_MAX, closing).await.is_err() {
+            tracing::warn!("some connections did not close in {CLOSING_MAX:?}: dropped");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+"""kafka-python. The commands are described in ../README.md."""
+
+import sys
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka.errors import BrokerResponseError
+from kafka.structs import OffsetAndMetadata
+
+from wire import Commands, assign, emit, read_records, run, to_hex
+
+SECONDS = 30
+
+
+def produce(broker, topic, *options):
+    settings = {}
+    names = {
+        "compression": ("compression_type", lambda value: None if value == "none" else value),
+        "idempotent": ("enable_idempotence", lambda value: value == "true"),
+        "acks": ("acks", lambda value: value if value == "all" else int(value)),
+    }
+    for option in options:
+        name, value = option.split("=", 1)
+        setting, convert = names[name]
+        settings[setting] = convert(value)
+    producer = KafkaProducer(bootstrap_servers=broker, **settings)
+    sent = [
+        producer.send(
+            topic,
+            key=record["key"],
+            value=record["value"],
+            headers=record["headers"],
+            partition=record["partition"],
+            timestamp_ms=record["timestamp"],
+        )
+        for record in read_records()
+    ]
+    for future in sent:
+        answer = future.get(SECONDS)
+        emit({"partition": answer.partition, "offset": answer.offset})
+    producer.close()
+
+
+def described(record):
+    return {
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": to_hex(record.key),
+        "value": to_hex(record.value),
+        "timestamp": record.timestamp,
+        "headers": [[name, to_hex(value)] for name, value in record.headers],
+    }
+
+
+def consume(broker, topic, count):
+    consumer = KafkaConsumer(
+        bootstrap_servers=broker, group_id=None, consumer_timeout_ms=SECONDS * 1000
+    )
+    partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
+    consumer.assign(partitions)
+    consumer.seek_to_beginning(*partitions)
+    wanted = int(count)
+    if wanted > 0:
+        for record in consumer:
+            emit(described(record))
+            wanted -= 1
+            if wanted == 0:
+                break
+    if wanted > 0:
+        raise TimeoutError("no record came")
+    consumer.close()
+
+
+class Assignments(ConsumerRebalanceListener):
+    def __init__(self, positions):
+        self.positions = positions
+
+    def on_partitions_revoked(self, revoked):
+        pass
+
+    def on_partitions_assigned(self, assigned):
+        assign(self.positions, [partition.partition for partition in assigned])
+
+
+def group(broker, topic, name):
+    consumer = KafkaConsumer(
+        bootstrap_servers=broker,
+        group_id=name,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        session_timeout_ms=6000,
+        heartbeat_interval_ms=500,
+    )
+    positions = {}
+    consumer.subscribe([topic], listener=Assignments(positions))
+    commands = Commands()
+    while True:
+        for records in consumer.poll(timeout_ms=100).values():
+            for record in records:
+                positions[record.partition] = record.offset + 1
+                emit({"record": described(record)})
+        command = commands.next()
+        if command == "commit":
+            consumer.commit(
+                {
+                    TopicPartition(topic, p): OffsetAndMetadata(next, "", -1)
+                    for p, next in positions.items()
+                }
+            )
+            emit({"committed": {str(p): next for p, next in positions.items()}})
+        elif command == "close":
+            consumer.close()
+            emit({"closed": True})
+            return
+
+
+def admin(broker, command, *arguments):
+    client = KafkaAdminClient(bootstrap_servers=broker)
+    try:
+        emit(ADMIN[command](client, *arguments))
+    except BrokerResponseError as error:
+        emit({"error": error.errno})
+    client.close()
+
+
+def partitions_of(client, topic):
+    (found,) = client.describe_topics([topic])
+    return sorted(partition["partition_index"] for partition in found["partitions"])
+
+
+def create(client, topic, partitions, *configs):
+    config = dict(config.split("=", 1) for config in configs)
+    options = {"num_partitions": int(partitions), "replication_factor": 1, "configs": config}
+    client.create_topics({topic: options})
+    return {"created": topic}
+
+
+def describe(client, topic):
+    (found,) = client.describe_topics([topic])
+    if found["error_code"] != 0:
+        return {"error": found["error_code"]}
+    return {"partitions": len(found["partitions"])}
+
+
+def configs(client, topic):
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+    found = client.describe_configs(asked, config_filter="all")["topic"][topic]
+    return {name: entry["value"] for name, entry in found.items()}
+
+
+def alter(client, topic, *configs):
+    config = dict(config.split("=", 1) for config in configs)
+    client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
+    return {"altered": topic}
+
+
+def delete(client, topic):
+    client.delete_topics([topic])
+    return {"deleted": topic}
+
+
+def offsets(client, topic, timestamp):
+    asked = {TopicPartition(topic, p): int(timestamp) for p in partitions_of(client, topic)}
+    found = client.list_partition_offsets(asked)
+    return {
+        str(partition.partition): None if answer.offset < 0 else answer.offset
+        for partition, answer in found.items()
+    }
+
+
+def committed(client, name, topic):
+    asked = {name: [TopicPartition(topic, p) for p in partitions_of(client, topic)]}
+    found = client.list_group_offsets(asked)[name]
+    return {str(p.partition): answer.offset for p, answer in found.items() if answer.offset >= 0}
+
+
+ADMIN = {
+    "create": create,
+    "describe": describe,
+    "configs": configs,
+    "alter": alter,
+    "delete": delete,
+    "list": lambda client: {"topics": sorted(client.list_topics())},
+    "offsets": offsets,
+    "committed": committed,
+}
+
+if __name__ == "__main__":
+    run(sys.argv, produce=produce, consume=consume, group=group, admin=admin)

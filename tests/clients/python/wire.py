@@ -1,0 +1,57 @@
+"""What the Python clients share: records as JSON lines, commands from standard input."""
+
+import json
+import queue
+import sys
+import threading
+
+
+def run(arguments, **commands):
+    commands[arguments[1]](*arguments[2:])
+
+
+def emit(what):
+    print(json.dumps(what), flush=True)
+
+
+def assign(positions, partitions):
+    """Tells of an assignment, and forgets positions in partitions that others have now."""
+    for partition in positions.keys() - set(partitions):
+        del positions[partition]
+    emit({"assigned": sorted(partitions)})
+
+
+def to_hex(data):
+    return None if data is None else bytes(data).hex()
+
+
+def from_hex(text):
+    return None if text is None else bytes.fromhex(text)
+
+
+def read_records():
+    for line in sys.stdin:
+        record = json.loads(line)
+        record["key"] = from_hex(record["key"])
+        record["value"] = from_hex(record["value"])
+        record["headers"] = [(name, from_hex(value)) for name, value in record["headers"]]
+        yield record
+
+
+class Commands:
+    """Lines of standard input, taken without waiting. Its end is `close`."""
+
+    def __init__(self):
+        self.lines = queue.SimpleQueue()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in sys.stdin:
+            self.lines.put(line.strip())
+        self.lines.put("close")
+
+    def next(self):
+        try:
+            return self.lines.get_nowait()
+        except queue.Empty:
+            return None

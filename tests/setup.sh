@@ -1,0 +1,62 @@
+# Sourced by tests/run: installs the clients that the tests run, once, into the cache, and says
+# where they are. Python, npm and Maven packages are pinned by the lock files of tests/clients.
+# Needs .ci/env.sh.
+
+tests_dir=$anabranch_root/tests
+
+# Debian's packages: kcat, psql and curl are clients under test, the others run the rest.
+tests_packages() {
+    local missing=()
+    command -v kcat >/dev/null || missing+=(kcat)
+    command -v curl >/dev/null || missing+=(curl)
+    command -v psql >/dev/null || missing+=(postgresql-client)
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+    command -v npm >/dev/null || missing+=(nodejs npm)
+    command -v javac >/dev/null || missing+=(default-jdk-headless)
+    command -v mvn >/dev/null || missing+=(maven)
+    [ ${#missing[@]} = 0 ] || anabranch_apt "${missing[@]}"
+}
+
+tests_python() {
+    local lock=$tests_dir/clients/python/requirements.txt key
+    key=$(python3 -VV | anabranch_key "$lock") || return 1
+    anabranch_once "$ANABRANCH_CACHE/python-$key" tests_install_python "$lock" || return 1
+    export TEST_PYTHON=$ANABRANCH_CACHE/python-$key/bin/python
+}
+
+tests_install_python() {
+    # Programs are started through this interpreter, never through scripts that name its place.
+    python3 -m venv "$2" &&
+        "$2/bin/python" -m pip install -q --require-hashes --only-binary :all: -r "$1"
+}
+
+tests_node() {
+    local at=$tests_dir/clients/node key
+    key=$(node --version | anabranch_key "$at/package-lock.json") || return 1
+    anabranch_once "$ANABRANCH_CACHE/node-$key" tests_install_node "$at" || return 1
+    export TEST_NODE_PATH=$ANABRANCH_CACHE/node-$key/node_modules
+}
+
+tests_install_node() {
+    cp "$1/package.json" "$1/package-lock.json" "$2" &&
+        (cd "$2" && npm ci --silent --no-audit --no-fund)
+}
+
+tests_java() {
+    local at=$tests_dir/clients/java key
+    key=$(javac --version | anabranch_key "$at/pom.xml" "$at"/*.java) || return 1
+    anabranch_once "$ANABRANCH_CACHE/java-$key" tests_install_java "$at" || return 1
+    export TEST_CLASSPATH="$ANABRANCH_CACHE/java-$key/classes:$ANABRANCH_CACHE/java-$key/lib/*"
+}
+
+tests_install_java() {
+    mvn -B -q -C -f "$1/pom.xml" dependency:copy-dependencies \
+        -DoutputDirectory="$2/lib" >&2 &&
+        javac -Xlint:all -Werror -cp "$2/lib/*" -d "$2/classes" "$1"/*.java
+}
+
+# tests_setup: everything above, and the flights.
+tests_setup() {
+    tests_packages && tests_python && tests_node && tests_java &&
+        TEST_FLIGHTS=$("$tests_dir/tour/fetch") && export TEST_FLIGHTS
+}

@@ -1,0 +1,30 @@
+//! Tests that cross crates: the real broker with real clients, crashes, the layers.
+//!
+//! One binary, since linking is what costs. `tests/run` installs the clients and runs it.
+
+#[cfg(test)]
+mod broker;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod kcat;
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod psql;
+#[cfg(test)]
+mod sql;
+#[cfg(test)]
+mod tour;
+#[cfg(test)]
+mod websocket;

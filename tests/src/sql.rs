@@ -1,0 +1,51 @@
+//! PostgreSQL's clients against the broker, beyond the tour.
+
+use crate::broker::{Broker, root};
+use crate::clients::{Client, Record, Target, installed};
+use crate::process::run;
+use crate::psql::{error, query, value};
+use std::process::Command;
+
+#[test]
+fn psycopg_speaks_the_extended_protocol() {
+    let broker = Broker::start();
+    let mut client = Command::new(installed("TEST_PYTHON"));
+    client.arg(root().join("tests/clients/python/postgres.py"));
+    run(client.args(["127.0.0.1", &broker.postgres_port().to_string()]), &[]);
+}
+
+/// A write that was acknowledged at one door is seen at once at another.
+#[test]
+fn reads_what_was_acknowledged_before() {
+    let at = Target::Ours(Box::new(Broker::start()));
+    let Target::Ours(broker) = &at else { unreachable!("just started") };
+    let keyed = |n: u8| Record::new(Some(&[b'a' + n]), Some(format!("{{\"n\":{n}}}").as_bytes()));
+    for n in 0..3 {
+        Client::Confluent.produce(&at, "seen", &[], &[keyed(n)]);
+        let counted = value(broker, "SELECT count(*), max(_json->>'n') FROM seen");
+        assert_eq!(counted, format!("{}|{n}", n + 1));
+    }
+    query(broker, "CREATE STREAM rows (k text PRIMARY KEY, n integer) WITH (mode = 'upsert')");
+    query(broker, "INSERT INTO rows VALUES ('x', 1)");
+    Client::Java.produce(&at, "rows", &[], &[Record::new(Some(b"x"), Some(b"{\"n\":2}"))]);
+    assert_eq!(query(broker, "SELECT * FROM rows"), ["x|2"]);
+    Client::Java.produce(&at, "rows", &[], &[Record::new(Some(b"x"), None)]);
+    assert!(query(broker, "SELECT * FROM rows").is_empty(), "a null value deletes");
+    assert_eq!(value(broker, "SELECT count(*) FROM log.rows"), "3");
+}
+
+#[test]
+fn errors_have_postgresql_s_codes() {
+    let broker = Broker::start();
+    query(&broker, "CREATE STREAM rows (k text PRIMARY KEY, n integer) WITH (mode = 'upsert')");
+    query(&broker, "INSERT INTO rows VALUES ('x', 1)");
+    let check = |sql: &str, code: &str| {
+        let said = error(&broker, sql);
+        assert!(said.contains(code), "{sql}: {code} was to come, not {said}");
+    };
+    check("INSERT INTO rows VALUES ('x', 1)", "23505");
+    check("SELECT * FROM nowhere", "42P01");
+    check("SELECT nothing FROM rows", "42703");
+    check("SELEC 1", "42601");
+    check("CREATE STREAM rows (k text)", "42P07");
+}

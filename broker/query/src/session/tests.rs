@@ -114,7 +114,12 @@ async fn stars_show_no_system_columns() {
     check("WITH a AS (SELECT 1 AS one) SELECT * FROM a", &["one"], &["1"]).await;
     check("SELECT s.* FROM public.a AS s", &["id", "x"], &["1|x"]).await;
     check("SELECT * FROM a WHERE id IN (SELECT id FROM b)", &["id", "x"], &["1|x"]).await;
-    check("SELECT * FROM a UNION ALL SELECT * FROM b", &["id", "x"], &["1|x", "1|y"]).await;
+    check(
+        "SELECT * FROM (SELECT * FROM a UNION ALL SELECT * FROM b) u ORDER BY 2",
+        &["id", "x"],
+        &["1|x", "1|y"],
+    )
+    .await;
     check(
         "SELECT 1, 1, count(*), count(*) FROM a",
         &["?column?", "?column?", "count", "count"],

@@ -185,7 +185,7 @@ pub(crate) fn anabranch() -> Command {
         assert!(program.exists(), "{} is missing: run tests/run", program.display());
         program
     });
-    let mut command = Command::new(program);
+    let mut command = crate::process::program(program);
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("ANABRANCH_")) {
             command.env_remove(name);

@@ -1,7 +1,7 @@
 //! The client programs of `tests/clients`, and what they say.
 
 use crate::broker::{Broker, root};
-use crate::process::{PATIENCE, run};
+use crate::process::{PATIENCE, program, run};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -115,10 +115,10 @@ impl Client {
         let programs = root().join("tests/clients");
         let mut command = match self {
             Self::Confluent | Self::KafkaPython | Self::Aiokafka => {
-                Command::new(installed("TEST_PYTHON"))
+                program(installed("TEST_PYTHON"))
             }
-            Self::Kafkajs => Command::new("node"),
-            Self::Java => Command::new("java"),
+            Self::Kafkajs => program("node"),
+            Self::Java => program("java"),
         };
         match self {
             Self::Confluent => command.arg(programs.join("python/confluent.py")),

@@ -3,12 +3,12 @@
 
 use crate::broker::{Broker, root};
 use crate::clients::{Client, Record, Target, hex, installed};
-use crate::process::PATIENCE;
+use crate::process::{PATIENCE, program};
 use crate::psql::query;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ struct Steady {
 
 impl Steady {
     fn start(broker: &Broker, topic: &str, name: String) -> Self {
-        let mut child = Command::new(installed("TEST_PYTHON"))
+        let mut child = program(installed("TEST_PYTHON"))
             .arg("-u")
             .arg(root().join("tests/clients/python/steady.py"))
             .args([&broker.kafka(), topic, &name])

@@ -1,12 +1,12 @@
 //! kcat, the oldest client in common use (librdkafka 2.0), by its own command line.
 
 use crate::clients::Target;
-use crate::process::run;
+use crate::process::{program, run};
 use serde_json::{Value, json};
 use std::process::Command;
 
 fn kcat(at: &Target, arguments: &[&str]) -> Command {
-    let mut command = Command::new("kcat");
+    let mut command = program("kcat");
     command.args(["-q", "-b", &at.address(), "-X", "socket.timeout.ms=30000"]).args(arguments);
     command
 }

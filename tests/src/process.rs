@@ -1,5 +1,6 @@
 //! Running programs: bounded in time, with everything they said when they fail.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -8,6 +9,14 @@ use std::time::Duration;
 
 /// No program of a test takes longer on two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A program to be run. Cargo points its tests at the libraries that they were built with, and
+/// kcat would load the load generator's librdkafka instead of Debian's.
+pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(name);
+    command.env_remove("LD_LIBRARY_PATH");
+    command
+}
 
 /// Runs a program to its end with `input` as standard input. Panics unless it succeeds.
 #[track_caller]

@@ -1,12 +1,12 @@
 //! psql against the broker.
 
 use crate::broker::Broker;
-use crate::process::{run, run_any};
+use crate::process::{program, run, run_any};
 use std::process::Command;
 
 /// psql on the broker: unaligned rows without headers, and stops at the first error.
 pub(crate) fn psql(broker: &Broker) -> Command {
-    let mut command = Command::new("psql");
+    let mut command = program("psql");
     command
         .args(["-h", "127.0.0.1", "-p", &broker.postgres_port().to_string()])
         .args(["-U", "tester", "-d", "anabranch", "-XAtq", "-v", "ON_ERROR_STOP=1"])

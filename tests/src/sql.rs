@@ -2,14 +2,13 @@
 
 use crate::broker::{Broker, root};
 use crate::clients::{Client, Record, Target, installed};
-use crate::process::run;
+use crate::process::{program, run};
 use crate::psql::{error, query, value};
-use std::process::Command;
 
 #[test]
 fn psycopg_speaks_the_extended_protocol() {
     let broker = Broker::start();
-    let mut client = Command::new(installed("TEST_PYTHON"));
+    let mut client = program(installed("TEST_PYTHON"));
     client.arg(root().join("tests/clients/python/postgres.py"));
     run(client.args(["127.0.0.1", &broker.postgres_port().to_string()]), &[]);
 }

@@ -2,7 +2,7 @@
 
 use crate::broker::{Broker, root};
 use crate::clients::installed;
-use crate::process::{run, run_any};
+use crate::process::{program, run, run_any};
 use crate::psql::{error, query, value};
 use crate::websocket::Socket;
 use serde_json::json;
@@ -23,7 +23,7 @@ fn bash(broker: &Broker, block: &str) -> Command {
         .replace("127.0.0.1:9092", &broker.kafka())
         .replace("127.0.0.1:8080", &broker.web())
         .replace("PGPORT=5433", &format!("PGPORT={}", broker.postgres_port()));
-    let mut command = Command::new("bash");
+    let mut command = program("bash");
     command
         .args(["-eu", "-c", &block])
         .current_dir(root())

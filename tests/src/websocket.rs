@@ -2,11 +2,11 @@
 
 use crate::broker::{Broker, root};
 use crate::clients::installed;
-use crate::process::PATIENCE;
+use crate::process::{PATIENCE, program};
 use crate::psql::query;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -21,7 +21,7 @@ impl Socket {
     /// Connects, and takes the broker's greeting.
     #[track_caller]
     pub(crate) fn open(broker: &Broker) -> Self {
-        let mut child = Command::new(installed("TEST_PYTHON"))
+        let mut child = program(installed("TEST_PYTHON"))
             .arg(root().join("tests/clients/python/websocket.py"))
             .arg(format!("ws://{}/v1/ws", broker.web()))
             .stdin(Stdio::piped())
@@ -166,7 +166,7 @@ fn http_answers() {
         let script = "import sys, urllib.request as u; \
                       print(u.urlopen(sys.argv[1]).read().decode(), end='')";
         let url = format!("http://{}{path}", broker.web());
-        crate::process::run(Command::new("python3").args(["-c", script, &url]), &[])
+        crate::process::run(program("python3").args(["-c", script, &url]), &[])
     };
     assert_eq!(get("/healthz").trim(), r#"{"status":"ok"}"#);
     let metrics = get("/metrics");

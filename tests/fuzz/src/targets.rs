@@ -13,17 +13,17 @@ use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Stamp, Timestamp,
 use bytes::Bytes;
 
 /// A decoder.
-pub struct Target {
+pub(crate) struct Target {
     /// Its name, and that of its directory in `corpus`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Decodes some bytes, and panics if something is wrong with what comes out.
-    pub run: fn(&[u8]),
+    pub(crate) run: fn(&[u8]),
     /// Bytes to begin with.
-    pub seeds: fn() -> Vec<Vec<u8>>,
+    pub(crate) seeds: fn() -> Vec<Vec<u8>>,
 }
 
 /// All of them.
-pub const TARGETS: &[Target] = &[
+pub(crate) const TARGETS: &[Target] = &[
     Target { name: "batch", run: batch, seeds: batch_seeds },
     Target { name: "records", run: records, seeds: records_seeds },
     Target { name: "log", run: log, seeds: log_seeds },

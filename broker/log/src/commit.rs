@@ -110,12 +110,6 @@ impl Log {
         self.journal.next().round
     }
 
-    /// Whether [`Command::Stop`] has come.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stopping
-    }
-
     /// Commits everything in `commands` in order, in as few rounds as fit, and answers.
     pub fn commit(&mut self, commands: &mut Vec<Command>, now: Timestamp) {
         let mut waiting: Vec<Waiting> = Vec::new();

@@ -7,15 +7,17 @@ use crate::limits::{COMMIT_QUEUE_MAX, ROUND_BYTES_TARGET, ROUND_SUBMISSIONS_MAX}
 use crate::recovery::Options;
 use crate::shared::Shared;
 use anabranch_types::{LeaderEpoch, Timestamp};
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A running log. Dropping it does not stop it: call [`Self::stop`].
 pub struct LogHandle {
-    commands: Sender<Command>,
+    /// Taken away by [`Self::stop`]: the commit thread ends once every sender has gone and the
+    /// queue is empty, so that no command can be left in it unanswered.
+    commands: RwLock<Option<Sender<Command>>>,
     shared: Arc<Shared>,
     epoch: LeaderEpoch,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -47,7 +49,12 @@ impl LogHandle {
             thread("segments").spawn(move || segment_writer.run())?,
             thread("commit").spawn(move || run(log, &receiver))?,
         ];
-        Ok(Self { commands, shared, epoch, threads: Mutex::new(threads) })
+        Ok(Self {
+            commands: RwLock::new(Some(commands)),
+            shared,
+            epoch,
+            threads: Mutex::new(threads),
+        })
     }
 
     /// Partitions, progress and figures.
@@ -67,17 +74,10 @@ impl LogHandle {
     /// # Errors
     /// The command, when the log has stopped.
     pub fn send(&self, command: Command) -> Result<(), Box<Command>> {
-        self.commands.send(command).map_err(|refused| Box::new(refused.0))
-    }
-
-    /// As [`Self::send`], but does not wait.
-    ///
-    /// # Errors
-    /// The command, when the queue is full or the log has stopped.
-    pub fn try_send(&self, command: Command) -> Result<(), Box<Command>> {
-        self.commands.try_send(command).map_err(|refused| match refused {
-            TrySendError::Full(command) | TrySendError::Disconnected(command) => Box::new(command),
-        })
+        match &*self.commands.read() {
+            Some(commands) => commands.send(command).map_err(|refused| Box::new(refused.0)),
+            None => Err(Box::new(command)),
+        }
     }
 
     /// Answers what is waiting, writes a last checkpoint, and ends the threads. Nobody sends
@@ -90,6 +90,7 @@ impl LogHandle {
             let _ = finished.recv();
         }
         let _ = self.send(Command::Stop);
+        self.commands.write().take();
         for thread in self.threads.lock().drain(..).rev() {
             if thread.join().is_err() {
                 tracing::error!("a thread of the log has panicked");
@@ -115,12 +116,6 @@ fn run(mut log: Log, receiver: &Receiver<Command>) {
             }
         }
         log.commit(&mut commands, now());
-        if log.is_stopping() {
-            // Whoever still waits in the queue is told so.
-            let mut rest: Vec<Command> = receiver.try_iter().collect();
-            log.commit(&mut rest, now());
-            return;
-        }
     }
 }
 

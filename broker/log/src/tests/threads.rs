@@ -153,3 +153,23 @@ fn watchers_are_told_and_forgotten() {
     submit(&log, vec![append(PartitionId(100), 2)]);
     log.stop();
 }
+
+#[test]
+fn whoever_comes_too_late_is_told() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = start(directory.path(), 1);
+    create_partitions(&log);
+    let (sender, answer) = bounded(1);
+    let reply = Box::new(move |results: Vec<crate::AppendResult>| {
+        sender.send(results).expect("the other end waits");
+    });
+    let appends = vec![append(PartitionId(100), 1)];
+    assert!(log.send(Command::Stop).is_ok(), "it runs");
+    // Taken or refused by the queue, it is not appended.
+    if log.send(Command::Submit(Submission { appends, reply })).is_ok()
+        && let Ok(results) = answer.recv()
+    {
+        assert_eq!(results[0][0], Err(AppendError::Stopping));
+    }
+    log.stop();
+}

@@ -8,6 +8,7 @@
 
 mod damage;
 mod generate;
+mod judge;
 mod model;
 mod reads;
 mod world;

@@ -113,6 +113,7 @@ async fn stars_show_no_system_columns() {
     check("SELECT * FROM (SELECT * FROM a) s, b", &["id", "x", "id", "y"], &["1|x|1|y"]).await;
     check("WITH a AS (SELECT 1 AS one) SELECT * FROM a", &["one"], &["1"]).await;
     check("SELECT s.* FROM public.a AS s", &["id", "x"], &["1|x"]).await;
+    check("SELECT a.* FROM public.a", &["id", "x"], &["1|x"]).await;
     check("SELECT * FROM a WHERE id IN (SELECT id FROM b)", &["id", "x"], &["1|x"]).await;
     check(
         "SELECT * FROM (SELECT * FROM a UNION ALL SELECT * FROM b) u ORDER BY 2",

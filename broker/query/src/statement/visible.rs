@@ -113,9 +113,10 @@ impl Hider<'_> {
                     options,
                 ) => {
                     let factor = factors.iter().find(|factor| same_name(&factor.name, &name));
-                    let options = match factor {
-                        Some(factor) => excluding(options, factor),
-                        None => options,
+                    // DataFusion wants the relation called what FROM calls it.
+                    let (name, options) = match factor {
+                        Some(factor) => (factor.name.clone(), excluding(options, factor)),
+                        None => (name, options),
                     };
                     let star = SelectItemQualifiedWildcardKind::ObjectName(name);
                     projection.push(SelectItem::QualifiedWildcard(star, options));

@@ -151,37 +151,39 @@ pub enum Feed<'a> {
     Other,
 }
 
-/// The fields of all messages: a tagged enum would copy every value, since it is read twice.
+/// The fields of all messages. Not a tagged enum: that one buffers a message to find its tag, and
+/// a value cannot be borrowed from a buffer.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(default)]
-    partition: i32,
-    #[serde(default, borrow)]
-    events: Vec<FeedEvent<'a>>,
-    #[serde(default)]
-    next: i64,
-    #[serde(default, borrow)]
-    rows: Vec<FeedRow<'a>>,
-    #[serde(default)]
-    round: u64,
-    #[serde(default, borrow)]
+    partition: Option<i32>,
+    #[serde(borrow)]
+    events: Option<Vec<FeedEvent<'a>>>,
+    next: Option<i64>,
+    #[serde(borrow)]
+    rows: Option<Vec<FeedRow<'a>>>,
+    round: Option<u64>,
+    #[serde(borrow)]
     token: Option<Cow<'a, str>>,
-    #[serde(default, borrow)]
-    changes: Vec<FeedRow<'a>>,
+    #[serde(borrow)]
+    changes: Option<Vec<FeedRow<'a>>>,
 }
 
-impl<'a> From<Fields<'a>> for Feed<'a> {
-    fn from(fields: Fields<'a>) -> Self {
-        let Fields { kind, partition, events, next, rows, round, token, changes } = fields;
-        match &*kind {
-            "events" => Self::Events { partition, events, next },
-            "rows" => Self::Rows { rows },
-            "snapshot_complete" => Self::SnapshotComplete { round, token },
-            "changes" => Self::Changes { round, token, changes },
-            _ => Self::Other,
-        }
+impl<'a> Fields<'a> {
+    /// The message; `None` when a field of its kind is missing.
+    fn feed(self) -> Option<Feed<'a>> {
+        Some(match &*self.kind {
+            "events" => {
+                Feed::Events { partition: self.partition?, events: self.events?, next: self.next? }
+            }
+            "rows" => Feed::Rows { rows: self.rows? },
+            "snapshot_complete" => Feed::SnapshotComplete { round: self.round?, token: self.token },
+            "changes" => {
+                Feed::Changes { round: self.round?, token: self.token, changes: self.changes? }
+            }
+            _ => Feed::Other,
+        })
     }
 }
 
@@ -225,8 +227,9 @@ impl FeedMessage {
     /// # Errors
     /// When the protocol does not know it.
     pub fn read(&self) -> Result<Feed<'_>, WebError> {
-        let fields = serde_json::from_str::<Fields<'_>>(&self.0);
-        fields.map(Feed::from).map_err(|error| malformed(&self.0, &error.to_string()))
+        let fields = serde_json::from_str::<Fields<'_>>(&self.0)
+            .map_err(|error| malformed(&self.0, &error.to_string()))?;
+        fields.feed().ok_or_else(|| malformed(&self.0, "a field of its type is missing"))
     }
 }
 

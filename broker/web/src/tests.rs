@@ -66,6 +66,52 @@ async fn publish_and_follow() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_with_a_filter() {
+    let broker = Broker::start().await;
+    aircraft(&broker).await;
+    for (tailnum, carrier) in [("N1", "UA"), ("N2", "AA"), ("N3", "UA")] {
+        put_aircraft(&broker, tailnum, carrier).await;
+    }
+    let mut client = Client::connect(&broker).await;
+    let subscribe = json!({"op": "subscribe", "table": "aircraft", "filter": "carrier = 'UA'"});
+    let answer = client.ask(subscribe).await;
+    assert_eq!((&answer["type"], &answer["mode"]), (&json!("subscribed"), &json!("upsert")));
+    let (mut keys, token) = client.snapshot().await;
+    keys.sort();
+    assert_eq!(keys, ["N1", "N3"]);
+
+    put_aircraft(&broker, "N2", "UA").await;
+    let change = client.change().await;
+    assert_eq!((&change["op"], &change["key"]), (&json!("upsert"), &json!("N2")));
+    assert_eq!(change["row"], json!({"tailnum": "N2", "carrier": "UA"}));
+    put_aircraft(&broker, "N1", "AA").await;
+    let change = client.change().await;
+    assert_eq!((&change["op"], &change["key"]), (&json!("delete"), &json!("N1")));
+
+    // Another connection goes on from the snapshot's token: the same two changes.
+    let mut second = Client::connect(&broker).await;
+    let from = format!("token:{token}");
+    let subscribe = json!({"op": "subscribe", "table": "aircraft",
+        "filter": "carrier = 'UA'", "from": from});
+    assert_eq!(second.ask(subscribe).await["type"], "subscribed");
+    assert_eq!(second.change().await["key"], "N2");
+    assert_eq!(second.change().await["key"], "N1");
+
+    let (status, row) = broker.http("GET", "/v1/tables/aircraft/rows/N2", &Value::Null).await;
+    assert_eq!((status, &row["row"]["carrier"]), (200, &json!("UA")));
+    let path = "/v1/tables/aircraft/rows?filter=carrier%20%3D%20'UA'";
+    let (status, rows) = broker.http("GET", path, &Value::Null).await;
+    assert_eq!(status, 200, "{rows}");
+    assert_eq!(rows["rows"].as_array().map(Vec::len), Some(2), "{rows}");
+    let (status, _) = broker.http("DELETE", "/v1/tables/aircraft/rows/N2", &Value::Null).await;
+    assert_eq!(status, 200);
+    assert_eq!(client.change().await["op"], "delete");
+    let (status, _) = broker.http("GET", "/v1/tables/aircraft/rows/N2", &Value::Null).await;
+    assert_eq!(status, 404);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_are_typed() {
     let broker = Broker::start().await;
     aircraft(&broker).await;

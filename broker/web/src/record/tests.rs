@@ -53,3 +53,15 @@ fn keys_headers_and_partition() {
          {\"name_base64\":\"/w==\",\"value_base64\":\"/g==\"}]}"
     );
 }
+
+#[test]
+fn too_large_values_are_omitted() {
+    let check = |value: &[u8], expected: &str| {
+        let mut out = Vec::new();
+        push_value(&mut out, Some(value));
+        assert_eq!(String::from_utf8(out).expect("JSON is UTF-8"), expected);
+    };
+    check(&vec![b'a'; VALUE_BYTES_MAX + 1], "\"value_omitted_bytes\":16777217");
+    // Each takes six characters in JSON.
+    check(&[1; VALUE_BYTES_MAX / 6 + 1], "\"value_omitted_bytes\":2796203");
+}

@@ -5,6 +5,7 @@ use anabranch_engine::Engine;
 use anabranch_query::Sql;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -102,6 +103,8 @@ impl Broker {
 pub(super) struct Client {
     socket: WebSocketStream<TcpStream>,
     last_id: u64,
+    /// Came in a message with others and are still to be given.
+    changes: VecDeque<Value>,
 }
 
 impl Client {
@@ -109,7 +112,7 @@ impl Client {
         let stream = TcpStream::connect(broker.address).await.expect("the door is open");
         let url = format!("ws://{}/v1/ws", broker.address);
         let (socket, _) = within(client_async(url, stream)).await.expect("a WebSocket");
-        let mut client = Self { socket, last_id: 0 };
+        let mut client = Self { socket, last_id: 0, changes: VecDeque::new() };
         let hello = client.next().await;
         assert_eq!(hello["type"], "hello");
         client
@@ -172,13 +175,13 @@ impl Client {
 
     /// The next change; messages that only bring a token are passed over.
     pub(super) async fn change(&mut self) -> Value {
-        loop {
+        // How many come in one message is the door's affair.
+        while self.changes.is_empty() {
             let message = self.next().await;
             assert_eq!(message["type"], "changes", "{message}");
-            if let [change] = message["changes"].as_array().expect("changes").as_slice() {
-                return change.clone();
-            }
+            self.changes.extend(message["changes"].as_array().expect("changes").iter().cloned());
         }
+        self.changes.pop_front().expect("just made sure")
     }
 
     /// The code that the server closes with.

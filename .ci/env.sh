@@ -58,15 +58,26 @@ anabranch_rocksdb() {
     key=$( { grep -A2 -E '^name = "(librocksdb-sys|lz4-sys|zstd-sys)"' "$anabranch_root/Cargo.lock"
              grep '^rocksdb = ' "$anabranch_root/Cargo.toml"
              cat "$anabranch_root/.cargo/config.toml"
-             c++ -dumpfullversion -dumpmachine; } | sha256sum | cut -c1-16)
+             c++ -dumpfullversion -dumpmachine; } | anabranch_key)
     lib=$ANABRANCH_CACHE/rocksdb-$key
-    if [ ! -e "$lib/librocksdb.a" ]; then
-        echo "compiling RocksDB once into $lib (about 16 minutes on two cores)" >&2
-        (cd "$anabranch_root" && env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC \
-            CARGO_TARGET_DIR="$lib/build" nice cargo build --locked -p librocksdb-sys) || return 1
-        cp "$(find "$lib/build" -name librocksdb.a | head -1)" "$lib/librocksdb.a.new" || return 1
-        mv "$lib/librocksdb.a.new" "$lib/librocksdb.a"
-        rm -rf "$lib/build"
-    fi
+    anabranch_once "$lib" anabranch_compile_rocksdb || return 1
     export ROCKSDB_LIB_DIR=$lib ROCKSDB_STATIC=1
+}
+
+anabranch_compile_rocksdb() {
+    echo "compiling RocksDB, once for all later builds" >&2
+    (cd "$anabranch_root" && env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC \
+        CARGO_TARGET_DIR="$1/build" cargo build --locked -p librocksdb-sys) &&
+        cp "$(find "$1/build" -name librocksdb.a | head -1)" "$1/" && rm -rf "$1/build"
+}
+
+# anabranch_build [PROFILE]: the programs, into ANABRANCH_BIN. The whole workspace at once: of a
+# part of it, cargo would choose other features of the dependencies and compile them again.
+anabranch_build() {
+    local profile=${1:-dev}
+    anabranch_toolchain && anabranch_rocksdb || return 1
+    (cd "$anabranch_root" && cargo build --locked --profile "$profile" --workspace --bins) ||
+        return 1
+    [ "$profile" != dev ] || profile=debug
+    ANABRANCH_BIN=$CARGO_TARGET_DIR/$profile
 }

@@ -99,13 +99,8 @@ build() {
         broker=$bin/anabranch loadgen=$bin/anabranch-loadgen
         return
     fi
-    anabranch_toolchain
-    anabranch_rocksdb
-    cargo build --locked --profile "$profile" -p anabranch-server -p anabranch-loadgen
-    local folder=$profile
-    [ "$profile" = dev ] && folder=debug
-    broker=$CARGO_TARGET_DIR/$folder/anabranch
-    loadgen=$CARGO_TARGET_DIR/$folder/anabranch-loadgen
+    anabranch_build "$profile"
+    broker=$ANABRANCH_BIN/anabranch loadgen=$ANABRANCH_BIN/anabranch-loadgen
 }
 
 java_kafka() {

@@ -58,7 +58,7 @@ impl Connection {
     }
 
     async fn ask_versions(&mut self) -> Result<Versions, Error> {
-        let body = self.call_version(API_VERSIONS, 3, |out| api_versions::put_v3(out)).await?;
+        let body = self.call_version(API_VERSIONS, 3, api_versions::put_v3).await?;
         if let Answer::Versions(versions) = api_versions::read(&body, false)? {
             return Ok(versions);
         }

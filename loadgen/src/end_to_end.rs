@@ -37,7 +37,7 @@ use tokio::task::AbortHandle;
 const TAIL_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &EndToEndArgs) -> Result<Report, Error> {
-    if !(args.rate > 0.0) {
+    if args.rate.is_nan() || args.rate <= 0.0 {
         return Err(Error::Usage("--rate is more than 0".to_owned()));
     }
     let ingest = ingest_args(args);

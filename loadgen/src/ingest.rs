@@ -112,7 +112,7 @@ fn check(args: &IngestArgs) -> Result<(), Error> {
     if produce.producers == 0 || args.topic.partitions == 0 {
         return Err(Error::Usage("--producers and --partitions are at least 1".to_owned()));
     }
-    if args.pace.rate.is_some_and(|rate| !(rate > 0.0)) {
+    if args.pace.rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
         return Err(Error::Usage("--rate is more than 0".to_owned()));
     }
     if produce.driver == Driver::Librdkafka && produce.producers > LIBRDKAFKA_PRODUCERS_MAX {

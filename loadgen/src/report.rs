@@ -162,6 +162,7 @@ impl Report {
         self.failed += count;
     }
 
+    #[expect(clippy::print_stdout, reason = "the result is what the program is for")]
     pub(crate) fn print(&self) {
         let mut table = new_table(&["", "value"]);
         let mut row = |name: &str, value: String| {

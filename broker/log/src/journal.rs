@@ -109,7 +109,7 @@ impl JournalFiles {
         }
         let path = path(self.size, file);
         let opened = match self.disk.open(&path) {
-            Ok(there) if there.len()? == self.size.file_bytes => {
+            Ok(there) if there.bytes()? == self.size.file_bytes => {
                 // Whoever made it may have been killed before it was durable.
                 self.make_durable(&*there)?;
                 there

@@ -175,7 +175,7 @@ impl Segment {
         let files = self.files()?;
         let end = self.end();
         for (file, bytes) in [(&files.log, end.bytes), (&files.index, end.entries * ENTRY_BYTES)] {
-            let there = file.len()?;
+            let there = file.bytes()?;
             if there < bytes {
                 return Err(self.cut_short(there, bytes));
             }
@@ -344,7 +344,7 @@ impl Segment {
                         || (self.end().bytes, range.segment_end),
                         |next| (u64::from(next.position), next.base_offset),
                     );
-                    let (position, offset) = match behind(rest, &place, entry_end) {
+                    let (position, offset) = match behind(rest, place, entry_end) {
                         Ok(behind) => behind,
                         Err(need) => break Stop::Need(need),
                     };

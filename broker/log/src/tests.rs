@@ -42,7 +42,7 @@ fn from_producer(id: i64, epoch: i16, sequence: i32, count: i32) -> BatchHeader 
 }
 
 fn contents(file: &dyn DiskFile) -> Vec<u8> {
-    let mut bytes = vec![0; file.len().expect("it is open") as usize];
+    let mut bytes = vec![0; file.bytes().expect("it is open") as usize];
     let read = file.read_at(&mut bytes, 0).expect("it is open");
     assert_eq!(read, bytes.len());
     bytes

@@ -62,7 +62,7 @@ fn text(bytes: &[u8], of: &Type) -> Result<ScalarValue, Fault> {
 
 fn hex(digits: &str) -> Option<Vec<u8>> {
     let digits = digits.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let nibble = |digit: u8| (digit as char).to_digit(16);

@@ -99,7 +99,7 @@ impl Execution {
         let (sender, batches) = mpsc::channel(RESULT_BATCHES);
         let runtime_sql = self.sql.clone();
         let running = {
-            let (sender, notices) = (sender.clone(), notices.clone());
+            let (sender, notices) = (sender, notices.clone());
             let timeout = self.timeout;
             async move {
                 let work = self.pump(&plan, &parameters, &sender, &notices);

@@ -175,13 +175,16 @@ impl Session {
                 let (query, text) = (query.as_ref().clone(), statement.text.clone());
                 let hints = hints.clone();
                 let planning =
-                    async move { QueryPlan::new(&sql, &context, &text, query, &hints).await };
+                    Box::pin(
+                        async move { QueryPlan::new(&sql, &context, &text, query, &hints).await },
+                    );
                 Plan::Query(Arc::new(self.sql.runtime.run(planning).await?))
             }
             Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) => {
                 let (sql, context) = (self.sql.clone(), self.plan_context());
                 let (kind, hints) = (statement.kind.clone(), hints.clone());
-                let planning = async move { WritePlan::new(&sql, &context, kind, &hints).await };
+                let planning =
+                    Box::pin(async move { WritePlan::new(&sql, &context, kind, &hints).await });
                 Plan::Write(Arc::new(self.sql.runtime.run(planning).await?))
             }
             Kind::Session(SessionStatement::Show(name)) => {

@@ -37,7 +37,7 @@ use insert::InsertPlan;
 
 /// A statement that writes, planned.
 pub(crate) enum WritePlan {
-    Insert(InsertPlan),
+    Insert(Box<InsertPlan>),
     /// UPDATE or DELETE.
     Change(ChangePlan),
 }
@@ -58,13 +58,14 @@ impl WritePlan {
     ) -> Result<Self, Error> {
         match kind {
             Kind::Insert(insert) => {
-                InsertPlan::new(sql, context, *insert, hints).await.map(Self::Insert)
+                let planning = InsertPlan::new(sql, context, *insert, hints);
+                Box::pin(planning).await.map(|plan| Self::Insert(Box::new(plan)))
             }
             Kind::Update(update) => {
-                ChangePlan::update(sql, context, *update, hints).await.map(Self::Change)
+                Box::pin(ChangePlan::update(sql, context, *update, hints)).await.map(Self::Change)
             }
             Kind::Delete(delete) => {
-                ChangePlan::delete(sql, context, *delete, hints).await.map(Self::Change)
+                Box::pin(ChangePlan::delete(sql, context, *delete, hints)).await.map(Self::Change)
             }
             _ => Err(Error::internal("no statement that writes")),
         }

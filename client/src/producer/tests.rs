@@ -126,8 +126,8 @@ proptest! {
                 Fate::Refused => sending.retry(oldest, now, pause),
                 Fate::Broken(written) => {
                     in_flight.push_front(oldest);
-                    for mut frame in in_flight.iter_mut().take(written) {
-                        broker.append(&mut frame);
+                    for frame in in_flight.iter_mut().take(written) {
+                        broker.append(frame);
                     }
                     for frame in in_flight.drain(..) {
                         sending.retry(frame, now, pause);

@@ -96,7 +96,7 @@ impl Sink for LibrdkafkaSink {
         ticket: u64,
     ) -> Result<bool, Error> {
         self.sent = self.sent.wrapping_add(1);
-        if self.sent % SENDS_PER_LOOK == 0 {
+        if self.sent.is_multiple_of(SENDS_PER_LOOK) {
             self.producer.poll(Duration::ZERO);
         }
         let mut record: BaseRecord<'_, [u8], [u8], usize> =

@@ -77,7 +77,7 @@ fn records(data: &[u8]) {
 
 /// What passes validation is what every later hop relies on.
 fn produced(data: &[u8]) {
-    let options = ValidateOptions { keys_required: data.len() % 2 == 0, hash_keys: true };
+    let options = ValidateOptions { keys_required: data.len().is_multiple_of(2), hash_keys: true };
     let mut scratch = Vec::new();
     let Ok(produced) = validate(data, options, |key| key.len() as u64, &mut scratch) else {
         assert!(scratch.len() <= limits::BATCH_DECOMPRESSED_BYTES_MAX + 1);

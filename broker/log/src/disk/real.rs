@@ -137,7 +137,7 @@ impl DiskFile for RealFile {
         self.file.set_len(bytes)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 }

@@ -177,7 +177,7 @@ fn damage_batches(disk: &SimDisk, rng: &mut StdRng, count: usize) -> (Vec<i64>, 
     for _ in 0..count {
         let path = &files[rng.random_range(0..files.len())];
         let file = disk.open(path).expect("it is there");
-        let mut bytes = vec![0; file.len().expect("it is there") as usize];
+        let mut bytes = vec![0; file.bytes().expect("it is there") as usize];
         file.read_at(&mut bytes, 0).expect("it can be read");
         let mut at = 0;
         let found: Vec<(usize, i64, usize)> = batches(&bytes)
@@ -217,7 +217,7 @@ fn a_damaged_sidecar_gives_no_wrong_answer() {
         let all = small.disk.paths().into_iter().filter(|path| path.ends_with(".idx"));
         let all: Vec<String> = all.collect();
         let path = &all[rng.random_range(0..all.len())];
-        let length = small.disk.open(path).expect("there").len().expect("there");
+        let length = small.disk.open(path).expect("there").bytes().expect("there");
         assert!(small.disk.damage(path, rng.random_range(0..length)));
         match small.read_all(500) {
             Ok(found) => assert_eq!(found, whole, "seed {seed}"),
@@ -300,7 +300,7 @@ fn a_damaged_checkpoint_loses_nothing_silently() {
         let (end, next_round) = (small.end(), small.log.next_round());
         let path = format!("checkpoint.{}", rng.random_range(0..2));
         let Ok(file) = small.disk.open(&path) else { continue };
-        let length = file.len().expect("it is there");
+        let length = file.bytes().expect("it is there");
         assert!(small.disk.damage(&path, rng.random_range(0..length)));
         match small.reopen() {
             Ok(small) => {

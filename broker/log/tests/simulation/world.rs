@@ -530,7 +530,7 @@ impl World {
             assert!(self.model.partitions.contains_key(&id), "{path} is left of a deleted one");
             if name.ends_with(".log") {
                 let file = self.disk.open(&path).expect("it is there");
-                *bytes.entry(id).or_default() += file.len().expect("it is there");
+                *bytes.entry(id).or_default() += file.bytes().expect("it is there");
             }
         }
         for log in self.log().shared().partitions() {

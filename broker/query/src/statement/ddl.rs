@@ -330,7 +330,7 @@ fn timestamp(cursor: &mut Cursor<'_>) -> Result<ColumnType, Error> {
     if cursor.words(&["WITH", "TIME", "ZONE"]) {
         return Ok(ColumnType::Timestamptz);
     }
-    if cursor.words(&["WITHOUT", "TIME", "ZONE"]) {}
+    cursor.words(&["WITHOUT", "TIME", "ZONE"]);
     Ok(ColumnType::Timestamp)
 }
 

@@ -79,8 +79,7 @@ pub fn validate(
     }
     let compressed = header.compression()? != Compression::None;
     let mut records = decode_records(&header, bytes, scratch)?;
-    let mut number = 0;
-    for record in records.by_ref() {
+    for (number, record) in records.by_ref().enumerate() {
         let record = record?;
         if record.offset.0 != header.base_offset.0.wrapping_add(number as i64) {
             return Err(RecordFault::Invalid("the batch's records are not numbered in order"));
@@ -96,7 +95,6 @@ pub fn validate(
             Some(key) if options.hash_keys => key_hashes.push(hash(key)),
             _ => {}
         }
-        number += 1;
     }
     if !records.rest().is_empty() {
         return Err(RecordFault::Invalid(if compressed {

@@ -143,7 +143,7 @@ impl Shape {
                 .map_err(|error| Failure::invalid(format!("not an event: {error}")))?
                 .event()?
         } else {
-            let value = (text != "null").then(|| Cow::Borrowed(text.as_bytes()));
+            let value = (text != "null").then_some(Cow::Borrowed(text.as_bytes()));
             NewEvent { value, ..NewEvent::default() }
         };
         if let Some(key) = &self.key {

@@ -236,11 +236,13 @@ impl Follower {
         Ok(())
     }
 
-    /// The position nearest to ours from which everything is kept.
+    /// Where whoever has lost their place goes on: everywhere they were, except that a partition
+    /// in which that is not kept, or never was, is read from its start.
     fn earliest(&self) -> String {
         position_text(self.cursors.iter().map(|cursor| {
             let (start, end) = (cursor.log.log_start(), cursor.log.high_watermark());
-            (cursor.index, cursor.next.min(end).max(start))
+            let is_kept = (start..=end).contains(&cursor.next);
+            (cursor.index, if is_kept { cursor.next } else { start })
         }))
     }
 

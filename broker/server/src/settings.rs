@@ -14,6 +14,7 @@ pub(crate) use bytes::Bytes;
 pub(crate) use load::{Loaded, Override, SettingsError, load, variable};
 
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The settings of a broker.
@@ -222,16 +223,27 @@ impl Default for Telemetry {
 }
 
 impl Settings {
-    /// Checks what one key alone cannot tell: that the doors are not open to strangers, and that
-    /// there is a place for the data. Resolves host names.
+    /// Checks what one key alone cannot tell: that the doors are not open to strangers, nor in each
+    /// other's way, that there is a place for the data, and that sizes make sense. Resolves host names.
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         if self.data_dir.as_os_str().is_empty() {
             return Err(SettingsError::NoDataDir);
         }
+        let mut seen: Vec<(&'static str, SocketAddr)> = Vec::new();
         for (key, listen) in self.listens() {
             listen.check(key, self.allow_insecure)?;
+            let Some(address) = listen.address(key)? else { continue };
+            // Port 0 is another one each time.
+            if let Some((first, _)) = seen.iter().find(|(_, taken)| *taken == address)
+                && address.port() != 0
+            {
+                return Err(SettingsError::SameAddress { first, second: key, address });
+            }
+            seen.push((key, address));
         }
-        Ok(())
+        let (journal, memory) = (self.journal.file_bytes, self.sql.memory_bytes_max);
+        journal.check("journal.file_bytes", Bytes::mib(1), Bytes::mib(1024))?;
+        memory.check("sql.memory_bytes_max", Bytes::mib(16), Bytes::mib(16 << 20))
     }
 
     /// The doors' addresses by key.

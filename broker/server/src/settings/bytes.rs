@@ -1,5 +1,6 @@
 //! A size: `512MiB`, `2 GB`, or a plain number of bytes.
 
+use super::SettingsError;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -29,6 +30,19 @@ impl Bytes {
     /// The number of bytes.
     pub(crate) fn get(self) -> u64 {
         self.0
+    }
+
+    /// Refuses what is smaller or larger.
+    pub(crate) fn check(
+        self,
+        key: &'static str,
+        min: Self,
+        max: Self,
+    ) -> Result<(), SettingsError> {
+        if (min.0..=max.0).contains(&self.0) {
+            return Ok(());
+        }
+        Err(SettingsError::Size { key, found: self, min, max })
     }
 
     /// As much of it as this machine can address.

@@ -1,7 +1,7 @@
 //! Reading the settings: defaults, then the file, then the environment, then the command line;
 //! each value is checked alone, so that an error can say which key is wrong and who set it.
 
-use super::Settings;
+use super::{Bytes, Settings};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -61,6 +61,10 @@ pub(crate) enum SettingsError {
          ANABRANCH_DATA_DIR)"
     )]
     NoDataDir,
+    #[error("`{key}` is {found}: it is at least {min} and at most {max}")]
+    Size { key: &'static str, found: Bytes, min: Bytes, max: Bytes },
+    #[error("`{first}` and `{second}` are both {address}: give each door an address of its own")]
+    SameAddress { first: &'static str, second: &'static str, address: SocketAddr },
     #[error(
         "`{key}`: {address} can be reached from other machines, and nobody who connects is \
          authenticated yet: listen on 127.0.0.1, or set `allow_insecure = true` (or the \

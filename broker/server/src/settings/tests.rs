@@ -42,6 +42,14 @@ fn nothing_needs_to_be_set() {
 }
 
 #[test]
+fn sizes_and_addresses_make_sense() {
+    check_error("[journal]\nfile_bytes = 1\n", &[], &[], &["journal.file_bytes", "1MiB"]);
+    check_error("[sql]\nmemory_bytes_max = 0\n", &[], &[], &["sql.memory_bytes_max", "16MiB"]);
+    let file = "[kafka]\nlisten = \"127.0.0.1:8080\"\n";
+    check_error(file, &[], &[], &["kafka.listen", "web.listen", "127.0.0.1:8080"]);
+}
+
+#[test]
 fn later_layers_win() {
     let file = "[kafka]\nlisten = \"127.0.0.1:1\"\n[web]\nlisten = \"127.0.0.1:1\"\n[postgres]\n";
     let variables = [("ANABRANCH_KAFKA_LISTEN", "127.0.0.1:2"), ("ANABRANCH_DATA_DIR", "/data")];

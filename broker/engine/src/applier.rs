@@ -12,14 +12,15 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
 
-/// Rows after which a step ends.
+/// Rows after which a step ends, with the round that it is in.
 const STEP_ROWS: usize = 65_536;
-/// Rounds that a step spans at most.
-const SPAN_MAX: u64 = 1024;
+/// Bytes of batches after which a step ends, likewise.
+const STEP_BYTES: usize = 16 << 20;
+/// Bytes that every partition may give in a step, however many there are.
+const SHARE_BYTES_MIN: usize = 64 << 10;
 /// Bytes taken from a partition at a time.
 const READ_BYTES: usize = 1 << 20;
 /// Unapplied records at which appends to keyed streams wait.
@@ -29,6 +30,12 @@ const LAG_RECORDS_MAX: u64 = 400_000;
 pub(crate) struct Feed {
     pub(crate) table: TableId,
     pub(crate) log: Arc<PartitionLog>,
+}
+
+/// How much one partition gives in a step before its target sinks.
+struct Share {
+    rows: usize,
+    bytes: usize,
 }
 
 /// Tables and the round that they show.
@@ -43,6 +50,8 @@ pub(crate) struct Applier {
     tables: Arc<Tables>,
     orders: Mutex<Orders>,
     wake: Condvar,
+    /// Set outside of the lock: the commit thread rings for every keyed partition and round.
+    rung: AtomicBool,
     applied: watch::Sender<Applied>,
     failure: Mutex<Option<Error>>,
     misfits: AtomicU64,
@@ -56,7 +65,6 @@ pub(crate) struct Applier {
 struct Orders {
     feeds: BTreeMap<PartitionId, Feed>,
     drop_tables: Vec<TableId>,
-    rung: bool,
     stop: bool,
 }
 
@@ -82,6 +90,7 @@ impl Applier {
             tables,
             orders: Mutex::default(),
             wake: Condvar::new(),
+            rung: AtomicBool::new(false),
             applied: watch::Sender::new(applied),
             failure: Mutex::new(None),
             misfits: AtomicU64::new(0),
@@ -110,9 +119,11 @@ impl Applier {
 
     /// Has the thread look for what is new.
     pub(crate) fn ring(&self) {
-        let mut orders = self.orders.lock();
-        orders.rung = true;
-        self.wake.notify_one();
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // Under the lock, or the thread could miss it on its way to sleep.
+            let _orders = self.orders.lock();
+            self.wake.notify_one();
+        }
     }
 
     pub(crate) fn stop(&self) {
@@ -139,40 +150,39 @@ impl Applier {
     pub(crate) fn run(&self, progress: Progress) {
         let mut positions: BTreeMap<PartitionId, Offset> = progress.positions.into_iter().collect();
         let mut applied = progress.applied;
-        let mut span = 8;
-        loop {
-            let published = self.shared.published();
-            if applied >= published && !self.wait() {
-                return;
-            }
-            let result = self.step(&mut positions, &mut applied, &mut span);
-            if let Err(error) = result {
-                tracing::error!(%error, "tables are not followed any more; restart the broker");
-                *self.failure.lock() = Some(error);
-                // Whoever waits for a cut looks again and finds the failure.
-                self.applied.send_modify(|_| {});
-                return;
+        let mut more = true;
+        while self.may_go_on(more) {
+            match self.step(&mut positions, &mut applied) {
+                Ok(is_behind) => more = is_behind,
+                Err(error) => {
+                    tracing::error!(%error, "tables are not followed any more; restart the broker");
+                    *self.failure.lock() = Some(error);
+                    // Whoever waits for a cut looks again and finds the failure.
+                    self.applied.send_modify(|_| {});
+                    return;
+                }
             }
         }
     }
 
-    /// Waits for the bell. False: stop.
-    fn wait(&self) -> bool {
+    /// Waits for the bell, unless there is more to do. False: stop.
+    fn may_go_on(&self, more: bool) -> bool {
         let mut orders = self.orders.lock();
-        while !orders.rung && !orders.stop {
-            self.wake.wait_for(&mut orders, Duration::from_secs(3600));
+        while !orders.stop && !self.rung.swap(false, Ordering::AcqRel) && !more {
+            self.wake.wait(&mut orders);
         }
-        orders.rung = false;
         !orders.stop
     }
 
-    /// Applies some whole rounds, or finds that there is nothing in them for a table.
+    /// Applies some whole rounds, or finds that there is nothing in them for a table. Says whether
+    /// there are more.
     fn step(
         &self,
         positions: &mut BTreeMap<PartitionId, Offset>,
         applied: &mut Round,
-        span: &mut u64,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
+        // Before the feeds: what is fed later has records of later rounds only.
+        let published = self.shared.published();
         let (feeds, drop_tables) = {
             let mut orders = self.orders.lock();
             let feeds: Vec<(TableId, Arc<PartitionLog>)> =
@@ -182,30 +192,38 @@ impl Applier {
         for table in drop_tables {
             self.tables.drop_table(table)?;
         }
-        let published = self.shared.published();
         let behind = |(_, log): &&(TableId, Arc<PartitionLog>)| {
             positions.get(&log.id()).copied().unwrap_or_default() < log.high_watermark()
         };
         let busy: Vec<_> = feeds.iter().filter(behind).cloned().collect();
-        let target = if busy.is_empty() {
-            published
-        } else {
-            published.min(Round(applied.0.saturating_add(*span)))
-        };
+        let feeders = busy.len().max(1);
+        let share =
+            Share { rows: STEP_ROWS / feeders, bytes: (STEP_BYTES / feeders).max(SHARE_BYTES_MIN) };
+        // Sinks to the round in which a partition has given its share.
+        let mut target = published;
         let mut mutations = Vec::new();
         for (table, log) in &busy {
             let position = positions.entry(log.id()).or_insert_with(|| log.log_start());
             *position = (*position).max(log.log_start());
-            self.collect(*table, log, position, target, &mut mutations)?;
+            target = self.collect(*table, log, position, &share, target, &mut mutations)?;
         }
-        let rows = mutations.len();
-        *span = if rows > STEP_ROWS { *span / 2 } else { *span * 2 }.clamp(1, SPAN_MAX);
-        let followed = |id: &PartitionId| feeds.iter().any(|(_, log)| log.id() == *id);
-        positions.retain(|id, _| followed(id));
+        if target < published {
+            // Partitions that were read before it sank have gone beyond it.
+            mutations.retain(|mutation| {
+                let within = mutation.stamp.round <= target;
+                if !within && let Some(next) = positions.get_mut(&mutation.stamp.partition) {
+                    *next = (*next).min(mutation.stamp.offset);
+                }
+                within
+            });
+        }
+        positions.retain(|id, _| feeds.binary_search_by_key(id, |(_, log)| log.id()).is_ok());
         if !mutations.is_empty() {
             let positions = positions.iter().map(|(id, next)| (*id, *next)).collect();
             self.tables.apply(mutations, Progress { applied: target, positions })?;
         }
+        // Nothing older will come: deletions need no stamps any more.
+        self.tables.settle(target.next());
         let lag = |(_, log): &(TableId, Arc<PartitionLog>)| {
             let position = positions.get(&log.id()).copied().unwrap_or_default();
             u64::try_from(log.high_watermark().0 - position.0).unwrap_or(0)
@@ -214,20 +232,28 @@ impl Applier {
         *applied = target;
         self.shared.set_applied(target);
         self.applied.send_replace(Applied { round: target, view: self.tables.view() });
-        Ok(())
+        Ok(target < published)
     }
 
+    /// Takes what a partition has up to the end of `target`, or of the round in which its share is
+    /// exceeded: says which.
     fn collect(
         &self,
         table: TableId,
         log: &PartitionLog,
         position: &mut Offset,
-        target: Round,
+        share: &Share,
+        mut target: Round,
         out: &mut Vec<Mutation>,
-    ) -> Result<(), Error> {
+    ) -> Result<Round, Error> {
+        let rows_before = out.len();
+        let mut bytes = 0;
+        let read_bytes = READ_BYTES.min(share.bytes);
         loop {
-            let chunks = match log.read_rounds(*position, READ_BYTES, Until::Round(target)) {
+            let chunks = match log.read_rounds(*position, read_bytes, Until::Round(target)) {
                 Ok(chunks) => chunks,
+                // Its table goes too.
+                Err(_) if log.is_deleted() => return Ok(target),
                 // Retention or a deletion overtook us: what is gone is gone.
                 Err(anabranch_log::ReadError::OutOfRange { start, .. }) if start > *position => {
                     *position = start;
@@ -235,12 +261,16 @@ impl Applier {
                 }
                 Err(error) => return Err(Error::new(ErrorKind::Storage, error.to_string())),
             };
-            let Some(last) = chunks.last() else { return Ok(()) };
+            let Some(last) = chunks.last() else { return Ok(target) };
             let next = last.next_offset;
             for chunk in &chunks {
+                bytes += chunk.bytes.len();
                 self.mutations(table, log.id(), chunk, *position, out);
             }
             *position = next;
+            if bytes >= share.bytes || out.len() - rows_before >= share.rows {
+                target = target.min(last.round);
+            }
         }
     }
 
@@ -302,8 +332,12 @@ impl Applier {
         self.lag_records.load(Ordering::Relaxed) > LAG_RECORDS_MAX
     }
 
-    /// Rounds that are published and not applied yet.
+    /// Rounds that are published and not applied yet. Rounds without a record for a table are no
+    /// lag: the thread does not even look at them until somebody asks for a cut.
     pub(crate) fn lag_rounds(&self) -> u64 {
+        if self.lag_records.load(Ordering::Relaxed) == 0 && !self.rung.load(Ordering::Relaxed) {
+            return 0;
+        }
         let applied = self.applied.borrow().round;
         self.shared.published().0.saturating_sub(applied.0)
     }

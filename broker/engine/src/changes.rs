@@ -70,7 +70,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`], `InvalidName`, `InvalidArgument`; the log's.
-    pub async fn create_stream(&self, mut spec: StreamSpec) -> Result<Arc<Stream>, Error> {
+    pub async fn create_stream(&self, spec: StreamSpec) -> Result<Arc<Stream>, Error> {
+        let engine = self.clone();
+        to_the_end(async move { engine.create(spec).await }).await
+    }
+
+    async fn create(&self, mut spec: StreamSpec) -> Result<Arc<Stream>, Error> {
         let _one_at_a_time = self.inner.changing.lock().await;
         self.check_stream(&spec)?;
         let mut next = self.next_ids()?;
@@ -139,6 +144,11 @@ impl Engine {
         name: &str,
         change: StreamChange,
     ) -> Result<Arc<Stream>, Error> {
+        let (engine, name) = (self.clone(), name.to_owned());
+        to_the_end(async move { engine.alter(&name, change).await }).await
+    }
+
+    async fn alter(&self, name: &str, change: StreamChange) -> Result<Arc<Stream>, Error> {
         let _one_at_a_time = self.inner.changing.lock().await;
         let old = Arc::clone(self.catalog().find(name)?);
         refuse_internal(&old)?;
@@ -179,6 +189,11 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::NotFound`]; the log's.
     pub async fn drop_stream(&self, name: &str) -> Result<(), Error> {
+        let (engine, name) = (self.clone(), name.to_owned());
+        to_the_end(async move { engine.drop(&name).await }).await
+    }
+
+    async fn drop(&self, name: &str) -> Result<(), Error> {
         let _one_at_a_time = self.inner.changing.lock().await;
         let stream = Arc::clone(self.catalog().find(name)?);
         refuse_internal(&stream)?;
@@ -254,4 +269,14 @@ fn check_columns(mode: Mode, columns: &[Column]) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Runs a change to its end, even if who asked goes: the catalog in memory would otherwise not
+/// follow the log.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(change).await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Internal, format!("the change did not end: {error}")))
+    })
 }

@@ -477,7 +477,7 @@ fn open_log(settings: &Settings) -> Result<LogHandle, Error> {
     })?;
     let options = Options {
         journal: JournalSize {
-            file_bytes: settings.journal_file_bytes,
+            file_bytes: settings.journal_file_bytes.next_multiple_of(4096),
             files: JournalSize::default().files,
         },
         reserve_bytes: settings.disk_reserve_bytes,

@@ -34,7 +34,7 @@ pub(crate) struct Ledger {
     state: Arc<Mutex<State>>,
     /// Taken for reading by who writes entries, for writing by who writes the map anew: entries
     /// that overtook it would be undone by it.
-    gate: RwLock<()>,
+    gate: Arc<RwLock<()>>,
 }
 
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Ledger {
         if let Some(reader) = log.shared().partition(partition) {
             fold(&reader, &mut state)?;
         }
-        Ok(Self { partition, log, state: Arc::new(Mutex::new(state)), gate: RwLock::new(()) })
+        Ok(Self { partition, log, state: Arc::new(Mutex::new(state)), gate: Arc::default() })
     }
 
     /// The value of a key.
@@ -89,16 +89,19 @@ impl Ledger {
 
     /// Writes entries, all or none; durable and in force when this returns.
     pub(crate) async fn put(&self, entries: Vec<Entry>) -> Result<(), Error> {
-        {
-            let _gate = self.gate.read().await;
-            let (sender, receiver) = oneshot::channel();
-            self.send(entries, move |result| {
-                // Who asked may have gone; what was written holds all the same.
-                let _ = sender.send(result);
-            })?;
-            receiver.await.map_err(|_| AppendError::Stopping)??;
+        // Held until the entries are in the map, even if who asked goes.
+        let gate = Arc::clone(&self.gate).read_owned().await;
+        let (sender, receiver) = oneshot::channel();
+        self.send(entries, move |result| {
+            drop(gate);
+            // Who asked may have gone; what was written holds all the same.
+            let _ = sender.send(result);
+        })?;
+        receiver.await.map_err(|_| AppendError::Stopping)??;
+        if let Err(error) = self.compact_if_large().await {
+            tracing::warn!(%error, partition = self.partition.0, "a ledger was not written anew");
         }
-        self.compact_if_large().await
+        Ok(())
     }
 
     /// As [`Self::put`], for the start, when nobody else writes yet. Blocks.
@@ -142,7 +145,7 @@ impl Ledger {
         operations: Vec<Operation>,
         settings: Settings,
     ) -> Result<(), Error> {
-        let _gate = self.gate.read().await;
+        let gate = Arc::clone(&self.gate).read_owned().await;
         let append = self.append(&entries)?;
         let (sender, receiver) = oneshot::channel();
         let state = Arc::clone(&self.state);
@@ -153,6 +156,7 @@ impl Ledger {
                     state.apply(key, value);
                 }
             }
+            drop(gate);
             let _ = sender.send(result);
         });
         let change = Change { append, operations, settings, reply };
@@ -202,12 +206,19 @@ impl Ledger {
             }
             state.map.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
         };
-        let append = self.append(&entries)?;
+        // The map need not fit into one round: nothing else is written meanwhile.
+        let parts = self.append(&entries)?.parts.into_iter();
+        let appends = parts.map(|part| Append {
+            parts: SmallVec::from_iter([part]),
+            atomicity: Atomicity::AllParts,
+            preconditions: None,
+        });
+        let appends = appends.collect();
         let (sender, receiver) = oneshot::channel();
         let reply = Box::new(move |results| {
             let _ = sender.send(first(results));
         });
-        let submission = Submission { appends: vec![append], reply };
+        let submission = Submission { appends, reply };
         self.log.send(Command::Submit(submission)).map_err(|_| AppendError::Stopping)?;
         let appended = receiver.await.map_err(|_| AppendError::Stopping)??;
         let start = appended.first().map_or(Offset(0), |first| first.base_offset);

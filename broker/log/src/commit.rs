@@ -4,20 +4,21 @@ use crate::append::{Append, AppendError, AppendResult, Appended, Atomicity, Part
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles};
-use crate::limits::{INTERNAL_PARTITIONS, REMOVAL_INTERVAL_MS};
+use crate::limits::{INTERNAL_PARTITIONS, PLACED_BYTES_MAX, SEGMENT_BYTES_MAX, TIDY_INTERVAL_MS};
 use crate::partition::{Kept, PartitionLog};
 use crate::read::Chunk;
-use crate::round::{ENTRY_BYTES_MAX, Operation, put_batches, put_operation};
-use crate::segment_writer::{CheckpointPlan, Task};
+use crate::round::{ENTRY_BYTES_MAX, Operation, Placed, put_batches, put_operation, put_placed};
+use crate::segment_writer::{CheckpointPlan, Placing, PlannedPartition, Task};
 use crate::shared::Shared;
 use crate::writer::{Settings, Writer};
+use anabranch_types::batch::{CRC_FROM, HEADER_BYTES, batches};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Sender, TryRecvError, bounded};
 use smallvec::SmallVec;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the commit thread is asked to do, in order.
 pub enum Command {
@@ -58,8 +59,12 @@ pub struct Log {
     pub(crate) reserve_bytes: u64,
     pub(crate) checkpoints_asked: u64,
     pub(crate) checkpoint_asked_at: Timestamp,
-    /// The next checkpoint can remove files.
-    pub(crate) removable: bool,
+    /// Bytes at which any segment is full.
+    pub(crate) segment_bytes: u64,
+    /// The next checkpoint can remove files, or begin segments.
+    pub(crate) untidy: bool,
+    /// Bytes placed in segments since a checkpoint was asked for.
+    pub(crate) placed_bytes: u64,
     pub(crate) unlinking: Vec<Arc<PartitionLog>>,
     pub(crate) stopping: bool,
     /// Called while there is no room: the segment writer must make some.
@@ -162,7 +167,10 @@ impl Log {
                 (_, result) => result,
             });
         }
-        if failure.is_none() && (self.journal_half_full() || self.removal_is_due(now)) {
+        let placed_much = self.placed_bytes >= PLACED_BYTES_MAX;
+        if failure.is_none()
+            && (self.journal_half_full() || placed_much || self.tidying_is_due(now))
+        {
             self.ask_checkpoint(now, None);
         }
     }
@@ -348,9 +356,15 @@ impl Log {
             return;
         }
         let round = self.journal.next().round;
+        let file_before = self.journal.next().position.file;
         if let Err(error) = self.write_round(now) {
             self.shared.fail(&format!("writing round {round} to the journal: {error}"));
             return;
+        }
+        let file = self.journal.next().position.file;
+        if file != file_before {
+            // Ready before the commit thread needs it.
+            self.send(Task::Prepare(file + 1));
         }
         self.shared.set_written(round);
         answer_early(waiting);
@@ -368,7 +382,8 @@ impl Log {
         self.publish(round, now);
     }
 
-    fn write_round(&mut self, now: Timestamp) -> std::io::Result<()> {
+    fn write_round(&mut self, now: Timestamp) -> io::Result<()> {
+        self.place_bulk()?;
         let mut fields = Vec::with_capacity((self.round.touched.len() + 1) * ENTRY_BYTES_MAX);
         let mut bounds = Vec::with_capacity(self.round.touched.len() + 1);
         for operation in &self.round.operations {
@@ -376,21 +391,75 @@ impl Log {
         }
         // What a deletion of the same round takes along need not be written.
         let kept = |id: &&PartitionId| !self.writers[*id].deleted;
-        let touched: Vec<&PartitionId> = self.round.touched.iter().filter(kept).collect();
-        for id in &touched {
-            let writer = &self.writers[*id];
-            put_batches(&mut fields, **id, writer.pending_base, now, writer.pending.len());
-            bounds.push(fields.len());
+        let touched = self.round.touched.iter().filter(kept);
+        for id in touched {
+            let writer = &self.writers[id];
+            if let Some((chunk, place)) = &writer.placed {
+                let headers = headers_of(chunk);
+                let placed = Placed {
+                    base: chunk.base_offset,
+                    segment: place.segment,
+                    position: place.position,
+                    bytes: chunk.bytes.len() as u64,
+                    crc: crc_of(chunk),
+                    headers: &headers,
+                };
+                put_placed(&mut fields, *id, now, &placed);
+            } else {
+                put_batches(&mut fields, *id, writer.pending_base, now, writer.pending.len());
+                bounds.push((fields.len(), &writer.pending));
+            }
         }
         let mut pieces = Vec::with_capacity(2 * bounds.len() + 1);
         let mut from = 0;
-        for (id, to) in touched.into_iter().zip(&bounds) {
-            pieces.push(IoSlice::new(&fields[from..*to]));
-            pieces.push(IoSlice::new(&self.writers[id].pending));
-            from = *to;
+        for (to, pending) in bounds {
+            pieces.push(IoSlice::new(&fields[from..to]));
+            pieces.push(IoSlice::new(pending));
+            from = to;
         }
         pieces.push(IoSlice::new(&fields[from..]));
         self.journal.write(&pieces)
+    }
+
+    /// Has bulk written to its segments, durably, so that the journal need only name it: large
+    /// batches are written once. One sync more a partition, in rounds with bulk only.
+    fn place_bulk(&mut self) -> io::Result<()> {
+        let place_bytes = self.shared.memory().place_bytes;
+        // A round that changes the log's shape may make the partition, or unmake it.
+        if !self.round.operations.is_empty() || self.round.bytes < place_bytes {
+            return Ok(());
+        }
+        let round = self.journal.next().round;
+        let is_bulk = |id: &&PartitionId| self.writers[*id].pending.len() >= place_bytes;
+        let ids: Vec<PartitionId> = self.round.touched.iter().filter(is_bulk).copied().collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let writers = ids.iter().map(|id| {
+            let writer = self.writers.get_mut(id).expect("it was just seen");
+            (Arc::clone(&writer.log), writer.take_chunk(round))
+        });
+        let chunks: Vec<(Arc<PartitionLog>, Chunk)> = writers.collect();
+        let (done, answer) = bounded(1);
+        self.send(Task::Place(Box::new(Placing { chunks: chunks.clone(), done })));
+        let places = loop {
+            match answer.try_recv() {
+                Ok(result) => break result?,
+                Err(TryRecvError::Empty) => (self.stall)(),
+                Err(TryRecvError::Disconnected) => {
+                    let failure = self.shared.failure();
+                    let ended = || "the segment writer has ended".to_owned();
+                    return Err(io::Error::other(failure.unwrap_or_else(ended)));
+                }
+            }
+        };
+        for ((id, (_, chunk)), place) in ids.iter().zip(chunks).zip(places) {
+            let bytes = chunk.bytes.len() as u64;
+            self.placed_bytes += bytes;
+            self.shared.counts.placed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.writers.get_mut(id).expect("it was just seen").placed = Some((chunk, place));
+        }
+        Ok(())
     }
 
     fn publish(&mut self, round: Round, now: Timestamp) {
@@ -400,18 +469,31 @@ impl Log {
         }
         let keep_from = self.shared.applied();
         let write_bytes = self.shared.memory().write_bytes;
-        let mut published = 0;
+        let mut placed = Vec::new();
         for id in &in_hand.touched {
             let Some(writer) = self.writers.get_mut(id) else { continue };
-            let chunk: Chunk = writer.take_chunk(round);
-            published += chunk.bytes.len();
             writer.recent_keys.forget(now, keep_from);
-            let unwritten = writer.log.publish(chunk, self.epoch);
-            if unwritten >= write_bytes && !writer.log.write_asked.swap(true, Ordering::AcqRel) {
-                self.send(Task::Write(Arc::clone(&self.writers[id].log)));
-            }
+            let segment_bytes = if let Some((chunk, place)) = writer.placed.take() {
+                self.shared.tail_bytes.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
+                placed.push((Arc::clone(&writer.log), chunk.bytes.len()));
+                writer.log.publish_placed(chunk, self.epoch, &place)
+            } else {
+                let chunk = writer.take_chunk(round);
+                // Before the segment writer can take it away again.
+                self.shared.tail_bytes.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
+                let (unwritten, segment_bytes) = writer.log.publish(chunk, self.epoch);
+                if unwritten >= write_bytes && !writer.log.write_asked.swap(true, Ordering::AcqRel)
+                {
+                    self.send(Task::Write(Arc::clone(&self.writers[id].log)));
+                }
+                segment_bytes
+            };
+            let settings = &self.writers[id].settings;
+            self.untidy |= segment_bytes >= self.segment_bytes.min(settings.segment_bytes);
         }
-        self.shared.tail_bytes.fetch_add(published, Ordering::Relaxed);
+        if !placed.is_empty() {
+            self.send(Task::Placed(placed));
+        }
         self.shared.set_published(round);
         for id in &in_hand.touched {
             if let Some(writer) = self.writers.get(id) {
@@ -435,13 +517,13 @@ impl Log {
                     let dropped = log.drop_tail();
                     self.shared.tail_bytes.fetch_sub(dropped, Ordering::Relaxed);
                     self.unlinking.push(log);
-                    self.removable = true;
+                    self.untidy = true;
                 }
             }
             Operation::SetLogStart(id, start) => {
                 if let Some(writer) = self.writers.get(&id) {
                     let start = start.clamp(writer.log.log_start(), writer.log.high_watermark());
-                    self.removable |= writer.log.set_log_start(start);
+                    self.untidy |= writer.log.set_log_start(start);
                 }
             }
         }
@@ -476,10 +558,11 @@ impl Log {
         used >= self.files.size().files / 2
     }
 
-    /// Deleted files go with a checkpoint: soon, and at once if the disk is full.
-    fn removal_is_due(&self, now: Timestamp) -> bool {
+    /// Deleted files go with a checkpoint, and full segments are followed by new ones: soon, and
+    /// at once if the disk is full.
+    fn tidying_is_due(&self, now: Timestamp) -> bool {
         let full = self.shared.free_bytes.load(Ordering::Relaxed) < self.reserve_bytes;
-        self.removable && (full || now.0 - self.checkpoint_asked_at.0 >= REMOVAL_INTERVAL_MS)
+        self.untidy && (full || now.0 - self.checkpoint_asked_at.0 >= TIDY_INTERVAL_MS)
     }
 
     /// Has the segment writer write a checkpoint of what is published, unless one is under way.
@@ -496,14 +579,21 @@ impl Log {
         }
         self.checkpoints_asked += 1;
         self.checkpoint_asked_at = now;
-        self.removable = false;
+        self.untidy = false;
+        self.placed_bytes = 0;
+        let bytes_max = self.segment_bytes.min(SEGMENT_BYTES_MAX);
         let partitions = self.writers.values_mut().map(|writer| {
             writer.producers.expire(now);
-            (Arc::clone(&writer.log), writer.log.high_watermark(), writer.producers.clone())
+            PlannedPartition {
+                log: Arc::clone(&writer.log),
+                end: writer.log.high_watermark(),
+                segment_bytes: writer.settings.segment_bytes.min(bytes_max),
+                producers: writer.producers.clone(),
+            }
         });
         let mut partitions: Vec<_> = partitions.collect();
         // The order of a hash map would differ from run to run.
-        partitions.sort_unstable_by_key(|(log, ..)| log.id());
+        partitions.sort_unstable_by_key(|planned| planned.log.id());
         let plan = CheckpointPlan {
             epoch: self.epoch,
             link: self.journal.next(),
@@ -515,15 +605,46 @@ impl Log {
     }
 
     fn send(&self, task: Task) {
-        // The segment writer ends only after the log: a closed channel means that it has failed,
-        // which `shared` already says.
-        let _ = self.tasks.send(task);
+        // It ends only after the log.
+        if self.tasks.send(task).is_err() {
+            self.shared.fail("the segment writer has ended");
+        }
+    }
+
+    /// How long to wait for a command before [`Self::commit`] is called without one.
+    pub(crate) fn patience(&self) -> Duration {
+        let tidy = Duration::from_millis(TIDY_INTERVAL_MS.unsigned_abs());
+        if self.untidy { tidy } else { Duration::from_secs(3600) }
     }
 }
 
 /// The last round that is published before the one in hand.
 fn round_before(journal: &Journal) -> Round {
     Round(journal.next().round.0 - 1)
+}
+
+/// The header of each batch.
+fn headers_of(chunk: &Chunk) -> Vec<u8> {
+    let mut headers = Vec::new();
+    for (_, batch) in batches(&chunk.bytes).flatten() {
+        headers.extend_from_slice(&batch[..HEADER_BYTES]);
+    }
+    headers
+}
+
+/// The checksum of all batches, made of their own where that is cheaper than reading them again.
+fn crc_of(chunk: &Chunk) -> u32 {
+    const COMBINE_BYTES_MIN: usize = 16 << 10;
+    let mut crc = 0;
+    for (header, batch) in batches(&chunk.bytes).flatten() {
+        crc = if batch.len() < COMBINE_BYTES_MIN {
+            crc32c::crc32c_append(crc, batch)
+        } else {
+            let front = crc32c::crc32c_append(crc, &batch[..CRC_FROM]);
+            crc32c::crc32c_combine(front, header.crc, batch.len() - CRC_FROM)
+        };
+    }
+    crc
 }
 
 fn answer_early(waiting: &mut Vec<Waiting>) {

@@ -7,7 +7,7 @@ use crate::limits::{COMMIT_QUEUE_MAX, ROUND_BYTES_TARGET, ROUND_SUBMISSIONS_MAX}
 use crate::recovery::Options;
 use crate::shared::Shared;
 use anabranch_types::{LeaderEpoch, Timestamp};
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -38,16 +38,29 @@ impl LogHandle {
     pub fn start(disk: Arc<dyn Disk>, options: &Options) -> Result<Self, Error> {
         let stall = |shared: &Arc<Shared>| -> Box<dyn FnMut() + Send> {
             let shared = Arc::clone(shared);
-            Box::new(move || shared.wait_moved())
+            let mut seen = 0;
+            Box::new(move || shared.wait_moved(&mut seen))
         };
-        let (log, segment_writer) = Log::open(disk, options, now(), stall)?;
+        let (log, segment_writer) = Log::open(disk, options, stall)?;
         let shared = Arc::clone(log.shared());
         let epoch = log.epoch();
         let (commands, receiver) = bounded(COMMIT_QUEUE_MAX);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let threads = vec![
-            thread("segments").spawn(move || segment_writer.run())?,
-            thread("commit").spawn(move || run(log, &receiver))?,
+            thread("segments").spawn({
+                let guard = FailOnPanic(Arc::clone(&shared));
+                move || {
+                    let _guard = guard;
+                    segment_writer.run();
+                }
+            })?,
+            thread("commit").spawn({
+                let guard = FailOnPanic(Arc::clone(&shared));
+                move || {
+                    let _guard = guard;
+                    run(log, &receiver);
+                }
+            })?,
         ];
         Ok(Self {
             commands: RwLock::new(Some(commands)),
@@ -99,11 +112,30 @@ impl LogHandle {
     }
 }
 
+/// Tells everybody when a thread of the log has gone, instead of letting them wait for it.
+struct FailOnPanic(Arc<Shared>);
+
+impl Drop for FailOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the log has panicked");
+        }
+    }
+}
+
 fn run(mut log: Log, receiver: &Receiver<Command>) {
     let mut commands = Vec::new();
     // Everything that came while the last round was being synced makes the next: no timer, and a
     // slow disk makes larger rounds by itself.
-    while let Ok(first) = receiver.recv() {
+    loop {
+        let first = match receiver.recv_timeout(log.patience()) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                log.commit(&mut commands, now());
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let mut bytes = size(&first);
         commands.push(first);
         while bytes < ROUND_BYTES_TARGET && commands.len() < ROUND_SUBMISSIONS_MAX {

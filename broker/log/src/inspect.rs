@@ -4,10 +4,11 @@ use crate::Error;
 use crate::checkpoint::Checkpoint;
 use crate::disk::{Disk, RealDisk};
 use crate::journal::Replay;
-use crate::partition::PartitionLog;
+use crate::partition::{PartitionLog, read_placed};
 use crate::read::{Chunk, ReadError, Until};
 use crate::round::{Entry, entries};
 use anabranch_types::{Offset, PartitionId, Round};
+use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -90,12 +91,19 @@ impl Inspection {
             }
         }
         self.journal_rounds(|round, entry| {
-            if let Entry::Batches { partition: of, base, bytes, .. } = entry
-                && of == partition
-                && base >= next
-            {
-                visit(&Chunk::of(base, round, bytes::Bytes::copy_from_slice(bytes)).measured());
+            let (base, bytes) = match entry {
+                Entry::Batches { partition: of, base, bytes, .. } if of == partition => {
+                    (base, Bytes::copy_from_slice(bytes))
+                }
+                Entry::Placed { partition: of, placed, .. } if of == partition => {
+                    (placed.base, read_placed(&self.disk, of, &placed)?)
+                }
+                _ => return Ok(()),
+            };
+            if base >= next {
+                visit(&Chunk::of(base, round, bytes).measured());
             }
+            Ok(())
         })
     }
 
@@ -105,16 +113,19 @@ impl Inspection {
     /// Damage in the journal; damage in segments is in the result.
     pub fn verify(&self) -> Result<Vec<Verified>, Error> {
         let all = self.partitions.iter().map(verify_partition).collect();
-        self.journal_rounds(|_, _| {})?;
+        self.journal_rounds(|_, _| Ok(()))?;
         Ok(all)
     }
 
-    fn journal_rounds(&self, mut visit: impl FnMut(Round, Entry<'_>)) -> Result<(), Error> {
+    fn journal_rounds(
+        &self,
+        mut visit: impl FnMut(Round, Entry<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut replay =
             Replay::new(Arc::clone(&self.disk), self.checkpoint.journal, self.checkpoint.link);
         while let Some((round, body)) = replay.next()? {
             for entry in entries(&body) {
-                visit(round, entry.ok_or(Error::JournalVersion { round })?);
+                visit(round, entry.ok_or(Error::JournalVersion { round })?)?;
             }
         }
         Ok(())

@@ -40,6 +40,12 @@ pub struct JournalSize {
 }
 
 impl JournalSize {
+    /// Whether a journal can be made of it.
+    pub(crate) fn is_possible(self) -> bool {
+        let block = JOURNAL_BLOCK_BYTES as u64;
+        self.files >= 2 && self.file_bytes >= 4 * block && self.file_bytes.is_multiple_of(block)
+    }
+
     /// Bytes of the largest round.
     #[must_use]
     pub fn round_bytes_max(self) -> usize {
@@ -252,11 +258,13 @@ pub(crate) struct Replay {
     disk: Arc<dyn Disk>,
     size: JournalSize,
     next: Link,
+    /// Where the record stands that was read last, and its header.
+    last: Option<(JournalPosition, [u8; HEADER_BYTES])>,
 }
 
 impl Replay {
     pub(crate) fn new(disk: Arc<dyn Disk>, size: JournalSize, from: Link) -> Self {
-        Self { disk, size, next: from }
+        Self { disk, size, next: from, last: None }
     }
 
     /// What would have come next.
@@ -273,11 +281,24 @@ impl Replay {
                 let round = self.next.round;
                 self.next.position = position;
                 self.next = after(&self.next, &header, body.len());
+                self.last = Some((position, header));
                 return Ok(Some((round, body)));
             }
         }
         self.check_end()?;
         Ok(None)
+    }
+
+    /// Makes the record that was read last durable: whoever wrote it may have been killed before
+    /// its sync, and then it stands in memory alone. All before it were synced.
+    pub(crate) fn make_last_durable(&self, body: &[u8]) -> io::Result<()> {
+        let (Some((position, header)), true) = (&self.last, !body.is_empty()) else {
+            return Ok(());
+        };
+        let Some(file) = self.file(position.file)? else { return Ok(()) };
+        // After a sync that failed, only what is written again counts as written.
+        file.write_at(&[IoSlice::new(header), IoSlice::new(body)], position.at)?;
+        file.sync()
     }
 
     fn record(

@@ -45,7 +45,7 @@ pub use segment_writer::{CheckpointPlan, SegmentWriter, Task};
 pub use shared::{Figures, Memory, Shared};
 pub use writer::Settings;
 
-use anabranch_types::Round;
+use anabranch_types::{Offset, PartitionId, Round};
 
 /// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,25 @@ pub enum Error {
         /// A round behind it that is not.
         later: Round,
     },
+    /// Bulk that a round names is not in its segment.
+    #[error(
+        "partition {partition} is damaged at byte {position} of its segment {segment}, in round \
+         {round}, which was acknowledged: restore a backup, or give up everything from that round \
+         on by starting once with --accept-journal-damage"
+    )]
+    PlacedDamaged {
+        /// Whose.
+        partition: PartitionId,
+        /// Base offset of the segment.
+        segment: Offset,
+        /// Where in it.
+        position: u64,
+        /// The round.
+        round: Round,
+    },
+    /// No journal can have this size.
+    #[error("the journal has at least two files of at least four blocks of 4096 bytes: {0:?}")]
+    JournalSize(JournalSize),
     /// A round is whole, but not understood.
     #[error("round {round} of the journal was written by another version of Anabranch")]
     JournalVersion {

@@ -14,11 +14,19 @@ pub const ROUND_SUBMISSIONS_MAX: usize = 8192;
 /// Submissions that may wait for the commit thread; a sender beyond that waits.
 pub const COMMIT_QUEUE_MAX: usize = 16_384;
 
-/// Milliseconds between two checkpoints that only free disk space.
-pub const REMOVAL_INTERVAL_MS: i64 = 1_000;
+/// Milliseconds between two checkpoints that only begin new segments or free disk space.
+pub const TIDY_INTERVAL_MS: i64 = 1_000;
 
 /// Bytes of unwritten tail at which a partition is written to its segment.
 pub const SEGMENT_WRITE_BYTES: usize = 64 << 10;
+
+/// Bytes of one partition in one round from which they go straight to its segment, and only their
+/// place to the journal. Each such partition costs a sync of its own, as much as writing about so
+/// many bytes once more.
+pub const PLACE_BYTES: usize = 256 << 10;
+
+/// Bytes placed in segments after which a checkpoint is due: a start reads what came after it.
+pub const PLACED_BYTES_MAX: u64 = 128 << 20;
 
 /// Bytes between two index entries inside one round.
 pub const INDEX_INTERVAL_BYTES: usize = 64 << 10;
@@ -51,4 +59,8 @@ pub const RECENT_KEYS_MS: i64 = 5_000;
 pub const INTERNAL_PARTITIONS: u32 = 16;
 
 const _: () = assert!(TAIL_BYTES_TARGET < TAIL_BYTES_MAX);
+/// Bytes that no segment is configured to exceed: positions in it are 32 bits wide, and it grows
+/// until the checkpoint after it is full.
+pub const SEGMENT_BYTES_MAX: u64 = 2 << 30;
+
 const _: () = assert!(INDEX_INTERVAL_BYTES <= u32::MAX as usize);

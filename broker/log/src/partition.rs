@@ -11,9 +11,11 @@
 use crate::disk::Disk;
 use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES};
 use crate::read::{Chunk, Range, ReadError, Until};
-use crate::segment::{Segment, SegmentEnd};
+use crate::round::Placed;
+use crate::segment::{Segment, SegmentEnd, dir};
 use anabranch_types::batch::{BatchHeader, batches, decode_records};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
@@ -63,11 +65,24 @@ impl State {
             let segment = self.segments.remove(0);
             self.removed.push(segment);
         }
-        // Nothing is left, and nothing waits to be written: the next write begins a segment.
-        if self.written <= start && self.unwritten_bytes == 0 {
-            self.removed.append(&mut self.segments);
-        }
     }
+
+    /// Whether the last segment takes no more: it is full, or nothing in it counts any more.
+    fn is_done(&self, segment_bytes: u64, start: Offset) -> bool {
+        self.segments.last().is_some_and(|segment| {
+            let bytes = segment.end().bytes;
+            bytes >= segment_bytes || (bytes > 0 && self.written <= start)
+        })
+    }
+}
+
+/// Where a chunk was written that is not published yet.
+pub(crate) struct Place {
+    /// Base offset of the segment.
+    pub(crate) segment: Offset,
+    /// Byte in it.
+    pub(crate) position: u64,
+    end: SegmentEnd,
 }
 
 /// What a checkpoint keeps of a partition's files.
@@ -200,12 +215,16 @@ impl PartitionLog {
                     return Ok(read_tail(&state.tail, from, bytes_max, round_max, split_rounds));
                 }
                 let number = state.segments.partition_point(|segment| segment.base <= from);
-                let Some(number) = number.checked_sub(1) else { return Ok(Vec::new()) };
+                let Some(number) = number.checked_sub(1) else {
+                    return self.gone(from).map_or(Ok(Vec::new()), Err);
+                };
                 let following = state.segments.get(number + 1).map(|next| next.base);
                 (Arc::clone(&state.segments[number]), following.unwrap_or(state.written))
             };
             let range = Range { from, bytes_max, round_max, split_rounds, segment_end };
-            let found = segment.read(&range).map_err(|error| self.storage(&error))?;
+            let found = segment
+                .read(&range)
+                .map_err(|error| self.gone(from).unwrap_or_else(|| self.storage(&error)))?;
             for offset in &found.damaged {
                 self.damaged.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(
@@ -232,15 +251,22 @@ impl PartitionLog {
     /// # Errors
     /// The disk's.
     pub fn find_time(&self, time: Timestamp) -> Result<Option<(Offset, Timestamp)>, ReadError> {
-        let segments = self.state.lock().segments.clone();
         let start = self.log_start();
-        let candidate = segments.iter().find(|segment| segment.end().max_timestamp >= time);
-        let from = match candidate {
-            Some(segment) => {
-                let found = segment.find_time(time).map_err(|error| self.storage(&error))?;
+        let (segment, chunk) = {
+            let state = self.state.lock();
+            let segment = state.segments.iter().find(|found| found.end().max_timestamp >= time);
+            let chunk = state.tail.iter().find(|found| found.max_timestamp >= time);
+            (segment.map(Arc::clone), chunk.map(|found| found.base_offset))
+        };
+        let from = match (segment, chunk) {
+            (Some(segment), _) => {
+                let found = segment
+                    .find_time(time)
+                    .map_err(|error| self.gone(start).unwrap_or_else(|| self.storage(&error)))?;
                 found.unwrap_or(segment.base)
             }
-            None => self.state.lock().tail.front().map_or(start, |chunk| chunk.base_offset),
+            (None, Some(from)) => from,
+            (None, None) => return Ok(None),
         };
         self.find_record(from.max(start), |header, _| header.max_timestamp >= time, |at| at >= time)
     }
@@ -302,14 +328,22 @@ impl PartitionLog {
         Some((found, end))
     }
 
+    /// What a reader is told whose place was removed under it: the log begins later now.
+    fn gone(&self, asked: Offset) -> Option<ReadError> {
+        let end = self.high_watermark();
+        let start = if self.is_deleted() { end } else { self.log_start() };
+        (asked < start).then_some(ReadError::OutOfRange { asked, start, end })
+    }
+
     fn storage(&self, error: &io::Error) -> ReadError {
         ReadError::Storage { partition: self.id, message: error.to_string() }
     }
 
     // ── the commit thread ──
 
-    /// Makes a chunk visible. Says how many bytes now wait for the segment writer.
-    pub(crate) fn publish(&self, chunk: Chunk, epoch: LeaderEpoch) -> usize {
+    /// Makes a chunk visible. Says how many bytes now wait for the segment writer, and how long
+    /// the last segment will be with them.
+    pub(crate) fn publish(&self, chunk: Chunk, epoch: LeaderEpoch) -> (usize, u64) {
         let next = chunk.next_offset;
         let mut state = self.state.lock();
         if state.epochs.last().is_none_or(|(last, _)| *last < epoch) {
@@ -318,7 +352,8 @@ impl PartitionLog {
         state.unwritten_bytes += chunk.bytes.len();
         state.tail.push_back(chunk);
         self.high_watermark.store(next.0, Ordering::Release);
-        state.unwritten_bytes
+        let written = state.segments.last().map_or(0, |segment| segment.end().bytes);
+        (state.unwritten_bytes, written + state.unwritten_bytes as u64)
     }
 
     /// Moves the log's start; files go at the next checkpoint. Says whether there are any.
@@ -329,7 +364,25 @@ impl PartitionLog {
         while state.epochs.len() > 1 && state.epochs[1].1 <= start {
             state.epochs.remove(0);
         }
-        !state.removed.is_empty()
+        !state.removed.is_empty() || state.is_done(u64::MAX, start)
+    }
+
+    /// As [`Self::publish`], for a chunk that stands in its segment. Says how long that is now.
+    pub(crate) fn publish_placed(&self, chunk: Chunk, epoch: LeaderEpoch, place: &Place) -> u64 {
+        let mut state = self.state.lock();
+        assert_eq!(state.unwritten_bytes, 0, "everything before it was written first");
+        if state.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+            state.epochs.push((epoch, chunk.base_offset));
+        }
+        let next = chunk.next_offset;
+        state.tail.push_back(chunk);
+        state.written = next;
+        // Before the segment's end: what is read behind the old one is then known to be published.
+        self.high_watermark.store(next.0, Ordering::Release);
+        let segment = state.segments.last().expect("the chunk was placed in it");
+        assert_eq!(segment.base, place.segment, "segments are followed by new ones elsewhere");
+        segment.set_end(&place.end);
+        place.end.bytes
     }
 
     pub(crate) fn set_deleted(&self) {
@@ -362,8 +415,8 @@ impl PartitionLog {
 
     // ── the segment writer ──
 
-    /// Writes the tail below `end` to segments. Says how many bytes were written.
-    pub(crate) fn write_tail(&self, end: Offset, segment_bytes: u64) -> io::Result<usize> {
+    /// Writes the tail below `end` to the last segment. Says how many bytes were written.
+    pub(crate) fn write_tail(&self, end: Offset) -> io::Result<usize> {
         let mut total = 0;
         loop {
             let (chunks, bytes, segment) = {
@@ -379,16 +432,7 @@ impl PartitionLog {
                     chunks.push(chunk.clone());
                 }
                 let Some(first) = chunks.first() else { return Ok(total) };
-                let full = state.segments.last().is_none_or(|segment| {
-                    let end = segment.end().bytes;
-                    end > 0 && end + bytes as u64 > segment_bytes
-                });
-                if full {
-                    let base = first.base_offset;
-                    let segment = Segment::create(Arc::clone(&self.disk), self.id, base)?;
-                    state.segments.push(Arc::new(segment));
-                }
-                let segment = Arc::clone(state.segments.last().expect("just made sure"));
+                let segment = self.last_segment(&mut state, first.base_offset)?;
                 (chunks, bytes, segment)
             };
             segment.append(&chunks)?;
@@ -398,6 +442,76 @@ impl PartitionLog {
             state.unwritten_bytes = state.unwritten_bytes.saturating_sub(bytes);
             total += bytes;
         }
+    }
+
+    /// The segment that is written to; the partition's first if there is none.
+    fn last_segment(&self, state: &mut State, base: Offset) -> io::Result<Arc<Segment>> {
+        if let Some(last) = state.segments.last() {
+            return Ok(Arc::clone(last));
+        }
+        let segment = Arc::new(Segment::create(Arc::clone(&self.disk), self.id, base)?);
+        state.segments.push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Begins a new segment if the last is done. Only with a checkpoint: between two of them all
+    /// of a partition goes to one segment, so that a recovery puts each batch where it was.
+    pub(crate) fn roll(&self, segment_bytes: u64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if !state.is_done(segment_bytes, self.log_start()) {
+            return Ok(());
+        }
+        let segment = Segment::create(Arc::clone(&self.disk), self.id, state.written)?;
+        segment.cut_to_end()?;
+        state.segments.push(Arc::new(segment));
+        Ok(())
+    }
+
+    /// Writes what is published and then `chunk`, which is not, to the last segment.
+    pub(crate) fn place(&self, chunk: &Chunk) -> io::Result<(usize, Place)> {
+        let written = self.write_tail(self.high_watermark())?;
+        let segment = self.last_segment(&mut self.state.lock(), chunk.base_offset)?;
+        let position = segment.end().bytes;
+        let end = segment.place(chunk)?;
+        Ok((written, Place { segment: segment.base, position, end }))
+    }
+
+    /// Makes placed batches durable, and the segment's name.
+    pub(crate) fn sync_placed(&self) -> io::Result<()> {
+        let segment = self.state.lock().segments.last().map(Arc::clone);
+        let segment = segment.expect("the chunk was placed in it");
+        segment.sync_batches()?;
+        if !segment.named.load(Ordering::Acquire) {
+            self.disk.sync_dir(&dir(self.id))?;
+            self.disk.sync_dir("partitions")?;
+            self.disk.sync_dir("")?;
+            segment.named.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Whether placed batches stand where the journal says, whole.
+    pub(crate) fn holds(&self, placed: &Placed<'_>) -> io::Result<bool> {
+        let bytes = read_placed(&self.disk, self.id, placed)?;
+        Ok(bytes.len() as u64 == placed.bytes && crc32c::crc32c(&bytes) == placed.crc)
+    }
+
+    /// Takes over batches that [`Self::holds`] has found. Says false if they do not follow what
+    /// the segment has.
+    pub(crate) fn adopt(&self, placed: &Placed<'_>, round: Round) -> io::Result<bool> {
+        let segment = self.last_segment(&mut self.state.lock(), placed.base)?;
+        if (segment.base, segment.end().bytes) != (placed.segment, placed.position) {
+            return Ok(false);
+        }
+        let bytes = read_placed(&self.disk, self.id, placed)?;
+        let chunk = Chunk::of(placed.base, round, bytes).measured();
+        let Some((last, _)) = batches(&chunk.bytes).flatten().last() else { return Ok(false) };
+        let end = segment.index(&chunk)?;
+        let place = Place { segment: segment.base, position: placed.position, end };
+        let bytes = chunk.bytes.len();
+        self.publish_placed(chunk, last.leader_epoch, &place);
+        self.evict(bytes);
+        Ok(true)
     }
 
     /// Drops written chunks from the tail's front, about `bytes` of them. Says how many.
@@ -463,6 +577,25 @@ impl PartitionLog {
         }
         start.filter(|start| *start > self.log_start())
     }
+}
+
+/// The bytes that the journal names; fewer, if the file is shorter or missing.
+pub(crate) fn read_placed(
+    disk: &Arc<dyn Disk>,
+    partition: PartitionId,
+    placed: &Placed<'_>,
+) -> io::Result<Bytes> {
+    let path = format!("{}/{:020}.log", dir(partition), placed.segment.0);
+    let file = match disk.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Bytes::new()),
+        file => file?,
+    };
+    // Not more than there is, whatever the journal says.
+    let there = file.bytes()?.saturating_sub(placed.position).min(placed.bytes);
+    let mut bytes = vec![0; there as usize];
+    let read = file.read_at(&mut bytes, placed.position)?;
+    bytes.truncate(read);
+    Ok(Bytes::from(bytes))
 }
 
 fn read_tail(

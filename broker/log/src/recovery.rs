@@ -12,12 +12,12 @@ use crate::journal::{Journal, JournalFiles, JournalPosition, JournalSize, Link, 
 use crate::partition::{Kept, PartitionLog};
 use crate::producers::Producers;
 use crate::read::Chunk;
-use crate::round::{Entry, Operation, entries};
+use crate::round::{Entry, Operation, Placed, entries};
 use crate::segment::dir;
-use crate::segment_writer::{SegmentWriter, unlink};
+use crate::segment_writer::{SegmentWriter, sync_segments, unlink};
 use crate::shared::Shared;
 use crate::writer::{Settings, Writer};
-use anabranch_types::batch::batches;
+use anabranch_types::batch::{BatchHeader, HEADER_BYTES, batches};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -47,7 +47,6 @@ impl Default for JournalSize {
 
 struct Recovering {
     disk: Arc<dyn Disk>,
-    segment_bytes: u64,
     partitions: BTreeMap<PartitionId, (Arc<PartitionLog>, Producers)>,
     unlinking: Vec<PartitionId>,
     epoch: LeaderEpoch,
@@ -62,10 +61,12 @@ impl Log {
     pub fn open(
         disk: Arc<dyn Disk>,
         options: &Options,
-        now: Timestamp,
         stall: impl FnOnce(&Arc<Shared>) -> Box<dyn FnMut() + Send>,
     ) -> Result<(Self, SegmentWriter), Error> {
         assert_ne!(options.boot, 0, "0 is no boot");
+        if !options.journal.is_possible() {
+            return Err(Error::JournalSize(options.journal));
+        }
         let checkpoint = Checkpoint::read(&*disk)?;
         if let Some(checkpoint) = &checkpoint {
             checkpoint.write_again(&*disk)?;
@@ -79,12 +80,11 @@ impl Log {
             partitions: Vec::new(),
             unlinking: Vec::new(),
         });
-        let mut recovering =
-            Recovering::new(Arc::clone(&disk), options.segment_bytes, &checkpoint)?;
+        let mut recovering = Recovering::new(Arc::clone(&disk), &checkpoint)?;
         let replay = if fresh {
             checkpoint.link
         } else {
-            recovering.replay(&checkpoint, options.accept_journal_damage, now)?
+            recovering.replay(&checkpoint, options.accept_journal_damage)?
         };
         recovering.make_durable()?;
         // A file of its own for the new boot. If the size has changed, numbering goes on all the
@@ -107,35 +107,34 @@ impl Log {
 }
 
 impl Recovering {
-    fn new(
-        disk: Arc<dyn Disk>,
-        segment_bytes: u64,
-        checkpoint: &Checkpoint,
-    ) -> Result<Self, Error> {
+    fn new(disk: Arc<dyn Disk>, checkpoint: &Checkpoint) -> Result<Self, Error> {
         let mut partitions = BTreeMap::new();
         for (id, kept, producers) in &checkpoint.partitions {
             let log = PartitionLog::new(Arc::clone(&disk), *id, kept.clone());
-            // Only the last segment can have grown since the checkpoint.
             if let Some(last) = log.segments().last() {
-                last.cut_to_end()?;
+                last.check_length()?;
             }
             partitions.insert(*id, (Arc::new(log), producers.clone()));
         }
         let unlinking = checkpoint.unlinking.clone();
-        Ok(Self { disk, segment_bytes, partitions, unlinking, epoch: checkpoint.epoch })
+        Ok(Self { disk, partitions, unlinking, epoch: checkpoint.epoch })
     }
 
     /// Applies every whole round of the journal. Says what would have come next.
-    fn replay(
-        &mut self,
-        checkpoint: &Checkpoint,
-        accept_damage: bool,
-        now: Timestamp,
-    ) -> Result<Link, Error> {
+    fn replay(&mut self, checkpoint: &Checkpoint, accept_damage: bool) -> Result<Link, Error> {
         let mut replay = Replay::new(Arc::clone(&self.disk), checkpoint.journal, checkpoint.link);
+        // One round is held back: the last has to be made durable before anything follows from it.
+        let mut held: Option<(Round, Vec<u8>, Link)> = None;
         loop {
+            let here = replay.next_link();
             match replay.next() {
-                Ok(Some((round, body))) => self.replay_round(round, &body)?,
+                Ok(Some((round, body))) => {
+                    if let Some(before) = held.replace((round, body, here))
+                        && let Some(end) = self.replay_held(before, accept_damage)?
+                    {
+                        return Ok(end);
+                    }
+                }
                 Ok(None) => break,
                 Err(Error::JournalDamaged { round, later, .. }) if accept_damage => {
                     tracing::warn!(
@@ -148,8 +147,50 @@ impl Recovering {
                 Err(error) => return Err(error),
             }
         }
-        let _ = now;
+        if let Some(last) = held {
+            replay.make_last_durable(&last.1)?;
+            if let Some(end) = self.replay_held(last, accept_damage)? {
+                return Ok(end);
+            }
+        }
         Ok(replay.next_link())
+    }
+
+    /// Applies a round. Says where the journal ends for us if it is given up.
+    fn replay_held(
+        &mut self,
+        (round, body, here): (Round, Vec<u8>, Link),
+        accept_damage: bool,
+    ) -> Result<Option<Link>, Error> {
+        match self.check_placed(round, &body) {
+            Ok(()) => self.replay_round(round, &body).map(|()| None),
+            Err(Error::PlacedDamaged { partition, .. }) if accept_damage => {
+                tracing::warn!(
+                    from = round.0,
+                    partition = partition.0,
+                    "a segment is damaged; rounds from here on are given up as was asked"
+                );
+                Ok(Some(here))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether everything that the round names stands in its segment.
+    fn check_placed(&self, round: Round, body: &[u8]) -> Result<(), Error> {
+        for entry in entries(body).flatten() {
+            let Entry::Placed { partition, placed, .. } = entry else { continue };
+            let Some((log, _)) = self.partitions.get(&partition) else { continue };
+            if placed.base >= log.high_watermark() && !log.holds(&placed)? {
+                return Err(Error::PlacedDamaged {
+                    partition,
+                    segment: placed.segment,
+                    position: placed.position,
+                    round,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn replay_round(&mut self, round: Round, body: &[u8]) -> Result<(), Error> {
@@ -160,6 +201,9 @@ impl Recovering {
                 Entry::Operation(operation) => self.replay_operation(operation),
                 Entry::Batches { partition, base, time, bytes } => {
                     self.replay_batches(round, partition, base, time, bytes)?;
+                }
+                Entry::Placed { partition, time, placed } => {
+                    self.replay_placed(round, partition, time, &placed)?;
                 }
             }
         }
@@ -211,21 +255,41 @@ impl Recovering {
         let bytes = chunk.bytes.len();
         log.publish(chunk, epoch);
         // Nothing reads yet: memory is for nothing but what is being written.
-        log.write_tail(log.high_watermark(), self.segment_bytes)?;
+        log.write_tail(log.high_watermark())?;
         log.evict(bytes);
+        Ok(())
+    }
+
+    fn replay_placed(
+        &mut self,
+        round: Round,
+        partition: PartitionId,
+        time: Timestamp,
+        placed: &Placed<'_>,
+    ) -> Result<(), Error> {
+        let Some((log, producers)) = self.partitions.get_mut(&partition) else {
+            return Err(Error::JournalVersion { round });
+        };
+        for header in placed.headers.chunks_exact(HEADER_BYTES) {
+            let header = BatchHeader::read_alone(header).ok_or(Error::JournalVersion { round })?;
+            producers.record(&header, header.base_offset, round, time);
+        }
+        if placed.base >= log.high_watermark() && !log.adopt(placed, round)? {
+            let (segment, position) = (placed.segment, placed.position);
+            return Err(Error::PlacedDamaged { partition, segment, position, round });
+        }
         Ok(())
     }
 
     fn make_durable(&self) -> io::Result<()> {
         self.disk.create_dir("partitions")?;
         for (log, _) in self.partitions.values() {
-            let mut wrote = false;
-            for segment in log.segments() {
-                wrote |= segment.sync()?;
+            let segments = log.segments();
+            // What stands behind was never acknowledged.
+            if let Some(last) = segments.last() {
+                last.cut_to_end()?;
             }
-            if wrote {
-                self.disk.sync_dir(&dir(log.id()))?;
-            }
+            sync_segments(&*self.disk, log, &segments)?;
         }
         self.disk.sync_dir("partitions")?;
         self.disk.sync_dir("")
@@ -281,7 +345,6 @@ impl Recovering {
             files: Arc::clone(&files),
             tasks: waiting,
             number,
-            segment_bytes: options.segment_bytes,
             evictable: VecDeque::new(),
             doomed: Vec::new(),
         };
@@ -297,7 +360,9 @@ impl Recovering {
             reserve_bytes: options.reserve_bytes,
             checkpoints_asked: 0,
             checkpoint_asked_at: Timestamp(0),
-            removable: false,
+            segment_bytes: options.segment_bytes,
+            untidy: false,
+            placed_bytes: 0,
             unlinking: Vec::new(),
             stopping: false,
             round: RoundInHand::default(),

@@ -7,6 +7,7 @@ const TAG_BATCHES: u8 = 1;
 const TAG_CREATE: u8 = 2;
 const TAG_DELETE: u8 = 3;
 const TAG_LOG_START: u8 = 4;
+const TAG_PLACED: u8 = 5;
 
 /// Bytes of an entry without the batches.
 pub(crate) const ENTRY_BYTES_MAX: usize = 25;
@@ -25,8 +26,55 @@ pub enum Operation {
 /// One entry of a round, borrowed from the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry<'a> {
-    Batches { partition: PartitionId, base: Offset, time: Timestamp, bytes: &'a [u8] },
+    Batches {
+        partition: PartitionId,
+        base: Offset,
+        time: Timestamp,
+        bytes: &'a [u8],
+    },
+    /// Batches that stand in their segment already, durably.
+    Placed {
+        partition: PartitionId,
+        time: Timestamp,
+        placed: Placed<'a>,
+    },
     Operation(Operation),
+}
+
+/// Batches in a segment, as the journal names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Placed<'a> {
+    /// Base offset of the first batch.
+    pub(crate) base: Offset,
+    /// Base offset of the segment.
+    pub(crate) segment: Offset,
+    /// Byte in it.
+    pub(crate) position: u64,
+    /// Bytes of all batches.
+    pub(crate) bytes: u64,
+    /// Checksum of all batches, with what the broker wrote into them.
+    pub(crate) crc: u32,
+    /// The header of each batch: what is to be known of its producer, even after the segment has
+    /// gone.
+    pub(crate) headers: &'a [u8],
+}
+
+pub(crate) fn put_placed(
+    out: &mut Vec<u8>,
+    partition: PartitionId,
+    time: Timestamp,
+    placed: &Placed<'_>,
+) {
+    out.push(TAG_PLACED);
+    out.extend(partition.0.to_le_bytes());
+    out.extend(time.0.to_le_bytes());
+    out.extend(placed.base.0.to_le_bytes());
+    out.extend(placed.segment.0.to_le_bytes());
+    out.extend(placed.position.to_le_bytes());
+    out.extend(placed.bytes.to_le_bytes());
+    out.extend(placed.crc.to_le_bytes());
+    out.extend((placed.headers.len() as u32).to_le_bytes());
+    out.extend(placed.headers);
 }
 
 /// What goes before the batches of a partition.
@@ -81,6 +129,17 @@ fn decode_entry<'a>(fields: &mut Reader<'a>) -> Option<Entry<'a>> {
             let time = Timestamp(fields.i64()?);
             let length = fields.u32()? as usize;
             Entry::Batches { partition, base, time, bytes: fields.bytes(length)? }
+        }
+        TAG_PLACED => {
+            let time = Timestamp(fields.i64()?);
+            let base = Offset(fields.i64()?);
+            let segment = Offset(fields.i64()?);
+            let (position, bytes) = (fields.u64()?, fields.u64()?);
+            let crc = fields.u32()?;
+            let length = fields.u32()? as usize;
+            let headers = fields.bytes(length)?;
+            let placed = Placed { base, segment, position, bytes, crc, headers };
+            Entry::Placed { partition, time, placed }
         }
         TAG_CREATE => Entry::Operation(Operation::Create(partition)),
         TAG_DELETE => Entry::Operation(Operation::Delete(partition)),

@@ -82,6 +82,8 @@ pub(crate) struct Segment {
     max_timestamp: AtomicI64,
     /// Written to since the last sync.
     dirty: AtomicBool,
+    /// Its directory entries are known to be durable.
+    pub(crate) named: AtomicBool,
     /// Where the last read ended: whoever reads on need not search.
     hint: Mutex<Place>,
 }
@@ -115,6 +117,8 @@ pub(crate) fn dir(partition: PartitionId) -> String {
 }
 
 impl Segment {
+    /// A new segment. What stands in its files already, a recovery will want: it is kept until
+    /// [`Self::cut_to_end`].
     pub(crate) fn create(
         disk: Arc<dyn Disk>,
         partition: PartitionId,
@@ -122,13 +126,20 @@ impl Segment {
     ) -> io::Result<Self> {
         let directory = dir(partition);
         disk.create_dir(&directory)?;
-        disk.create(&format!("{directory}/{:020}.log", base.0))?;
-        disk.create(&format!("{directory}/{:020}.idx", base.0))?;
+        for extension in ["log", "idx"] {
+            let path = format!("{directory}/{:020}.{extension}", base.0);
+            match disk.open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(&path)?,
+                there => there?,
+            };
+        }
         let end = SegmentEnd { base, bytes: 0, entries: 0, max_timestamp: Timestamp(-1) };
-        Ok(Self::opened(disk, partition, end))
+        let segment = Self::opened(disk, partition, end);
+        segment.named.store(false, Ordering::Release);
+        Ok(segment)
     }
 
-    /// A segment whose files are opened when they are first needed.
+    /// A segment that a checkpoint names; its files are opened when they are first needed.
     pub(crate) fn opened(disk: Arc<dyn Disk>, partition: PartitionId, end: SegmentEnd) -> Self {
         Self {
             base: end.base,
@@ -139,6 +150,7 @@ impl Segment {
             entries: AtomicU64::new(end.entries),
             max_timestamp: AtomicI64::new(end.max_timestamp.0),
             dirty: AtomicBool::new(false),
+            named: AtomicBool::new(true),
             hint: Mutex::new(Place { offset: end.base, position: 0, entry: 0 }),
         }
     }
@@ -169,18 +181,27 @@ impl Segment {
         Ok(opened)
     }
 
-    /// Cuts both files to the segment's end: what stands behind it was never acknowledged, or is
-    /// in the journal and will be written again.
+    /// Cuts both files to the segment's end: what stands behind it was never acknowledged.
     pub(crate) fn cut_to_end(&self) -> io::Result<()> {
+        let files = self.files()?;
+        let end = self.end();
+        for (file, bytes) in [(&files.log, end.bytes), (&files.index, end.entries * ENTRY_BYTES)] {
+            if file.bytes()? > bytes {
+                file.set_len(bytes)?;
+                self.dirty.store(true, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether both files hold at least what the segment should.
+    pub(crate) fn check_length(&self) -> io::Result<()> {
         let files = self.files()?;
         let end = self.end();
         for (file, bytes) in [(&files.log, end.bytes), (&files.index, end.entries * ENTRY_BYTES)] {
             let there = file.bytes()?;
             if there < bytes {
                 return Err(self.cut_short(there, bytes));
-            }
-            if there > bytes {
-                file.set_len(bytes)?;
             }
         }
         Ok(())
@@ -209,10 +230,49 @@ impl Segment {
         let index_at = self.end().entries * ENTRY_BYTES;
         files.index.write_at(&[IoSlice::new(&entries)], index_at)?;
         files.log.write_behind(start, end.bytes - start);
+        self.set_end(&end);
+        Ok(())
+    }
+
+    /// Writes a chunk behind the end, which stays where it is: says where it is to be once the
+    /// chunk is published. Nothing else is written in between.
+    pub(crate) fn place(&self, chunk: &Chunk) -> io::Result<SegmentEnd> {
+        let files = self.files()?;
+        let start = self.end().bytes;
+        files.log.write_at(&[IoSlice::new(&chunk.bytes)], start)?;
+        files.log.write_behind(start, chunk.bytes.len() as u64);
+        self.index(chunk)
+    }
+
+    /// Writes the entries of a chunk whose batches stand behind the end already.
+    pub(crate) fn index(&self, chunk: &Chunk) -> io::Result<SegmentEnd> {
+        let files = self.files()?;
+        self.dirty.store(true, Ordering::Release);
+        let mut end = self.end();
+        let index_at = end.entries * ENTRY_BYTES;
+        let mut entries = Vec::new();
+        index_chunk(chunk, &mut end, &mut entries);
+        files.index.write_at(&[IoSlice::new(&entries)], index_at)?;
+        Ok(end)
+    }
+
+    pub(crate) fn set_end(&self, end: &SegmentEnd) {
         self.max_timestamp.store(end.max_timestamp.0, Ordering::Release);
         self.entries.store(end.entries, Ordering::Release);
         self.bytes.store(end.bytes, Ordering::Release);
-        Ok(())
+    }
+
+    /// Makes batches durable, not their index entries: those can be made again from them.
+    pub(crate) fn sync_batches(&self) -> io::Result<()> {
+        self.files()?.log.sync()
+    }
+
+    /// Lets go of the files until somebody needs them again.
+    pub(crate) fn close(&self) {
+        let mut files = self.files.lock();
+        if !self.dirty.load(Ordering::Acquire) {
+            *files = None;
+        }
     }
 
     /// Makes what was appended durable. Says whether there was anything.

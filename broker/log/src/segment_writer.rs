@@ -4,8 +4,9 @@
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
 use crate::journal::{JournalFiles, Link};
-use crate::partition::PartitionLog;
+use crate::partition::{PartitionLog, Place};
 use crate::producers::Producers;
+use crate::read::Chunk;
 use crate::segment::{Segment, dir};
 use crate::shared::Shared;
 use anabranch_types::{LeaderEpoch, Offset, PartitionId};
@@ -21,6 +22,12 @@ pub enum Task {
     Write(Arc<PartitionLog>),
     /// Write all tails: memory is short.
     WriteAll,
+    /// Write bulk, which is not published yet, behind what is, and sync it.
+    Place(Box<Placing>),
+    /// What was placed is published: memory may let go of so many bytes of each partition.
+    Placed(Vec<(Arc<PartitionLog>, usize)>),
+    /// Have a journal file ready.
+    Prepare(u64),
     /// See how much room the disk has: appends are being refused.
     LookAtDisk,
     /// Write a checkpoint.
@@ -31,9 +38,25 @@ pub enum Task {
 pub struct CheckpointPlan {
     pub(crate) epoch: LeaderEpoch,
     pub(crate) link: Link,
-    pub(crate) partitions: Vec<(Arc<PartitionLog>, Offset, Producers)>,
+    pub(crate) partitions: Vec<PlannedPartition>,
     pub(crate) unlinking: Vec<Arc<PartitionLog>>,
     pub(crate) done: Option<Sender<()>>,
+}
+
+pub(crate) struct PlannedPartition {
+    pub(crate) log: Arc<PartitionLog>,
+    /// Everything below belongs into segments.
+    pub(crate) end: Offset,
+    /// Bytes at which a segment is full.
+    pub(crate) segment_bytes: u64,
+    pub(crate) producers: Producers,
+}
+
+/// One round's bulk.
+pub struct Placing {
+    pub(crate) chunks: Vec<(Arc<PartitionLog>, Chunk)>,
+    /// Where each chunk was written.
+    pub(crate) done: Sender<io::Result<Vec<Place>>>,
 }
 
 /// Runs the tasks, on a thread of its own or, in the simulator, when told to.
@@ -43,7 +66,6 @@ pub struct SegmentWriter {
     pub(crate) files: Arc<JournalFiles>,
     pub(crate) tasks: Receiver<Task>,
     pub(crate) number: u64,
-    pub(crate) segment_bytes: u64,
     /// Written chunks still in memory, oldest first: what is evicted next.
     pub(crate) evictable: VecDeque<(Arc<PartitionLog>, usize)>,
     /// Partitions whose files are to be removed once a checkpoint says that they are gone.
@@ -79,6 +101,17 @@ impl SegmentWriter {
                 self.write(&log, log.high_watermark())
             }
             Task::WriteAll => self.write_all(),
+            Task::Place(placing) => {
+                let result = self.place(&placing.chunks);
+                // The commit thread waits, and fails the log if this failed.
+                let _ = placing.done.send(result);
+                Ok(())
+            }
+            Task::Placed(all) => {
+                self.evictable.extend(all);
+                Ok(())
+            }
+            Task::Prepare(file) => self.files.prepare(file).map(drop),
             Task::LookAtDisk => {
                 self.shared.free_asked.store(false, Ordering::Release);
                 Ok(())
@@ -96,7 +129,7 @@ impl SegmentWriter {
     }
 
     fn write(&mut self, log: &Arc<PartitionLog>, end: Offset) -> io::Result<()> {
-        let bytes = log.write_tail(end, self.segment_bytes)?;
+        let bytes = log.write_tail(end)?;
         if bytes > 0 {
             self.evictable.push_back((Arc::clone(log), bytes));
         }
@@ -116,23 +149,37 @@ impl SegmentWriter {
         Ok(())
     }
 
+    fn place(&mut self, chunks: &[(Arc<PartitionLog>, Chunk)]) -> io::Result<Vec<Place>> {
+        let mut places = Vec::with_capacity(chunks.len());
+        // All are on their way to the disk before the first is waited for.
+        for (log, chunk) in chunks {
+            let (written, place) = log.place(chunk)?;
+            if written > 0 {
+                self.evictable.push_back((Arc::clone(log), written));
+            }
+            places.push(place);
+        }
+        for (log, _) in chunks {
+            log.sync_placed()?;
+        }
+        Ok(places)
+    }
+
     fn checkpoint(&mut self, plan: CheckpointPlan) -> io::Result<()> {
-        // Have the journal's next file ready before the commit thread needs it.
-        self.files.prepare(plan.link.position.file + 1)?;
         let mut checkpoint = Checkpoint::of(&plan, self.number + 1, self.files.size());
         let mut removed: Vec<Arc<Segment>> = Vec::new();
-        for (log, end, producers) in &plan.partitions {
-            self.write(log, *end)?;
-            let (kept, named, gone) = log.kept();
-            let mut wrote = false;
-            for segment in named {
-                wrote |= segment.sync()?;
-            }
-            if wrote {
-                self.disk.sync_dir(&dir(log.id()))?;
-            }
+        for planned in &plan.partitions {
+            self.write(&planned.log, planned.end)?;
+            planned.log.roll(planned.segment_bytes)?;
+        }
+        // Memory is free again before the syncs have ended.
+        self.evict();
+        self.shared.notify_moved();
+        for PlannedPartition { log, producers, .. } in plan.partitions {
+            let (kept, segments, gone) = log.kept();
+            sync_segments(&*self.disk, &log, &segments)?;
             removed.extend(gone);
-            checkpoint.partitions.push((log.id(), kept, producers.clone()));
+            checkpoint.partitions.push((log.id(), kept, producers));
         }
         self.disk.create_dir("partitions")?;
         self.disk.sync_dir("partitions")?;
@@ -146,6 +193,8 @@ impl SegmentWriter {
         for segment in removed {
             segment.remove()?;
         }
+        // Whoever holds a deleted partition holds its files.
+        self.evictable.retain(|(log, _)| !log.is_deleted());
         for id in std::mem::take(&mut self.doomed) {
             unlink(&*self.disk, id)?;
         }
@@ -158,9 +207,13 @@ impl SegmentWriter {
     fn evict(&mut self) {
         let target = self.shared.memory().tail_bytes_target;
         while self.shared.tail_bytes.load(Ordering::Relaxed) > target {
+            let excess = self.shared.tail_bytes.load(Ordering::Relaxed) - target;
             let Some((log, bytes)) = self.evictable.pop_front() else { break };
-            let dropped = log.evict(bytes);
+            let dropped = log.evict(bytes.min(excess));
             self.shared.tail_bytes.fetch_sub(dropped, Ordering::Relaxed);
+            if 0 < dropped && dropped < bytes {
+                self.evictable.push_front((log, bytes - dropped));
+            }
         }
     }
 
@@ -169,6 +222,30 @@ impl SegmentWriter {
         self.shared.free_bytes.store(free, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Makes what segments hold durable, and their names.
+pub(crate) fn sync_segments(
+    disk: &dyn Disk,
+    log: &PartitionLog,
+    segments: &[Arc<Segment>],
+) -> io::Result<()> {
+    for segment in segments {
+        if !segment.sync()? {
+            segment.close();
+        }
+    }
+    if segments.iter().all(|segment| segment.named.load(Ordering::Acquire)) {
+        return Ok(());
+    }
+    disk.sync_dir(&dir(log.id()))?;
+    // The directory itself may be new.
+    disk.sync_dir("partitions")?;
+    disk.sync_dir("")?;
+    for segment in segments {
+        segment.named.store(true, Ordering::Release);
+    }
+    Ok(())
 }
 
 /// Removes a deleted partition's files.

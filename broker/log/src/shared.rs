@@ -1,13 +1,12 @@
 //! What the commit thread, the segment writer and all readers share.
 
 use crate::journal::JournalPosition;
-use crate::limits::{SEGMENT_WRITE_BYTES, TAIL_BYTES_MAX, TAIL_BYTES_TARGET};
+use crate::limits::{PLACE_BYTES, SEGMENT_WRITE_BYTES, TAIL_BYTES_MAX, TAIL_BYTES_TARGET};
 use crate::partition::{PartitionLog, Watcher};
 use anabranch_types::{PartitionId, Round};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 /// The readable side of the log: partitions, progress and figures.
 #[derive(Default)]
@@ -25,9 +24,17 @@ pub struct Shared {
     pub(crate) tail_bytes: AtomicUsize,
     memory: RwLock<Memory>,
     pub(crate) counts: Counts,
-    /// The first journal file that is still needed.
-    floor: Mutex<JournalPosition>,
+    progress: Mutex<WriterProgress>,
     moved: Condvar,
+}
+
+/// How far the segment writer is, as the commit thread sees it.
+#[derive(Default)]
+struct WriterProgress {
+    /// The first journal file that is still needed.
+    floor: JournalPosition,
+    /// Counts what it has done.
+    steps: u64,
 }
 
 /// How much of the log is kept in memory.
@@ -35,6 +42,8 @@ pub struct Shared {
 pub struct Memory {
     /// Bytes of unwritten tail at which a partition is written to its segment.
     pub write_bytes: usize,
+    /// Bytes of one partition and round from which they go straight to its segment.
+    pub place_bytes: usize,
     /// Bytes of recent batches kept for consumers and tables that keep up.
     pub tail_bytes_target: usize,
     /// Bytes above which appends wait for the segment writer; more than the target.
@@ -45,6 +54,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             write_bytes: SEGMENT_WRITE_BYTES,
+            place_bytes: PLACE_BYTES,
             tail_bytes_target: TAIL_BYTES_TARGET,
             tail_bytes_max: TAIL_BYTES_MAX,
         }
@@ -60,6 +70,7 @@ pub(crate) struct Counts {
     pub(crate) sync_nanos: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    pub(crate) placed_bytes: AtomicU64,
 }
 
 /// Figures since the start.
@@ -77,6 +88,8 @@ pub struct Figures {
     pub sync_nanos: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// Bytes of batches that went straight to segments.
+    pub placed_bytes: u64,
     /// Bytes of batches in memory.
     pub tail_bytes: u64,
     /// Damaged batches skipped.
@@ -154,6 +167,7 @@ impl Shared {
             syncs: load(&self.counts.syncs),
             sync_nanos: load(&self.counts.sync_nanos),
             checkpoints: load(&self.counts.checkpoints),
+            placed_bytes: load(&self.counts.placed_bytes),
             tail_bytes: self.tail_bytes.load(Ordering::Relaxed) as u64,
             damaged_batches: damaged,
         }
@@ -203,27 +217,32 @@ impl Shared {
             self.failed.store(true, Ordering::Release);
         }
         drop(failure);
-        self.moved.notify_all();
+        self.notify_moved();
+        // Who waits for a round that will not come looks again.
+        for watcher in self.watchers.read().iter().filter_map(Weak::upgrade) {
+            watcher.advanced();
+        }
     }
 
     pub(crate) fn floor(&self) -> JournalPosition {
-        *self.floor.lock()
+        self.progress.lock().floor
     }
 
     pub(crate) fn set_floor(&self, floor: JournalPosition) {
-        *self.floor.lock() = floor;
-        self.moved.notify_all();
+        self.progress.lock().floor = floor;
+        self.notify_moved();
     }
 
-    /// Tells a waiting commit thread that there may be room.
+    /// Tells a waiting commit thread that the segment writer has done something.
     pub(crate) fn notify_moved(&self) {
-        let _guard = self.floor.lock();
+        self.progress.lock().steps += 1;
         self.moved.notify_all();
     }
 
-    /// Waits until the segment writer has done something; bounded, in case it was missed.
-    pub(crate) fn wait_moved(&self) {
-        let mut floor = self.floor.lock();
-        self.moved.wait_for(&mut floor, Duration::from_millis(20));
+    /// Waits until the segment writer has done more than `seen`, which is brought up to date.
+    pub(crate) fn wait_moved(&self, seen: &mut u64) {
+        let mut progress = self.progress.lock();
+        self.moved.wait_while(&mut progress, |progress| progress.steps == *seen);
+        *seen = progress.steps;
     }
 }

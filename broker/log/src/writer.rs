@@ -2,7 +2,7 @@
 
 use crate::append::{AppendError, Part};
 use crate::limits::{RECENT_KEYS_MAX, RECENT_KEYS_MS};
-use crate::partition::PartitionLog;
+use crate::partition::{PartitionLog, Place};
 use crate::producers::Producers;
 use crate::read::Chunk;
 use anabranch_types::batch::{set_base_offset_and_epoch, set_log_append_time};
@@ -35,6 +35,8 @@ pub(crate) struct Writer {
     pub(crate) deleted: bool,
     pub(crate) producers: Producers,
     pub(crate) recent_keys: RecentKeys,
+    /// The round in hand, if it is bulk: it stands in its segment.
+    pub(crate) placed: Option<(Chunk, Place)>,
     /// The round in hand: its batches, stamped.
     pub(crate) pending: Vec<u8>,
     pub(crate) pending_base: Offset,
@@ -54,6 +56,7 @@ impl Writer {
             deleted: false,
             producers: Producers::default(),
             recent_keys: RecentKeys::new(published),
+            placed: None,
             pending: Vec::new(),
             pending_base: next,
             pending_next: next,

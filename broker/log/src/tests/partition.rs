@@ -8,7 +8,7 @@ use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-const SEGMENT_BYTES: u64 = 4_000;
+const SEGMENT_BYTES: u64 = 2_000;
 
 /// A partition and what it should hold: base offset, end, round and size of each batch.
 struct Filled {
@@ -40,7 +40,8 @@ impl Filled {
     /// Moves what waits to segments, and maybe out of memory.
     fn write(&self, evict: bool) {
         let end = self.log.high_watermark();
-        let written = self.log.write_tail(end, SEGMENT_BYTES).expect("the disk is sound");
+        let written = self.log.write_tail(end).expect("the disk is sound");
+        self.log.roll(SEGMENT_BYTES).expect("the disk is sound");
         if evict {
             self.log.evict(written);
         }
@@ -226,13 +227,13 @@ fn retention_goes_by_whole_segments() {
         (6_000, Some(10_000), None, None),
         (6_000, Some(4_999), None, Some(1)),
         (6_000, Some(3_000), None, Some(2)),
-        // The last segment does not go while something newer waits in memory.
-        (60_000, Some(1), None, Some(3)),
+        // What waits in memory stays.
+        (60_000, Some(1), None, Some(4)),
         (6_000, None, Some(4 * bytes), None),
         (6_000, None, Some(3 * bytes), Some(1)),
         (6_000, None, Some(3 * bytes - 1), Some(1)),
         (6_000, None, Some(2 * bytes), Some(2)),
-        (6_000, None, Some(0), Some(3)),
+        (6_000, None, Some(0), Some(4)),
         (6_000, Some(10_000), Some(2 * bytes), Some(2)),
         (6_000, Some(u64::MAX), None, None),
     ];

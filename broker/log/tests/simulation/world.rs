@@ -33,6 +33,7 @@ pub(crate) struct Figures {
     pub(crate) early_kept: u64,
     pub(crate) opens_failed: u64,
     pub(crate) checkpoints: u64,
+    pub(crate) placed_bytes: u64,
 }
 
 impl Figures {
@@ -48,6 +49,7 @@ impl Figures {
         self.early_kept += other.early_kept;
         self.opens_failed += other.opens_failed;
         self.checkpoints += other.checkpoints;
+        self.placed_bytes += other.placed_bytes;
     }
 
     /// A simulation in which nothing happens proves nothing.
@@ -55,7 +57,7 @@ impl Figures {
         let Self { appended, duplicates, refused, full, unsure, .. } = *self;
         let Self { unsure_kept, unsure_lost, early_lost, early_kept, .. } = *self;
         let all = [appended, duplicates, refused, full, unsure, unsure_kept, unsure_lost];
-        let more = [early_lost, early_kept, self.opens_failed, self.checkpoints];
+        let more = [early_lost, early_kept, self.opens_failed, self.checkpoints, self.placed_bytes];
         assert!(all.iter().chain(&more).all(|count| *count > 0), "never happened: {self:?}");
     }
 }
@@ -65,6 +67,7 @@ pub(crate) struct World {
     disk: SimDisk,
     capacity: u64,
     options: Options,
+    place_bytes: usize,
     log: Option<Log>,
     writer: Arc<Mutex<Option<SegmentWriter>>>,
     model: Model,
@@ -98,11 +101,13 @@ impl World {
             boot: 1,
             accept_journal_damage: false,
         };
+        let place_bytes = [300, 1_500, 6_000, usize::MAX][rng.random_range(0..4)];
         Self {
             disk: SimDisk::new(rng.random()),
             rng,
             capacity,
             options,
+            place_bytes,
             log: None,
             writer: Arc::default(),
             model: Model::default(),
@@ -188,9 +193,13 @@ impl World {
             })
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let (log, writer) = Log::open(disk, &self.options, self.now, stall)?;
-        let memory =
-            Memory { write_bytes: 2_000, tail_bytes_target: 8_000, tail_bytes_max: 100_000 };
+        let (log, writer) = Log::open(disk, &self.options, stall)?;
+        let memory = Memory {
+            write_bytes: 2_000,
+            place_bytes: self.place_bytes,
+            tail_bytes_target: 8_000,
+            tail_bytes_max: 100_000,
+        };
         log.shared().set_memory(memory);
         self.log = Some(log);
         *self.writer.lock() = Some(writer);
@@ -508,7 +517,9 @@ impl World {
         self.run_writer(usize::MAX);
         assert_eq!(finished.try_recv(), Err(TryRecvError::Disconnected), "it is done");
         assert_eq!(self.log().shared().failure(), None, "nothing went wrong");
-        self.figures.checkpoints += self.log().shared().figures().checkpoints;
+        let counted = self.log().shared().figures();
+        self.figures.checkpoints += counted.checkpoints;
+        self.figures.placed_bytes += counted.placed_bytes;
         reads::everything(self.log().shared(), &self.model, 5_000);
         self.nothing_superfluous();
         self.log = None;

@@ -10,7 +10,8 @@ pub const HEADER_BYTES: usize = 61;
 /// Bytes that `length` does not count.
 const LENGTH_FROM: usize = 12;
 const CRC_AT: usize = 17;
-const CRC_FROM: usize = 21;
+/// Where the bytes begin that a batch's checksum covers: before it, the broker may write.
+pub const CRC_FROM: usize = 21;
 
 const ATTRIBUTE_CODEC: i16 = 0b111;
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;
@@ -71,7 +72,21 @@ impl BatchHeader {
         if input.len() < bytes {
             return Err(need(bytes));
         }
-        Ok(Self {
+        Ok(Self::decode(fixed, bytes))
+    }
+
+    /// The header of a batch that is elsewhere; `None` if there is none in `input`.
+    #[must_use]
+    pub fn read_alone(input: &[u8]) -> Option<Self> {
+        let fixed = input.first_chunk()?;
+        match Self::read(input) {
+            Err(BatchError::CutOff { need, .. }) => Some(Self::decode(fixed, need)),
+            other => other.ok(),
+        }
+    }
+
+    fn decode(fixed: &[u8; HEADER_BYTES], bytes: usize) -> Self {
+        Self {
             base_offset: Offset(i64::from_be_bytes(field(fixed, 0))),
             bytes,
             leader_epoch: LeaderEpoch(i32::from_be_bytes(field(fixed, 12))),
@@ -84,7 +99,7 @@ impl BatchHeader {
             producer_epoch: ProducerEpoch(i16::from_be_bytes(field(fixed, 51))),
             base_sequence: Sequence(i32::from_be_bytes(field(fixed, 53))),
             records_count: i32::from_be_bytes(field(fixed, 57)),
-        })
+        }
     }
 
     /// Compares the checksum with the bytes of the batch.

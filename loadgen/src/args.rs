@@ -128,7 +128,7 @@ pub(crate) struct ProduceArgs {
     /// Most bytes of a batch.
     #[arg(long, default_value_t = 256 << 10)]
     pub(crate) batch_bytes: usize,
-    /// Milliseconds that a batch waits for more events [default: 5 closed loop, 0 otherwise].
+    /// Milliseconds that a batch waits for more events [default: 5; 2 with `--rate`; 0 with `--batch 1`].
     #[arg(long)]
     pub(crate) linger_ms: Option<u64>,
     /// Bytes (native) that a producer buffers.
@@ -299,8 +299,12 @@ impl ProduceArgs {
     }
 
     pub(crate) fn linger_ms(&self, is_open_loop: bool) -> u64 {
-        let closed_in_batches = !is_open_loop && !self.is_one_event_a_request();
-        self.linger_ms.unwrap_or(if closed_in_batches { 5 } else { 0 })
+        let usual = match (self.is_one_event_a_request(), is_open_loop) {
+            (true, _) => 0,
+            (false, true) => 2,
+            (false, false) => 5,
+        };
+        self.linger_ms.unwrap_or(usual)
     }
 }
 

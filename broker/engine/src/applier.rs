@@ -24,7 +24,7 @@ const SHARE_BYTES_MIN: usize = 64 << 10;
 /// Bytes taken from a partition at a time.
 const READ_BYTES: usize = 1 << 20;
 /// Unapplied records at which appends to keyed streams wait.
-const LAG_RECORDS_MAX: u64 = 400_000;
+const LAG_RECORDS_MAX: u64 = 150_000;
 
 /// A partition that feeds a table.
 pub(crate) struct Feed {

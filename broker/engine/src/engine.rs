@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Bytes of appends that may wait for their round, over all doors.
-const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
+const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) const CATALOG: PartitionId = PartitionId(0);
 pub(crate) const GROUPS: PartitionId = PartitionId(1);

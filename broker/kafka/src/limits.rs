@@ -24,7 +24,7 @@ pub const PIPELINE_REQUESTS_MAX: usize = 16_384;
 
 /// Bytes of produce requests of one connection that may wait for their commit; one request is
 /// always taken.
-pub const PIPELINE_BYTES_MAX: usize = 16 << 20;
+pub const PIPELINE_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes of one submission to the commit loop, unless one request is larger.
 pub const SUBMISSION_BYTES_MAX: usize = 4 << 20;

@@ -11,7 +11,7 @@ use crate::round::{ENTRY_BYTES_MAX, Operation, Placed, put_batches, put_operatio
 use crate::segment_writer::{CheckpointPlan, Placing, PlannedPartition, Task};
 use crate::shared::Shared;
 use crate::writer::{Settings, Writer};
-use anabranch_types::batch::{CRC_FROM, HEADER_BYTES, batches};
+use anabranch_types::batch::{HEADER_BYTES, batches};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use crossbeam::channel::{Sender, TryRecvError, bounded};
 use smallvec::SmallVec;
@@ -19,6 +19,9 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+/// Batches from this size on are counted before they are stamped.
+const LARGE_BATCH_BYTES: usize = 8 << 10;
 
 /// What the commit thread is asked to do, in order.
 pub enum Command {
@@ -119,6 +122,15 @@ impl Log {
     pub fn commit(&mut self, commands: &mut Vec<Command>, now: Timestamp) {
         let mut waiting: Vec<Waiting> = Vec::new();
         let mut changes = Vec::new();
+        for command in &*commands {
+            let Command::Submit(submission) = command else { continue };
+            let parts = submission.appends.iter().flat_map(|append| &append.parts);
+            for part in parts.filter(|part| part.batch.len() >= LARGE_BATCH_BYTES) {
+                if let Some(writer) = self.writers.get_mut(&part.partition) {
+                    writer.expect(part.batch.len());
+                }
+            }
+        }
         for command in commands.drain(..) {
             match command {
                 Command::Submit(submission) => {
@@ -401,7 +413,6 @@ impl Log {
                     segment: place.segment,
                     position: place.position,
                     bytes: chunk.bytes.len() as u64,
-                    crc: crc_of(chunk),
                     headers: &headers,
                 };
                 put_placed(&mut fields, *id, now, &placed);
@@ -630,21 +641,6 @@ fn headers_of(chunk: &Chunk) -> Vec<u8> {
         headers.extend_from_slice(&batch[..HEADER_BYTES]);
     }
     headers
-}
-
-/// The checksum of all batches, made of their own where that is cheaper than reading them again.
-fn crc_of(chunk: &Chunk) -> u32 {
-    const COMBINE_BYTES_MIN: usize = 16 << 10;
-    let mut crc = 0;
-    for (header, batch) in batches(&chunk.bytes).flatten() {
-        crc = if batch.len() < COMBINE_BYTES_MIN {
-            crc32c::crc32c_append(crc, batch)
-        } else {
-            let front = crc32c::crc32c_append(crc, &batch[..CRC_FROM]);
-            crc32c::crc32c_combine(front, header.crc, batch.len() - CRC_FROM)
-        };
-    }
-    crc
 }
 
 fn answer_early(waiting: &mut Vec<Waiting>) {

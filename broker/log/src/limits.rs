@@ -32,10 +32,10 @@ pub const PLACED_BYTES_MAX: u64 = 128 << 20;
 pub const INDEX_INTERVAL_BYTES: usize = 64 << 10;
 
 /// Bytes of recent batches kept in memory for consumers and tables that keep up.
-pub const TAIL_BYTES_TARGET: usize = 16 << 20;
+pub const TAIL_BYTES_TARGET: usize = 12 << 20;
 
 /// Bytes of batches in memory above which appends wait for the segment writer.
-pub const TAIL_BYTES_MAX: usize = 48 << 20;
+pub const TAIL_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes that one read of a partition gives at most, whatever is asked; one batch may be larger.
 pub const READ_BYTES_MAX: usize = 16 << 20;

@@ -13,7 +13,7 @@ use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES};
 use crate::read::{Chunk, Range, ReadError, Until};
 use crate::round::Placed;
 use crate::segment::{Segment, SegmentEnd, dir};
-use anabranch_types::batch::{BatchHeader, batches, decode_records};
+use anabranch_types::batch::{BatchHeader, HEADER_BYTES, batches, decode_records};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -493,7 +493,15 @@ impl PartitionLog {
     /// Whether placed batches stand where the journal says, whole.
     pub(crate) fn holds(&self, placed: &Placed<'_>) -> io::Result<bool> {
         let bytes = read_placed(&self.disk, self.id, placed)?;
-        Ok(bytes.len() as u64 == placed.bytes && crc32c::crc32c(&bytes) == placed.crc)
+        let mut headers = placed.headers.chunks_exact(HEADER_BYTES);
+        let mut sound = 0;
+        for (header, batch) in batches(&bytes).flatten() {
+            if headers.next() != Some(&batch[..HEADER_BYTES]) || header.check_crc(batch).is_err() {
+                return Ok(false);
+            }
+            sound += header.bytes as u64;
+        }
+        Ok(headers.next().is_none() && sound == placed.bytes)
     }
 
     /// Takes over batches that [`Self::holds`] has found. Says false if they do not follow what

@@ -52,10 +52,8 @@ pub(crate) struct Placed<'a> {
     pub(crate) position: u64,
     /// Bytes of all batches.
     pub(crate) bytes: u64,
-    /// Checksum of all batches, with what the broker wrote into them.
-    pub(crate) crc: u32,
-    /// The header of each batch: what is to be known of its producer, even after the segment has
-    /// gone.
+    /// The header of each batch. With the checksums in them they vouch for all bytes; and they tell
+    /// what is to be known of producers even after the segment has gone.
     pub(crate) headers: &'a [u8],
 }
 
@@ -72,7 +70,6 @@ pub(crate) fn put_placed(
     out.extend(placed.segment.0.to_le_bytes());
     out.extend(placed.position.to_le_bytes());
     out.extend(placed.bytes.to_le_bytes());
-    out.extend(placed.crc.to_le_bytes());
     out.extend((placed.headers.len() as u32).to_le_bytes());
     out.extend(placed.headers);
 }
@@ -135,10 +132,9 @@ fn decode_entry<'a>(fields: &mut Reader<'a>) -> Option<Entry<'a>> {
             let base = Offset(fields.i64()?);
             let segment = Offset(fields.i64()?);
             let (position, bytes) = (fields.u64()?, fields.u64()?);
-            let crc = fields.u32()?;
             let length = fields.u32()? as usize;
             let headers = fields.bytes(length)?;
-            let placed = Placed { base, segment, position, bytes, crc, headers };
+            let placed = Placed { base, segment, position, bytes, headers };
             Entry::Placed { partition, time, placed }
         }
         TAG_CREATE => Entry::Operation(Operation::Create(partition)),

@@ -28,6 +28,9 @@ impl Default for Settings {
     }
 }
 
+/// What a round's buffer is given at most for the last round's sake.
+const SMALL_ROUND_BYTES: usize = 64 << 10;
+
 pub(crate) struct Writer {
     pub(crate) log: Arc<PartitionLog>,
     pub(crate) settings: Settings,
@@ -42,8 +45,10 @@ pub(crate) struct Writer {
     pub(crate) pending_base: Offset,
     pending_next: Offset,
     pending_max_timestamp: Timestamp,
-    /// Bytes of the last round: the next will be about as large.
+    /// Bytes of the last round, if it was small: the next will be about as large.
     last_bytes: usize,
+    /// Bytes of the large batches that are about to be stamped.
+    expected_bytes: usize,
 }
 
 impl Writer {
@@ -62,7 +67,13 @@ impl Writer {
             pending_next: next,
             pending_max_timestamp: Timestamp(-1),
             last_bytes: 0,
+            expected_bytes: 0,
         }
+    }
+
+    /// Has the round's buffer made large enough at once: growing it would copy bulk twice.
+    pub(crate) fn expect(&mut self, bytes: usize) {
+        self.expected_bytes += bytes;
     }
 
     /// Copies the part's batch behind what this round already has and writes into the copy what
@@ -78,7 +89,8 @@ impl Writer {
         if self.pending.is_empty() {
             self.pending_base = base;
             self.pending_max_timestamp = Timestamp(-1);
-            self.pending.reserve(part.batch.len().max(self.last_bytes));
+            let expected = std::mem::take(&mut self.expected_bytes).max(self.last_bytes);
+            self.pending.reserve(part.batch.len().max(expected));
         }
         let at = self.pending.len();
         self.pending.extend_from_slice(&part.batch);
@@ -98,7 +110,8 @@ impl Writer {
 
     /// The round's batches, ready to be read.
     pub(crate) fn take_chunk(&mut self, round: Round) -> Chunk {
-        self.last_bytes = self.pending.len();
+        self.expected_bytes = 0;
+        self.last_bytes = self.pending.len().min(SMALL_ROUND_BYTES);
         Chunk {
             base_offset: self.pending_base,
             next_offset: self.pending_next,

@@ -19,7 +19,7 @@ mod validate;
 pub use build::BatchBuilder;
 pub use compress::Compression;
 pub use header::{
-    BatchHeader, CRC_FROM, HEADER_BYTES, batches, set_base_offset_and_epoch, set_log_append_time,
+    BatchHeader, HEADER_BYTES, batches, set_base_offset_and_epoch, set_log_append_time,
     set_producer,
 };
 pub use records::{Header, Headers, Record, Records, decode_records};

@@ -20,12 +20,25 @@ pub fn len(value: i64) -> usize {
 /// Takes an integer from the front of `input`; `None` when it is cut off or longer than 10 bytes.
 #[inline]
 pub fn take(input: &mut &[u8]) -> Option<i64> {
-    // Nearly every field of a record fits one byte.
+    // Nearly every field of a record fits one byte, and lengths and offsets two: a third of the
+    // time of validating a batch went into the loop below.
     let (&first, rest) = input.split_first()?;
     if first < 0x80 {
         *input = rest;
         return Some(i64::from(first >> 1) ^ -i64::from(first & 1));
     }
+    if let Some((&second, rest)) = rest.split_first()
+        && second < 0x80
+    {
+        *input = rest;
+        let value = i64::from(first & 0x7f) | i64::from(second) << 7;
+        return Some(value >> 1 ^ -(value & 1));
+    }
+    take_long(first, rest, input)
+}
+
+#[cold]
+fn take_long<'a>(first: u8, rest: &'a [u8], input: &mut &'a [u8]) -> Option<i64> {
     let mut value = u64::from(first & 0x7f);
     let mut shift = 7;
     for (at, &byte) in rest.iter().enumerate().take(9) {

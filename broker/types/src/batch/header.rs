@@ -10,8 +10,7 @@ pub const HEADER_BYTES: usize = 61;
 /// Bytes that `length` does not count.
 const LENGTH_FROM: usize = 12;
 const CRC_AT: usize = 17;
-/// Where the bytes begin that a batch's checksum covers: before it, the broker may write.
-pub const CRC_FROM: usize = 21;
+const CRC_FROM: usize = 21;
 
 const ATTRIBUTE_CODEC: i16 = 0b111;
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;

@@ -13,6 +13,8 @@ mod corpus;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod kcat;
 #[cfg(test)]
 mod layers;

@@ -55,6 +55,12 @@ pub(crate) fn run_any(command: &mut Command, input: &[u8]) -> Output {
     Output { status, stdout: out, stderr }
 }
 
+/// What a program said on both outputs.
+pub(crate) fn say(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
 /// Reads to the end on a thread of its own.
 fn read_all(mut from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();

@@ -181,7 +181,9 @@ impl Execution {
                 return Ok(());
             }
         }
-        notices.lock().extend(query.and_then(|query| query.misfit_notice()));
+        if let Some(query) = query {
+            notices.lock().extend(query.notices());
+        }
         Ok(())
     }
 }

@@ -3,8 +3,10 @@
 use crate::error::Error;
 use crate::rows::RowsBuilder;
 use anabranch_engine::Cut;
+use anabranch_types::PartitionIndex;
 use datafusion::execution::TaskContext;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The cut that a query reads at, and what its scans noticed.
@@ -12,11 +14,13 @@ pub(crate) struct QueryContext {
     /// Everything is read here.
     pub(crate) cut: Cut,
     misfits: Mutex<(u64, Option<String>)>,
+    /// Partitions of which damaged batches were skipped.
+    damaged: Mutex<BTreeSet<String>>,
 }
 
 impl QueryContext {
     pub(crate) fn new(cut: Cut) -> Self {
-        Self { cut, misfits: Mutex::new((0, None)) }
+        Self { cut, misfits: Mutex::new((0, None)), damaged: Mutex::default() }
     }
 
     /// The context that an execution was started with.
@@ -42,7 +46,24 @@ impl QueryContext {
         }
     }
 
-    /// A notice for the client, if values did not fit.
+    /// Notes that not all of a partition could be read.
+    pub(crate) fn note_damage(&self, stream: &str, partition: PartitionIndex) {
+        self.damaged.lock().insert(format!("{stream}, partition {partition}"));
+    }
+
+    /// What the client is to know of the result.
+    pub(crate) fn notices(&self) -> impl Iterator<Item = String> {
+        let damaged = self.damaged.lock().clone().into_iter();
+        let damage = damaged.map(|partition| {
+            format!(
+                "damaged batches of {partition} were skipped: the result lacks their records; \
+                 `anabranch log verify` lists them"
+            )
+        });
+        damage.chain(self.misfit_notice())
+    }
+
+    /// If values did not fit.
     pub(crate) fn misfit_notice(&self) -> Option<String> {
         let misfits = self.misfits.lock();
         let first = misfits.1.as_ref()?;

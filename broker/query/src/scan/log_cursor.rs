@@ -19,6 +19,8 @@ pub(crate) struct LogCursor {
     until: Until,
     chunks: VecDeque<Chunk>,
     scratch: Vec<u8>,
+    /// Damaged batches that the partition's readers had met before.
+    damaged_before: u64,
 }
 
 /// What ended a call of [`LogCursor::fill`].
@@ -40,7 +42,14 @@ impl LogCursor {
         until: Until,
     ) -> Self {
         let next = from.max(log.log_start());
-        Self { log, partition, next, to, until, chunks: VecDeque::new(), scratch: Vec::new() }
+        let damaged_before = log.damaged_batches();
+        let (chunks, scratch) = (VecDeque::new(), Vec::new());
+        Self { log, partition, next, to, until, chunks, scratch, damaged_before }
+    }
+
+    /// The partition, if damaged batches were skipped since this reader began.
+    pub(crate) fn met_damage(&self) -> Option<PartitionIndex> {
+        (self.log.damaged_batches() > self.damaged_before).then_some(self.partition)
     }
 
     /// Adds rows until there are `rows_enough`, in whole record batches where that is not far

@@ -234,7 +234,11 @@ impl Reader {
                 }
                 continue;
             };
-            if cursor.fill(&mut self.rows, enough)? == Filled::End {
+            let filled = cursor.fill(&mut self.rows, enough)?;
+            if let Some(partition) = cursor.met_damage() {
+                self.query.note_damage(&self.stream.name, partition);
+            }
+            if filled == Filled::End {
                 self.cursor = None;
             }
         }

@@ -244,6 +244,35 @@ async fn a_transaction_reads_one_cut_and_writes_at_its_end() {
 }
 
 #[tokio::test]
+async fn what_a_transaction_wrote_is_not_missed_silently() {
+    let broker = Broker::start();
+    broker.run("CREATE STREAM t (k text PRIMARY KEY, n int)").await;
+    broker.run("CREATE STREAM u (k text PRIMARY KEY, n int)").await;
+    broker.run("INSERT INTO t VALUES ('a', 1), ('b', 2)").await;
+    let mut session = broker.session();
+    for text in [
+        "DELETE FROM t WHERE k = 'x'",
+        "UPDATE t SET n = 1 WHERE n > 0",
+        "UPDATE t SET n = 1",
+        "DELETE FROM u WHERE k IN (SELECT k FROM t)",
+        "INSERT INTO u SELECT * FROM t",
+    ] {
+        run(&mut session, "BEGIN; INSERT INTO t VALUES ('x', 9)").await.expect("insert");
+        let error = run(&mut session, text).await.err().unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(error.sqlstate, sqlstate::FEATURE_NOT_SUPPORTED, "{text}");
+        run(&mut session, "ROLLBACK").await.expect("rollback");
+    }
+    // Rows named by their key, and other streams, are not touched by it.
+    run(&mut session, "BEGIN; INSERT INTO t VALUES ('x', 9); UPDATE t SET n = 5 WHERE 'a' = k")
+        .await
+        .expect("by key");
+    run(&mut session, "DELETE FROM t WHERE k = 'b' AND n = 2; UPDATE u SET n = 1; COMMIT")
+        .await
+        .expect("by key");
+    assert_eq!(broker.lines("SELECT k, n FROM t ORDER BY k").await, ["a|5", "x|9"]);
+}
+
+#[tokio::test]
 async fn settings_do_something_or_are_refused() {
     let broker = Broker::start();
     let mut session = broker.session();

@@ -69,10 +69,7 @@ impl Transaction {
         if self.pending.is_empty() {
             return Ok(());
         }
-        Err(Error::unsupported(
-            "this transaction has written, and its writes are not visible before COMMIT",
-        )
-        .hint("COMMIT first, or read before you write"))
+        Err(Pending::unreadable())
     }
 
     pub(super) fn restore_later(&mut self, name: &str, before: String) {

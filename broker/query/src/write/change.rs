@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::execute::Execution;
 use crate::plan::{PlanContext, QueryPlan};
 use crate::sql::Sql;
+use crate::statement::folded;
 use anabranch_engine::Cut;
 use anabranch_types::PartitionIndex;
 use bytes::Bytes;
@@ -16,11 +17,12 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Int32Type};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    self, Delete, Expr, FromTable, Ident, ObjectName, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Update,
+    self, BinaryOperator, Delete, Expr, FromTable, Ident, ObjectName, SelectItem, SetExpr,
+    TableFactor, TableWithJoins, Update, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub(crate) struct ChangePlan {
@@ -28,6 +30,18 @@ pub(crate) struct ChangePlan {
     /// `_key, _value, _partition`, then the new values.
     query: Arc<QueryPlan>,
     action: Action,
+    reads: Reads,
+}
+
+/// What a statement reads to find its rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// The row of one key.
+    OneRow,
+    /// Rows of the stream that it changes.
+    Rows,
+    /// Other streams too.
+    Everything,
 }
 
 enum Action {
@@ -61,8 +75,9 @@ impl ChangePlan {
             columns.push(column);
             values.push(value);
         }
+        let reads = reads(&target, &values, update.selection.as_ref());
         let query = select(sql, context, &relation, values, update.selection, hints).await?;
-        Ok(Self { target, query, action: Action::Update(columns) })
+        Ok(Self { target, query, action: Action::Update(columns), reads })
     }
 
     pub(super) async fn delete(
@@ -82,8 +97,9 @@ impl ChangePlan {
             return Err(Error::syntax("DELETE takes one stream"));
         };
         let (target, relation) = target(sql, table, "DELETE")?;
+        let reads = reads(&target, &[], delete.selection.as_ref());
         let query = select(sql, context, &relation, Vec::new(), delete.selection, hints).await?;
-        Ok(Self { target, query, action: Action::Delete })
+        Ok(Self { target, query, action: Action::Delete, reads })
     }
 
     pub(super) fn parameters(&self) -> &[DataType] {
@@ -104,11 +120,24 @@ impl ChangePlan {
         parameters: Vec<ScalarValue>,
         pending: &mut Pending,
     ) -> Result<Written, Error> {
+        let wrote_here = pending.writes_to(&self.target.stream);
+        let unreadable = match self.reads {
+            Reads::OneRow => false,
+            Reads::Rows => wrote_here,
+            Reads::Everything => !pending.is_empty(),
+        };
+        if unreadable {
+            return Err(Pending::unreadable());
+        }
         let mut rows = execution.start(self.query.clone(), parameters).await?;
         let mut count = 0;
         while let Some(batch) = rows.next().await? {
             count += batch.num_rows();
             self.batch(&batch, cut, pending)?;
+        }
+        if count == 0 && wrote_here {
+            // The row may be one that this transaction has inserted.
+            return Err(Pending::unreadable());
         }
         Ok(Written { verb: self.verb(), count, returning: None })
     }
@@ -152,6 +181,65 @@ impl ChangePlan {
             pending.push(Event { stream: stream.clone(), partition, key: Some(key), value })?;
         }
         Ok(())
+    }
+}
+
+fn reads(target: &Target, values: &[Expr], selection: Option<&Expr>) -> Reads {
+    let has_subquery = |expr: &Expr| {
+        let found = visit_expressions(expr, |expr| match expr {
+            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        found.is_break()
+    };
+    if values.iter().chain(selection).any(has_subquery) {
+        return Reads::Everything;
+    }
+    let mut pinned = Vec::new();
+    if let Some(selection) = selection {
+        pinned_columns(selection, &mut pinned);
+    }
+    let mut key = target.stream.columns.iter().filter(|column| column.in_key).peekable();
+    let is_pinned = |name: &str| pinned.iter().any(|pinned| pinned == name);
+    let one_row = match key.peek() {
+        Some(_) => key.all(|column| is_pinned(&column.name)),
+        None => is_pinned("_key"),
+    };
+    if one_row { Reads::OneRow } else { Reads::Rows }
+}
+
+/// The columns that `selection` sets equal to a constant.
+fn pinned_columns(selection: &Expr, out: &mut Vec<String>) {
+    match selection {
+        Expr::Nested(inner) => pinned_columns(inner, out),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            pinned_columns(left, out);
+            pinned_columns(right, out);
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+            for (column, value) in [(left, right), (right, left)] {
+                let name = match column.as_ref() {
+                    Expr::Identifier(name) => Some(name),
+                    Expr::CompoundIdentifier(names) => names.last(),
+                    _ => None,
+                };
+                if let (Some(name), true) = (name, is_constant(value)) {
+                    out.push(folded(name));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(_) | Expr::TypedString(_) => true,
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => is_constant(inner),
+        Expr::UnaryOp { expr: inner, .. } => is_constant(inner),
+        _ => false,
     }
 }
 

@@ -118,6 +118,11 @@ impl InsertPlan {
         parameters: Vec<ScalarValue>,
         pending: &mut Pending,
     ) -> Result<Written, Error> {
+        if let Source::Query(_) = &self.source
+            && !pending.is_empty()
+        {
+            return Err(Pending::unreadable());
+        }
         let state = execution.sql.state().clone();
         let mut writer = Writer {
             plan: self,

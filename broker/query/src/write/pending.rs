@@ -44,6 +44,19 @@ impl Pending {
         self.bytes
     }
 
+    /// Whether anything is written to the stream.
+    pub(crate) fn writes_to(&self, stream: &Stream) -> bool {
+        self.events.iter().any(|event| event.stream.id == stream.id)
+    }
+
+    /// For a statement that would have to read what is pending, and cannot.
+    pub(crate) fn unreadable() -> Error {
+        Error::unsupported(
+            "this transaction has written, and its writes are not visible before COMMIT",
+        )
+        .hint("name rows by their whole key, COMMIT first, or read before you write")
+    }
+
     /// Whether the stream's key is written already.
     pub(crate) fn writes(&self, stream: &Stream, key: &Bytes) -> bool {
         stream.partitions.first().is_some_and(|first| self.written.contains(&(*first, key.clone())))

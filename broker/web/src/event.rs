@@ -8,6 +8,7 @@ use crate::json::{from_base64, push_comma, push_string};
 use crate::limits::EVENTS_MAX;
 use anabranch_engine::ErrorKind;
 use anabranch_types::{PartitionIndex, Timestamp};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -47,7 +48,7 @@ pub(crate) struct EventFields<'a> {
     value: Option<&'a RawValue>,
     value_text: Option<String>,
     value_base64: Option<String>,
-    headers: Option<AtMost<HeaderFields>>,
+    headers: Option<AtMost<Object<HeaderFields>>>,
     ts: Option<i64>,
     partition: Option<i32>,
 }
@@ -59,6 +60,29 @@ struct HeaderFields {
     name_base64: Option<String>,
     value: Option<String>,
     value_base64: Option<String>,
+}
+
+/// A JSON object. What serde derives would take an array of the fields in order as well.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        from.deserialize_map(Fields(PhantomData))
+    }
 }
 
 /// Keeps `null` apart from a field that is missing.
@@ -94,7 +118,7 @@ impl<'a> EventFields<'a> {
         };
         let headers = self.headers.map_or_else(
             || Ok(Vec::new()),
-            |headers| headers.0.into_iter().map(HeaderFields::header).collect(),
+            |headers| headers.0.into_iter().map(|header| header.0.header()).collect(),
         )?;
         Ok(NewEvent {
             key,

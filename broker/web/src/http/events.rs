@@ -6,7 +6,7 @@ mod tests;
 use super::{answer, body};
 use crate::door::Door;
 use crate::error::Failure;
-use crate::event::{AtMost, EventFields, NewEvent, key_from_fields};
+use crate::event::{AtMost, EventFields, NewEvent, Object, key_from_fields};
 use crate::follow::Follower;
 use crate::frames::Page;
 use crate::json::push_string;
@@ -139,8 +139,9 @@ impl Shape {
     fn event<'a>(&'a self, document: &'a RawValue) -> Result<NewEvent<'a>, Failure> {
         let text = document.get();
         let mut event = if self.is_envelope {
-            serde_json::from_str::<EventFields<'_>>(text)
+            serde_json::from_str::<Object<EventFields<'_>>>(text)
                 .map_err(|error| Failure::invalid(format!("not an event: {error}")))?
+                .0
                 .event()?
         } else {
             let value = (text != "null").then_some(Cow::Borrowed(text.as_bytes()));

@@ -4,7 +4,7 @@
 mod tests;
 
 use crate::error::Failure;
-use crate::event::{AtMost, EventFields, NewEvent};
+use crate::event::{AtMost, EventFields, NewEvent, Object};
 use crate::position::Begin;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -57,7 +57,7 @@ struct Fields<'a> {
     from: Option<String>,
     sub: Option<u64>,
     #[serde(borrow)]
-    events: Option<AtMost<EventFields<'a>>>,
+    events: Option<AtMost<Object<EventFields<'a>>>>,
 }
 
 #[derive(Deserialize)]
@@ -70,11 +70,12 @@ struct IdOnly {
 /// # Errors
 /// It is no JSON, no request, or a request with fields that it does not take.
 pub(crate) fn parse(text: &str) -> Result<Request<'_>, Refused> {
-    let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| Refused {
+    let fields: Object<Fields<'_>> = serde_json::from_str(text).map_err(|error| Refused {
         id: serde_json::from_str::<IdOnly>(text).ok().map(|fields| fields.id),
         failure: Failure::invalid(format!("not a request: {error}"))
             .hint("see PROTOCOL.md: {\"id\":1,\"op\":\"subscribe\",\"stream\":\"…\"}"),
     })?;
+    let fields = fields.0;
     let id = fields.id;
     if id > ID_MAX {
         let failure = Failure::invalid(format!("an id is at most {ID_MAX}"));
@@ -98,15 +99,15 @@ impl<'a> Fields<'a> {
                         filter: self.filter.take(),
                         begin: begin.unwrap_or(Begin::Beginning),
                     },
-                    _ => return Err(Failure::invalid("subscribe needs a stream or a table")),
+                    _ => return Err(Failure::invalid("subscribe needs one of stream and table")),
                 }
             }
             "unsubscribe" => Op::Unsubscribe { sub: needed(self.sub.take(), "sub")? },
             "publish" => {
                 let events = needed(self.events.take(), "events")?.0;
                 let many = events.len() > 1;
-                let numbered = |(number, fields): (usize, EventFields<'a>)| {
-                    fields.event().map_err(|mut failure| {
+                let numbered = |(number, fields): (usize, Object<EventFields<'a>>)| {
+                    fields.0.event().map_err(|mut failure| {
                         if many {
                             failure.message = format!("event {number}: {}", failure.message);
                         }

@@ -54,6 +54,10 @@ fn refused() {
     };
     check("", None, "not a request");
     check("[]", None, "not a request");
+    check("[5,\"ping\",null,null,null,null,null,null]", None, "an object");
+    let event = "[\"k\",null,1,null,null,null,null,null]";
+    let text = format!("{{\"id\":1,\"op\":\"publish\",\"stream\":\"s\",\"events\":[{event}]}}");
+    check(&text, Some(1), "an object");
     check("{\"op\":\"ping\"}", None, "missing field `id`");
     check("{\"id\":-1,\"op\":\"ping\"}", None, "not a request");
     check("{\"id\":9007199254740992,\"op\":\"ping\"}", None, "at most");
@@ -61,7 +65,7 @@ fn refused() {
     check("{\"id\":1,\"op\":\"ping\",\"form\":1}", Some(1), "unknown field `form`");
     check("{\"id\":1,\"op\":\"ping\",\"from\":\"now\"}", Some(1), "does not go with");
     check("{\"id\":1,\"op\":\"pnig\"}", Some(1), "no op \"pnig\"");
-    check("{\"id\":1,\"op\":\"subscribe\"}", Some(1), "a stream or a table");
+    check("{\"id\":1,\"op\":\"subscribe\"}", Some(1), "one of stream and table");
     check(
         "{\"id\":1,\"op\":\"subscribe\",\"stream\":\"s\",\"filter\":\"a\"}",
         Some(1),

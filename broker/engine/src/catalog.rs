@@ -1,8 +1,11 @@
 //! All streams at one moment, and the records they are made of.
 
+use crate::engine::{CATALOG, GROUPS, TRANSACTIONS};
+use crate::ledger;
 use crate::settings::options_of;
 use crate::stream::{Column, Mode, Stream};
 use crate::{Error, ErrorKind};
+use anabranch_log::Inspection;
 use anabranch_table::TableId;
 use anabranch_types::{PartitionId, PartitionIndex, StreamId};
 use serde::{Deserialize, Serialize};
@@ -62,15 +65,45 @@ impl Catalog {
         })
     }
 
+    /// The streams of a data directory that may not be served.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn inspect(inspection: &Inspection) -> Result<Self, Error> {
+        Self::load(ledger::inspect(inspection, CATALOG)?)
+    }
+
+    /// The internal streams, and those that the catalog's ledger holds.
+    pub(crate) fn load(
+        entries: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<Self, Error> {
+        let mut catalog = Self::default();
+        for (name, partition) in
+            [("__catalog", CATALOG), ("__groups", GROUPS), ("__transactions", TRANSACTIONS)]
+        {
+            catalog.insert(Arc::new(Stream::internal(name, partition)));
+        }
+        for (key, value) in entries {
+            if key.starts_with(STREAM_PREFIX.as_bytes()) {
+                catalog.insert(Arc::new(decode_stream(&key, &value)?));
+            }
+        }
+        Ok(catalog)
+    }
+
     pub(crate) fn with(&self, stream: Arc<Stream>) -> Self {
         let mut next = self.without(&stream);
+        next.insert(stream);
+        next
+    }
+
+    fn insert(&mut self, stream: Arc<Stream>) {
         for (index, partition) in stream.partitions.iter().enumerate() {
             let index = PartitionIndex(index as i32);
-            next.by_partition.insert(*partition, (Arc::clone(&stream), index));
+            self.by_partition.insert(*partition, (Arc::clone(&stream), index));
         }
-        next.by_id.insert(stream.id, Arc::clone(&stream));
-        next.by_name.insert(stream.name.clone(), stream);
-        next
+        self.by_id.insert(stream.id, Arc::clone(&stream));
+        self.by_name.insert(stream.name.clone(), stream);
     }
 
     pub(crate) fn without(&self, stream: &Stream) -> Self {

@@ -2,7 +2,7 @@
 
 use crate::applier::{Applied, Applier, Feed};
 use crate::catalog::{
-    CLUSTER_KEY, Catalog, DROPPED_PREFIX, NEXT_KEY, NextIds, STREAM_PREFIX, decode_stream, to_json,
+    CLUSTER_KEY, Catalog, DROPPED_PREFIX, NEXT_KEY, NextIds, STREAM_PREFIX, to_json,
 };
 use crate::interest::{Interest, Published};
 use crate::ledger::Ledger;
@@ -176,7 +176,7 @@ impl Engine {
         let groups_ledger = Ledger::open(Arc::clone(&log), GROUPS)?;
         let transactions_ledger = Ledger::open(Arc::clone(&log), TRANSACTIONS)?;
         let cluster_id = cluster_id(&catalog_ledger)?;
-        let catalog = load_catalog(&catalog_ledger)?;
+        let catalog = Catalog::load(catalog_ledger.scan(STREAM_PREFIX.as_bytes()))?;
         let applier = Applier::new(Arc::clone(log.shared()), Arc::clone(&tables));
         let published = Published::watch(log.shared());
         let (stop_housekeeping, stopped) = crossbeam::channel::bounded(1);
@@ -510,19 +510,6 @@ fn make_internal_partitions(log: &Arc<LogHandle>) -> Result<(), Error> {
     log.send(Command::Change(change)).map_err(|_| AppendError::Stopping)?;
     receiver.recv().map_err(|_| AppendError::Stopping)??;
     Ok(())
-}
-
-fn load_catalog(ledger: &Ledger) -> Result<Catalog, Error> {
-    let mut catalog = Catalog::default();
-    for (name, partition) in
-        [("__catalog", CATALOG), ("__groups", GROUPS), ("__transactions", TRANSACTIONS)]
-    {
-        catalog = catalog.with(Arc::new(Stream::internal(name, partition)));
-    }
-    for (key, value) in ledger.scan(STREAM_PREFIX.as_bytes()) {
-        catalog = catalog.with(Arc::new(decode_stream(&key, &value)?));
-    }
-    Ok(catalog)
 }
 
 fn cluster_id(ledger: &Ledger) -> Result<String, Error> {

@@ -7,12 +7,11 @@
 
 use crate::{Error, ErrorKind};
 use anabranch_log::{
-    Append, AppendError, Appended, Atomicity, Change, Command, LogHandle, Operation, Part,
-    PartitionLog, Settings, Submission, Until,
+    Append, AppendError, Appended, Atomicity, Change, Chunk, Command, Inspection, LogHandle,
+    Operation, Part, PartitionLog, Settings, Submission, Until,
 };
 use anabranch_types::batch::{BatchBuilder, ValidateOptions, batches, decode_records, validate};
 use anabranch_types::{Offset, PartitionId};
-use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -250,9 +249,42 @@ fn first(
     results.into_iter().flatten().collect()
 }
 
+/// The map of a ledger in a data directory that may not be served.
+pub(crate) fn inspect(
+    inspection: &Inspection,
+    partition: PartitionId,
+) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Error> {
+    let (mut state, mut scratch) = (State::default(), Vec::new());
+    let mut result = Ok(());
+    let visited = inspection.chunks(partition, Offset(0), |chunk| {
+        if result.is_ok() {
+            result = fold_chunk(chunk, &mut state, &mut scratch);
+        }
+    });
+    visited.map_err(|error| storage(error.to_string()))?;
+    result.map(|()| state.map)
+}
+
+fn storage(message: String) -> Error {
+    Error::new(ErrorKind::Storage, message)
+}
+
+fn fold_chunk(chunk: &Chunk, state: &mut State, scratch: &mut Vec<u8>) -> Result<(), Error> {
+    for batch in batches(&chunk.bytes) {
+        let (header, batch) = batch.map_err(|error| storage(error.to_string()))?;
+        let records =
+            decode_records(&header, batch, scratch).map_err(|error| storage(error.to_string()))?;
+        for record in records {
+            let record = record.map_err(|error| storage(error.to_string()))?;
+            let key = record.key.unwrap_or_default().to_vec();
+            state.apply(key, record.value.map(<[u8]>::to_vec));
+        }
+    }
+    Ok(())
+}
+
 fn fold(reader: &PartitionLog, state: &mut State) -> Result<(), Error> {
     const STEP_BYTES: usize = 1 << 20;
-    let storage = |message: String| Error::new(ErrorKind::Storage, message);
     let mut next = reader.log_start();
     let mut scratch = Vec::new();
     while next < reader.high_watermark() {
@@ -262,16 +294,7 @@ fn fold(reader: &PartitionLog, state: &mut State) -> Result<(), Error> {
         let Some(last) = chunks.last() else { break };
         next = last.next_offset;
         for chunk in &chunks {
-            for batch in batches(&chunk.bytes) {
-                let (header, batch) = batch.map_err(|error| storage(error.to_string()))?;
-                let records = decode_records(&header, batch, &mut scratch)
-                    .map_err(|error| storage(error.to_string()))?;
-                for record in records {
-                    let record = record.map_err(|error| storage(error.to_string()))?;
-                    let key = record.key.map(Bytes::copy_from_slice).unwrap_or_default();
-                    state.apply(key.to_vec(), record.value.map(<[u8]>::to_vec));
-                }
-            }
+            fold_chunk(chunk, state, &mut scratch)?;
         }
     }
     if reader.damaged_batches() > 0 {

@@ -54,8 +54,8 @@ pub(crate) enum LogCommand {
 /// What to print of the log.
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
-    /// The partition's number in the log, as `anabranch log verify` lists them.
-    pub(crate) partition: u32,
+    /// The partition: `STREAM/INDEX`, or its number in the log, as `log verify` lists them.
+    pub(crate) partition: String,
     /// The offset to begin with.
     #[arg(long, default_value_t = 0)]
     pub(crate) from: i64,

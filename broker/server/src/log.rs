@@ -2,9 +2,9 @@
 //! serves it.
 
 use crate::cli::DumpArgs;
-use anabranch_engine::{Chunk, Inspection};
+use anabranch_engine::{Catalog, Chunk, Inspection};
 use anabranch_types::batch::{BatchHeader, batches, decode_records};
-use anabranch_types::{Offset, PartitionId};
+use anabranch_types::{Offset, PartitionId, PartitionIndex};
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -22,19 +22,30 @@ pub(crate) enum Verdict {
 /// Reads everything in the data directory, and says for each partition what it found.
 pub(crate) fn verify(data_dir: &Path) -> Result<Verdict, Box<dyn Error>> {
     let inspection = inspect(data_dir)?;
+    let catalog = Catalog::inspect(&inspection);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut verdict = Verdict::Whole;
+    if let Err(error) = &catalog {
+        writeln!(out, "streams cannot be named: {error}")?;
+        verdict = Verdict::Damaged;
+    }
+    let catalog = catalog.unwrap_or_default();
     for found in inspection.verify()? {
+        let number = found.partition;
+        let name = match catalog.by_partition(number) {
+            Some((stream, index)) => format!("{}/{index} (partition {number})", stream.name),
+            None => format!("partition {number}"),
+        };
         writeln!(
             out,
-            "partition {}: offsets {} to {}, {} batches",
-            found.partition, found.log_start, found.log_end, found.batches
+            "{name}: offsets {} to {}, {} batches",
+            found.log_start, found.log_end, found.batches
         )?;
         for offset in &found.damaged {
-            writeln!(out, "partition {}: the batch at {offset} is damaged", found.partition)?;
+            writeln!(out, "{name}: the batch at {offset} is damaged")?;
         }
         for error in &found.errors {
-            writeln!(out, "partition {}: {error}", found.partition)?;
+            writeln!(out, "{name}: {error}")?;
         }
         if !found.damaged.is_empty() || !found.errors.is_empty() {
             verdict = Verdict::Damaged;
@@ -49,10 +60,11 @@ pub(crate) fn verify(data_dir: &Path) -> Result<Verdict, Box<dyn Error>> {
 /// Prints batches of a partition, with their records if asked.
 pub(crate) fn dump(data_dir: &Path, args: &DumpArgs) -> Result<(), Box<dyn Error>> {
     let inspection = inspect(data_dir)?;
+    let partition = partition(&inspection, &args.partition)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut left = args.limit;
     let mut result = Ok(());
-    inspection.chunks(PartitionId(args.partition), Offset(args.from), |chunk| {
+    inspection.chunks(partition, Offset(args.from), |chunk| {
         if result.is_ok() {
             result = dump_chunk(&mut out, chunk, args, &mut left);
         }
@@ -62,6 +74,28 @@ pub(crate) fn dump(data_dir: &Path, args: &DumpArgs) -> Result<(), Box<dyn Error
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// The partition that `name` means: a number, or `STREAM/INDEX`.
+fn partition(inspection: &Inspection, name: &str) -> Result<PartitionId, Box<dyn Error>> {
+    let found = match (name.parse(), name.rsplit_once('/')) {
+        (Ok(number), _) => {
+            let number = PartitionId(number);
+            // One that was created lately stands in the journal only.
+            let known = inspection.partitions().iter().any(|log| log.id() == number)
+                || Catalog::inspect(inspection)?.by_partition(number).is_some();
+            known.then_some(number)
+        }
+        (_, Some((stream, index))) => {
+            let catalog = Catalog::inspect(inspection)?;
+            let index = index.parse().ok().map(PartitionIndex);
+            let stream = catalog.by_name(stream);
+            stream.zip(index).and_then(|(stream, index)| stream.partition(index))
+        }
+        _ => None,
+    };
+    let unknown = || format!("there is no partition {name}: `anabranch log verify` lists them");
+    found.ok_or_else(|| unknown().into())
 }
 
 fn inspect(data_dir: &Path) -> Result<Inspection, Box<dyn Error>> {

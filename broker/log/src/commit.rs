@@ -440,6 +440,10 @@ impl Log {
         if !self.round.operations.is_empty() || self.round.bytes < place_bytes {
             return Ok(());
         }
+        // The segment writer is busy: the journal is quicker than waiting for its syncs.
+        if self.checkpoints_asked > self.shared.counts.checkpoints.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let round = self.journal.next().round;
         let is_bulk = |id: &&PartitionId| self.writers[*id].pending.len() >= place_bytes;
         let ids: Vec<PartitionId> = self.round.touched.iter().filter(is_bulk).copied().collect();
@@ -573,7 +577,9 @@ impl Log {
     /// at once if the disk is full.
     fn tidying_is_due(&self, now: Timestamp) -> bool {
         let full = self.shared.free_bytes.load(Ordering::Relaxed) < self.reserve_bytes;
-        self.untidy && (full || now.0 - self.checkpoint_asked_at.0 >= TIDY_INTERVAL_MS)
+        self.untidy
+            && (full
+                || now.0.abs_diff(self.checkpoint_asked_at.0) >= TIDY_INTERVAL_MS.unsigned_abs())
     }
 
     /// Has the segment writer write a checkpoint of what is published, unless one is under way.

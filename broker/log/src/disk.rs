@@ -81,9 +81,6 @@ pub trait DiskFile: Send + Sync {
     /// proves nothing.
     fn sync(&self) -> io::Result<()>;
 
-    /// Asks the system to begin writing a range out, without waiting and without any promise.
-    fn write_behind(&self, _from: u64, _bytes: u64) {}
-
     /// Cuts or extends (with zeros) the file.
     ///
     /// # Errors

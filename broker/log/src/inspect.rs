@@ -4,7 +4,7 @@ use crate::Error;
 use crate::checkpoint::Checkpoint;
 use crate::disk::{Disk, RealDisk};
 use crate::journal::Replay;
-use crate::partition::{PartitionLog, read_placed};
+use crate::partition::{Kept, PartitionLog, read_placed};
 use crate::read::{Chunk, ReadError, Until};
 use crate::round::{Entry, entries};
 use anabranch_types::{Offset, PartitionId, Round};
@@ -112,8 +112,33 @@ impl Inspection {
     /// # Errors
     /// Damage in the journal; damage in segments is in the result.
     pub fn verify(&self) -> Result<Vec<Verified>, Error> {
-        let all = self.partitions.iter().map(verify_partition).collect();
-        self.journal_rounds(|_, _| Ok(()))?;
+        let mut all: Vec<Verified> = self.partitions.iter().map(verify_partition).collect();
+        self.journal_rounds(|round, entry| {
+            let Entry::Placed { partition, placed, .. } = entry else { return Ok(()) };
+            let (log, end) = match self.partitions.iter().find(|log| log.id() == partition) {
+                Some(log) => (log, log.high_watermark()),
+                // Created lately.
+                None => {
+                    let disk = Arc::clone(&self.disk);
+                    (&PartitionLog::new(disk, partition, Kept::default()), Offset(0))
+                }
+            };
+            if placed.base < end || log.holds(&placed)? {
+                return Ok(());
+            }
+            let number = match all.iter().position(|found| found.partition == partition) {
+                Some(number) => number,
+                None => {
+                    all.push(verify_partition(log));
+                    all.len() - 1
+                }
+            };
+            all[number].errors.push(format!(
+                "byte {} of segment {} is damaged, in round {round} of the journal",
+                placed.position, placed.segment
+            ));
+            Ok(())
+        })?;
         Ok(all)
     }
 

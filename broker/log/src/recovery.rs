@@ -14,7 +14,7 @@ use crate::producers::Producers;
 use crate::read::Chunk;
 use crate::round::{Entry, Operation, Placed, entries};
 use crate::segment::dir;
-use crate::segment_writer::{SegmentWriter, sync_segments, unlink};
+use crate::segment_writer::{SegmentWriter, Task, sync_segments, unlink};
 use crate::shared::Shared;
 use crate::writer::{Settings, Writer};
 use anabranch_types::batch::{BatchHeader, HEADER_BYTES, batches};
@@ -181,7 +181,14 @@ impl Recovering {
         for entry in entries(body).flatten() {
             let Entry::Placed { partition, placed, .. } = entry else { continue };
             let Some((log, _)) = self.partitions.get(&partition) else { continue };
-            if placed.base >= log.high_watermark() && !log.holds(&placed)? {
+            if placed.base < log.high_watermark() {
+                continue;
+            }
+            let segments = log.segments();
+            let next = segments
+                .last()
+                .map_or((placed.base, 0), |segment| (segment.base, segment.end().bytes));
+            if next != (placed.segment, placed.position) || !log.holds(&placed)? {
                 return Err(Error::PlacedDamaged {
                     partition,
                     segment: placed.segment,
@@ -339,6 +346,8 @@ impl Recovering {
         }
         let files = Arc::new(JournalFiles::new(Arc::clone(&self.disk), options.journal));
         let (tasks, waiting) = crossbeam::channel::unbounded();
+        // The second file is ready before the first is full.
+        let _ = tasks.send(Task::Prepare(link.position.file + 1));
         let segment_writer = SegmentWriter {
             disk: Arc::clone(&self.disk),
             shared: Arc::clone(&shared),

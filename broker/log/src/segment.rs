@@ -229,7 +229,6 @@ impl Segment {
         files.log.write_at(&pieces, start)?;
         let index_at = self.end().entries * ENTRY_BYTES;
         files.index.write_at(&[IoSlice::new(&entries)], index_at)?;
-        files.log.write_behind(start, end.bytes - start);
         self.set_end(&end);
         Ok(())
     }
@@ -240,7 +239,6 @@ impl Segment {
         let files = self.files()?;
         let start = self.end().bytes;
         files.log.write_at(&[IoSlice::new(&chunk.bytes)], start)?;
-        files.log.write_behind(start, chunk.bytes.len() as u64);
         self.index(chunk)
     }
 

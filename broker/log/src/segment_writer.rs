@@ -93,6 +93,9 @@ impl SegmentWriter {
 
     fn step(&mut self, task: Task) {
         if self.shared.failure().is_some() {
+            // Whoever waits for it sees the channel close, and has to look.
+            drop(task);
+            self.shared.notify_moved();
             return;
         }
         let result = match task {
@@ -105,6 +108,7 @@ impl SegmentWriter {
                 let result = self.place(&placing.chunks);
                 // The commit thread waits, and fails the log if this failed.
                 let _ = placing.done.send(result);
+                self.shared.notify_moved();
                 Ok(())
             }
             Task::Placed(all) => {
@@ -151,7 +155,6 @@ impl SegmentWriter {
 
     fn place(&mut self, chunks: &[(Arc<PartitionLog>, Chunk)]) -> io::Result<Vec<Place>> {
         let mut places = Vec::with_capacity(chunks.len());
-        // All are on their way to the disk before the first is waited for.
         for (log, chunk) in chunks {
             let (written, place) = log.place(chunk)?;
             if written > 0 {
@@ -187,7 +190,6 @@ impl SegmentWriter {
         checkpoint.unlinking.clone_from(&self.doomed);
         checkpoint.write(&*self.disk)?;
         self.number += 1;
-        self.shared.counts.checkpoints.fetch_add(1, Ordering::AcqRel);
         self.shared.set_floor(plan.link.position);
         // Only now nothing refers to these any more.
         for segment in removed {
@@ -198,6 +200,7 @@ impl SegmentWriter {
         for id in std::mem::take(&mut self.doomed) {
             unlink(&*self.disk, id)?;
         }
+        self.shared.counts.checkpoints.fetch_add(1, Ordering::AcqRel);
         // Whoever waits for the checkpoint sees the channel close.
         drop(plan.done);
         Ok(())

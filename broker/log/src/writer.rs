@@ -1,7 +1,7 @@
 //! The writing side of a partition, on the commit thread.
 
 use crate::append::{AppendError, Part};
-use crate::limits::{RECENT_KEYS_MAX, RECENT_KEYS_MS};
+use crate::limits::{RECENT_KEYS_MAX, RECENT_KEYS_MS, ROUND_BYTES_TARGET};
 use crate::partition::{PartitionLog, Place};
 use crate::producers::Producers;
 use crate::read::Chunk;
@@ -73,7 +73,8 @@ impl Writer {
 
     /// Has the round's buffer made large enough at once: growing it would copy bulk twice.
     pub(crate) fn expect(&mut self, bytes: usize) {
-        self.expected_bytes += bytes;
+        // What is refused after all must not add up.
+        self.expected_bytes = (self.expected_bytes + bytes).min(ROUND_BYTES_TARGET);
     }
 
     /// Copies the part's batch behind what this round already has and writes into the copy what

@@ -233,6 +233,7 @@ start_broker
 warm_up_kafka
 
 cell "batches 100 bytes native" "" --size 100
+cell "batches 100 bytes native, 16 in flight" "" --size 100 --in-flight 16
 cell "batches 100 bytes librdkafka" "" --size 100 --driver librdkafka
 cell "batches 1 KB native" "" --size 1024
 cell "batches 1 KB librdkafka" "" --size 1024 --driver librdkafka

@@ -8,23 +8,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import BrokerResponseError, for_code
 
-from wire import Commands, assign, emit, read_records, run, to_hex
+from wire import Commands, assign, emit, producer_settings, read_records, run, to_hex
 
 SECONDS = 30
 
 
 async def produce(broker, topic, *options):
-    settings = {}
-    names = {
-        "compression": ("compression_type", lambda value: None if value == "none" else value),
-        "idempotent": ("enable_idempotence", lambda value: value == "true"),
-        "acks": ("acks", lambda value: value if value == "all" else int(value)),
-    }
-    for option in options:
-        name, value = option.split("=", 1)
-        setting, convert = names[name]
-        settings[setting] = convert(value)
-    producer = AIOKafkaProducer(bootstrap_servers=broker, **settings)
+    producer = AIOKafkaProducer(bootstrap_servers=broker, **producer_settings(options))
     await producer.start()
     sent = [
         await producer.send(

@@ -7,23 +7,13 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import BrokerResponseError
 from kafka.structs import OffsetAndMetadata
 
-from wire import Commands, assign, emit, read_records, run, to_hex
+from wire import Commands, assign, emit, producer_settings, read_records, run, to_hex
 
 SECONDS = 30
 
 
 def produce(broker, topic, *options):
-    settings = {}
-    names = {
-        "compression": ("compression_type", lambda value: None if value == "none" else value),
-        "idempotent": ("enable_idempotence", lambda value: value == "true"),
-        "acks": ("acks", lambda value: value if value == "all" else int(value)),
-    }
-    for option in options:
-        name, value = option.split("=", 1)
-        setting, convert = names[name]
-        settings[setting] = convert(value)
-    producer = KafkaProducer(bootstrap_servers=broker, **settings)
+    producer = KafkaProducer(bootstrap_servers=broker, **producer_settings(options))
     sent = [
         producer.send(
             topic,

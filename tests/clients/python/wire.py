@@ -29,6 +29,21 @@ def from_hex(text):
     return None if text is None else bytes.fromhex(text)
 
 
+def producer_settings(options):
+    """The options of `produce`, as kafka-python and aiokafka call them."""
+    settings = {}
+    names = {
+        "compression": ("compression_type", lambda value: None if value == "none" else value),
+        "idempotent": ("enable_idempotence", lambda value: value == "true"),
+        "acks": ("acks", lambda value: value if value == "all" else int(value)),
+    }
+    for option in options:
+        name, value = option.split("=", 1)
+        setting, convert = names[name]
+        settings[setting] = convert(value)
+    return settings
+
+
 def read_records():
     for line in sys.stdin:
         record = json.loads(line)

@@ -4,7 +4,7 @@ use crate::append::{Append, AppendError, AppendResult, Appended, Atomicity, Part
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles};
-use crate::limits::{INTERNAL_PARTITIONS, PLACED_BYTES_MAX, SEGMENT_BYTES_MAX, TIDY_INTERVAL_MS};
+use crate::limits::{INTERNAL_PARTITIONS, PLACED_BYTES_MAX, TIDY_INTERVAL_MS};
 use crate::partition::{Kept, PartitionLog};
 use crate::read::Chunk;
 use crate::round::{ENTRY_BYTES_MAX, Operation, Placed, put_batches, put_operation, put_placed};
@@ -441,7 +441,7 @@ impl Log {
             return Ok(());
         }
         // The segment writer is busy: the journal is quicker than waiting for its syncs.
-        if self.checkpoints_asked > self.shared.counts.checkpoints.load(Ordering::Acquire) {
+        if self.checkpoint_is_under_way() {
             return Ok(());
         }
         let round = self.journal.next().round;
@@ -489,12 +489,12 @@ impl Log {
             let Some(writer) = self.writers.get_mut(id) else { continue };
             writer.recent_keys.forget(now, keep_from);
             let segment_bytes = if let Some((chunk, place)) = writer.placed.take() {
+                // Before the segment writer can take it away again; so below.
                 self.shared.tail_bytes.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
                 placed.push((Arc::clone(&writer.log), chunk.bytes.len()));
                 writer.log.publish_placed(chunk, self.epoch, &place)
             } else {
                 let chunk = writer.take_chunk(round);
-                // Before the segment writer can take it away again.
                 self.shared.tail_bytes.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
                 let (unwritten, segment_bytes) = writer.log.publish(chunk, self.epoch);
                 if unwritten >= write_bytes && !writer.log.write_asked.swap(true, Ordering::AcqRel)
@@ -582,6 +582,10 @@ impl Log {
                 || now.0.abs_diff(self.checkpoint_asked_at.0) >= TIDY_INTERVAL_MS.unsigned_abs())
     }
 
+    fn checkpoint_is_under_way(&self) -> bool {
+        self.checkpoints_asked > self.shared.counts.checkpoints.load(Ordering::Acquire)
+    }
+
     /// Has the segment writer write a checkpoint of what is published, unless one is under way.
     fn ask_checkpoint(&mut self, now: Timestamp, done: Option<Sender<()>>) {
         if self.shared.failure().is_some() {
@@ -589,16 +593,14 @@ impl Log {
             return;
         }
         assert!(self.round.is_empty(), "only between rounds");
-        let written = self.shared.counts.checkpoints.load(Ordering::Acquire);
-        let under_way = self.checkpoints_asked > written;
-        if under_way && done.is_none() {
+        if self.checkpoint_is_under_way() && done.is_none() {
             return;
         }
         self.checkpoints_asked += 1;
         self.checkpoint_asked_at = now;
         self.untidy = false;
         self.placed_bytes = 0;
-        let bytes_max = self.segment_bytes.min(SEGMENT_BYTES_MAX);
+        let bytes_max = self.segment_bytes;
         let partitions = self.writers.values_mut().map(|writer| {
             writer.producers.expire(now);
             PlannedPartition {

@@ -472,7 +472,7 @@ impl PartitionLog {
         let written = self.write_tail(self.high_watermark())?;
         let segment = self.last_segment(&mut self.state.lock(), chunk.base_offset)?;
         let position = segment.end().bytes;
-        let end = segment.place(chunk)?;
+        let end = segment.place(std::slice::from_ref(chunk))?;
         Ok((written, Place { segment: segment.base, position, end }))
     }
 
@@ -514,7 +514,7 @@ impl PartitionLog {
         let bytes = read_placed(&self.disk, self.id, placed)?;
         let chunk = Chunk::of(placed.base, round, bytes).measured();
         let Some((last, _)) = batches(&chunk.bytes).flatten().last() else { return Ok(false) };
-        let end = segment.index(&chunk)?;
+        let end = segment.index(std::slice::from_ref(&chunk))?;
         let place = Place { segment: segment.base, position: placed.position, end };
         let bytes = chunk.bytes.len();
         self.publish_placed(chunk, last.leader_epoch, &place);

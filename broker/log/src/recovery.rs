@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::commit::{Log, RoundInHand};
 use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles, JournalPosition, JournalSize, Link, Replay};
+use crate::limits::SEGMENT_BYTES_MAX;
 use crate::partition::{Kept, PartitionLog};
 use crate::producers::Producers;
 use crate::read::Chunk;
@@ -369,7 +370,7 @@ impl Recovering {
             reserve_bytes: options.reserve_bytes,
             checkpoints_asked: 0,
             checkpoint_asked_at: Timestamp(0),
-            segment_bytes: options.segment_bytes,
+            segment_bytes: options.segment_bytes.min(SEGMENT_BYTES_MAX),
             untidy: false,
             placed_bytes: 0,
             unlinking: Vec::new(),

@@ -216,41 +216,30 @@ impl Segment {
 
     /// Writes chunks at the end. They can be read, but are durable only after [`Self::sync`].
     pub(crate) fn append(&self, chunks: &[Chunk]) -> io::Result<()> {
-        let files = self.files()?;
-        self.dirty.store(true, Ordering::Release);
-        let mut end = self.end();
-        let start = end.bytes;
-        let mut entries = Vec::with_capacity(chunks.len() * ENTRY_BYTES as usize);
-        let mut pieces = Vec::with_capacity(chunks.len());
-        for chunk in chunks {
-            index_chunk(chunk, &mut end, &mut entries);
-            pieces.push(IoSlice::new(&chunk.bytes));
-        }
-        files.log.write_at(&pieces, start)?;
-        let index_at = self.end().entries * ENTRY_BYTES;
-        files.index.write_at(&[IoSlice::new(&entries)], index_at)?;
+        let end = self.place(chunks)?;
         self.set_end(&end);
         Ok(())
     }
 
-    /// Writes a chunk behind the end, which stays where it is: says where it is to be once the
-    /// chunk is published. Nothing else is written in between.
-    pub(crate) fn place(&self, chunk: &Chunk) -> io::Result<SegmentEnd> {
-        let files = self.files()?;
-        let start = self.end().bytes;
-        files.log.write_at(&[IoSlice::new(&chunk.bytes)], start)?;
-        self.index(chunk)
+    /// Writes chunks behind the end, which stays where it is: says where it is to be once they are
+    /// published. Nothing else is written in between.
+    pub(crate) fn place(&self, chunks: &[Chunk]) -> io::Result<SegmentEnd> {
+        self.dirty.store(true, Ordering::Release);
+        let pieces: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(&chunk.bytes)).collect();
+        self.files()?.log.write_at(&pieces, self.end().bytes)?;
+        self.index(chunks)
     }
 
-    /// Writes the entries of a chunk whose batches stand behind the end already.
-    pub(crate) fn index(&self, chunk: &Chunk) -> io::Result<SegmentEnd> {
-        let files = self.files()?;
+    /// Writes the entries of chunks whose batches stand behind the end already.
+    pub(crate) fn index(&self, chunks: &[Chunk]) -> io::Result<SegmentEnd> {
         self.dirty.store(true, Ordering::Release);
         let mut end = self.end();
         let index_at = end.entries * ENTRY_BYTES;
-        let mut entries = Vec::new();
-        index_chunk(chunk, &mut end, &mut entries);
-        files.index.write_at(&[IoSlice::new(&entries)], index_at)?;
+        let mut entries = Vec::with_capacity(chunks.len() * ENTRY_BYTES as usize);
+        for chunk in chunks {
+            index_chunk(chunk, &mut end, &mut entries);
+        }
+        self.files()?.index.write_at(&[IoSlice::new(&entries)], index_at)?;
         Ok(end)
     }
 

@@ -163,7 +163,8 @@ fn decoded(field: &str, text: &str) -> Result<Cow<'static, [u8]>, Failure> {
     })
 }
 
-/// A key as the client wrote it: a string stands for itself, an array for its text.
+/// A key as the client wrote it: a string stands for itself, a number or boolean for its text,
+/// and an array for that of its columns.
 fn key_bytes(key: &RawValue) -> Result<Cow<'_, [u8]>, Failure> {
     let text = key.get();
     match text.as_bytes().first() {
@@ -173,9 +174,10 @@ fn key_bytes(key: &RawValue) -> Result<Cow<'_, [u8]>, Failure> {
                 .map_err(|error| Failure::invalid(format!("key: {error}")))?;
             columns_key(&columns.0).map(Cow::Owned)
         }
-        _ => Err(Failure::invalid("a key cannot be a number, a boolean or an object").hint(
-            "give a string, or an array of the key's columns, such as [5]; key_base64 for bytes",
+        Some(b'{' | b'n') => Err(Failure::invalid("a key cannot be an object").hint(
+            "give a string, a number, or an array of the key's columns; key_base64 for bytes",
         )),
+        _ => Ok(Cow::Borrowed(text.as_bytes())),
     }
 }
 
@@ -190,8 +192,13 @@ fn string_bytes(text: &str) -> Cow<'_, [u8]> {
     }
 }
 
-/// A key of several columns, or of one that is not text: a JSON array without white space.
+/// A key of columns: the text of one, or a JSON array of several without white space.
 fn columns_key(columns: &[&RawValue]) -> Result<Vec<u8>, Failure> {
+    if let [only] = columns
+        && only.get().starts_with('"')
+    {
+        return Ok(string_bytes(only.get()).into_owned());
+    }
     let mut key = vec![b'['];
     for column in columns {
         push_comma(&mut key);
@@ -215,12 +222,15 @@ fn columns_key(columns: &[&RawValue]) -> Result<Vec<u8>, Failure> {
             other => key.extend_from_slice(other),
         }
     }
-    key.push(b']');
+    if columns.len() == 1 {
+        key.remove(0);
+    } else {
+        key.push(b']');
+    }
     Ok(key)
 }
 
-/// The key that the fields `names` of a value make: one string stands for itself, anything else
-/// is an array.
+/// The key that the fields `names` of a value make.
 ///
 /// # Errors
 /// When the value is no object, or lacks a field.
@@ -239,28 +249,17 @@ pub(crate) fn key_from_fields(value: &[u8], names: &[&str]) -> Result<Vec<u8>, F
         })?;
         columns.push(column);
     }
-    if let [only] = columns[..]
-        && only.get().starts_with('"')
-    {
-        return Ok(string_bytes(only.get()).into_owned());
-    }
     columns_key(&columns)
 }
 
-/// The record key of an array, or of the one column that `text` is: JSON, or else a string.
+/// The record key of several columns, given as an array.
 ///
 /// # Errors
-/// Columns that no key has.
+/// When it is none, or has columns that no key has.
 pub(crate) fn key_from_columns(text: &str) -> Result<Vec<u8>, Failure> {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(array) if array.get().starts_with('[') => key_bytes(array).map(Cow::into_owned),
-        Ok(column) => columns_key(&[column]),
-        Err(_) => {
-            let mut key = vec![b'['];
-            push_string(&mut key, text);
-            key.push(b']');
-            Ok(key)
-        }
+        _ => Err(Failure::invalid("the key has several columns: give a JSON array of them")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rows and keys of changes as JSON.
 
 use super::{Change, Op};
-use crate::rows::{KeyShape, Layout, patched, write_bytes_string, write_json_string};
+use crate::rows::{KeyShape, Layout, patched, write_bytes_string};
 use anabranch_engine::Stream;
 
 pub(super) fn row(stream: &Stream, layout: &Layout, change: &Change, out: &mut Vec<u8>) {
@@ -31,37 +31,15 @@ pub(super) fn key(layout: &Layout, change: &Change, out: &mut Vec<u8>) {
         out.extend_from_slice(b"null");
         return;
     };
-    let mut parts = Vec::new();
-    match &layout.key {
-        KeyShape::Array(types) if layout.key.cut(key, &mut parts).is_some() => {
-            match types.len() {
-                1 => out.extend_from_slice(&key[parts[0].clone()]),
-                _ => out.extend_from_slice(key),
-            };
-        }
-        _ => write_bytes_string(key, out),
+    match (&layout.key, layout.key.columns_json(key)) {
+        (KeyShape::Array(_), Some(_)) => out.extend_from_slice(key),
+        (_, Some(columns)) => columns.iter().for_each(|column| out.extend_from_slice(column)),
+        (_, None) => write_bytes_string(key, out),
     }
 }
 
 /// The key's columns as fields.
 fn key_fields<'a>(stream: &'a Stream, layout: &Layout, key: &[u8]) -> Vec<(&'a str, Vec<u8>)> {
     let names = stream.key_columns().map(|column| column.name.as_str());
-    let mut parts = Vec::new();
-    match &layout.key {
-        KeyShape::Raw => Vec::new(),
-        KeyShape::Text => match std::str::from_utf8(key) {
-            Ok(text) => {
-                let mut value = Vec::new();
-                write_json_string(text, &mut value);
-                names.map(|name| (name, value.clone())).collect()
-            }
-            Err(_) => Vec::new(),
-        },
-        KeyShape::Array(_) => match layout.key.cut(key, &mut parts) {
-            Some(()) => {
-                names.zip(&parts).map(|(name, part)| (name, key[part.clone()].to_vec())).collect()
-            }
-            None => Vec::new(),
-        },
-    }
+    names.zip(layout.key.columns_json(key).unwrap_or_default()).collect()
 }

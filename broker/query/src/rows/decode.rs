@@ -2,7 +2,7 @@
 
 use super::cell::{CellBuilder, DoesNotFit};
 use super::fields::FieldScanner;
-use super::key::KeyShape;
+use super::key::{KeyShape, plain};
 use super::layout::{Layout, Source, System};
 use super::print::{operation_word, write_headers};
 use anabranch_engine::{ColumnType, Mode, Stream};
@@ -137,6 +137,15 @@ impl RowsBuilder {
                 Column::Key(part, cell) => match (&self.key, row.key) {
                     (_, None) => append_null(cell),
                     (KeyShape::Text, Some(key)) => cell.append_utf8(key),
+                    (KeyShape::Plain(column), Some(key)) => {
+                        match plain(*column, key, &mut self.scratch) {
+                            Some(json) => cell.append_json(json),
+                            None => {
+                                cell.append_null();
+                                Err(DoesNotFit)
+                            }
+                        }
+                    }
                     (_, Some(key)) if key_fits => {
                         cell.append_json(&key[self.key_parts[*part].clone()])
                     }

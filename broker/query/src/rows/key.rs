@@ -1,9 +1,9 @@
-//! Keys: one text column is the record key as it stands; other or several columns are a JSON
-//! array in it (`tables.md` of the design).
+//! Keys: one column is its plain text, as Kafka clients write keys (`7`, `N14228`, `2013-01-01`);
+//! several columns are a JSON array (`[7,"a"]`).
 //!
-//! Keys of integers, booleans and text have one canonical form (`[7,"a"]`, no spaces, shortest
-//! numbers). A key in another form is another key to the log, so it does not read as the same
-//! row: its columns are NULL. That makes a lookup by key exact.
+//! Keys of integers, booleans and text have one canonical form (no spaces, shortest numbers). A
+//! key in another form is another key to the log, so it does not read as the same row: its columns
+//! are NULL. That makes a lookup by key exact.
 
 use super::print::{write_json_string, write_json_value};
 use anabranch_engine::{ColumnType, Stream};
@@ -22,6 +22,8 @@ pub(crate) enum KeyShape {
     Raw,
     /// One text column.
     Text,
+    /// One column of another type.
+    Plain(ColumnType),
     /// A JSON array of these.
     Array(Vec<ColumnType>),
 }
@@ -32,6 +34,7 @@ impl KeyShape {
         match types.as_slice() {
             [] => Self::Raw,
             [ColumnType::Text] => Self::Text,
+            [column] => Self::Plain(*column),
             _ => Self::Array(types),
         }
     }
@@ -40,7 +43,7 @@ impl KeyShape {
     pub(crate) fn columns(&self) -> usize {
         match self {
             Self::Raw => 0,
-            Self::Text => 1,
+            Self::Text | Self::Plain(_) => 1,
             Self::Array(types) => types.len(),
         }
     }
@@ -50,7 +53,23 @@ impl KeyShape {
         match self {
             Self::Raw => false,
             Self::Text => true,
+            Self::Plain(column) => has_canonical_form(*column),
             Self::Array(types) => types.iter().all(|&column| has_canonical_form(column)),
+        }
+    }
+
+    /// The columns of a key as JSON. `None` where it does not fit, or where none are declared.
+    pub(crate) fn columns_json(&self, key: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let mut parts = Vec::new();
+        match self {
+            Self::Raw => None,
+            Self::Text => quoted(key, &mut parts).map(|text| vec![text.to_vec()]),
+            Self::Plain(column) => plain(*column, key, &mut parts).map(|json| vec![json.to_vec()]),
+            Self::Array(_) => {
+                let mut parts = Vec::new();
+                self.cut(key, &mut parts)?;
+                Some(parts.into_iter().map(|part| key[part].to_vec()).collect())
+            }
         }
     }
 
@@ -107,6 +126,16 @@ impl KeyShape {
                 debug_assert!(false, "a stream without a declared key has no key columns");
             }
             Self::Text => out.extend_from_slice(text_at(&columns[0], row)?.as_bytes()),
+            Self::Plain(column) => {
+                let start = out.len();
+                let field = Field::new("key", columns[0].data_type().clone(), false);
+                write_json_value(&columns[0], row, &field, out)?;
+                // Dates and the like have nothing in them that JSON would escape.
+                if *column != ColumnType::Json && out[start] == b'"' {
+                    out.pop();
+                    out.remove(start);
+                }
+            }
             Self::Array(_) => {
                 out.push(b'[');
                 for (number, column) in columns.iter().enumerate() {
@@ -126,6 +155,11 @@ impl KeyShape {
     pub(crate) fn encode_literals(&self, values: &[ScalarValue]) -> Option<Bytes> {
         match (self, values) {
             (Self::Text, [value]) => Some(Bytes::copy_from_slice(text_of(value)?.as_bytes())),
+            (Self::Plain(column), [value]) => {
+                let mut out = Vec::new();
+                write_literal(*column, value, &mut out)?;
+                Some(Bytes::from(out))
+            }
             (Self::Array(types), values) if types.len() == values.len() => {
                 let mut out = vec![b'['];
                 for (number, (&column, value)) in types.iter().zip(values).enumerate() {
@@ -140,6 +174,34 @@ impl KeyShape {
             _ => None,
         }
     }
+}
+
+/// A key of one column that is not text, as JSON. `None` where it does not fit.
+pub(super) fn plain<'a>(
+    column: ColumnType,
+    key: &'a [u8],
+    scratch: &'a mut Vec<u8>,
+) -> Option<&'a [u8]> {
+    match column {
+        column if has_canonical_form(column) => canonical(column, key).then_some(key),
+        ColumnType::Json => is_json(key).then_some(key),
+        ColumnType::Real | ColumnType::Double | ColumnType::Numeric { .. } if is_json(key) => {
+            Some(key)
+        }
+        _ => quoted(key, scratch),
+    }
+}
+
+fn is_json(text: &[u8]) -> bool {
+    let mut json = Jiter::new(text);
+    json.next_skip().is_ok() && json.finish().is_ok()
+}
+
+/// Text as a JSON string.
+fn quoted<'a>(text: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    scratch.clear();
+    write_json_string(std::str::from_utf8(text).ok()?, scratch);
+    Some(scratch)
 }
 
 fn has_canonical_form(column: ColumnType) -> bool {

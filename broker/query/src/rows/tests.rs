@@ -146,6 +146,30 @@ fn array_keys_are_cut_in_their_one_form() {
 }
 
 #[test]
+fn a_key_of_one_column_is_its_text() {
+    let check = |column, key: &str, json: Option<&str>| {
+        let columns = KeyShape::Plain(column).columns_json(key.as_bytes());
+        let expected = json.map(|json| vec![json.as_bytes().to_vec()]);
+        assert_eq!(columns, expected, "{column:?} {key}");
+    };
+    check(ColumnType::Bigint, "42", Some("42"));
+    check(ColumnType::Bigint, "-1", Some("-1"));
+    for other in ["[42]", "042", "+42", "42.0", "\"42\"", " 42", "", "null"] {
+        check(ColumnType::Bigint, other, None);
+    }
+    check(ColumnType::Boolean, "true", Some("true"));
+    check(ColumnType::Boolean, "t", None);
+    check(ColumnType::Double, "1.50", Some("1.50"));
+    check(ColumnType::Double, "NaN", Some("\"NaN\""));
+    check(ColumnType::Date, "2013-01-01", Some("\"2013-01-01\""));
+    check(ColumnType::Json, "{\"a\":1}", Some("{\"a\":1}"));
+    check(ColumnType::Json, "{", None);
+    assert_eq!(KeyShape::Raw.columns_json(b"42"), None);
+    assert_eq!(KeyShape::Text.columns_json(b"a\"b"), Some(vec![b"\"a\\\"b\"".to_vec()]));
+    assert_eq!(KeyShape::Text.columns_json(b"\xff"), None);
+}
+
+#[test]
 fn literals_become_the_key_that_is_cut_again() {
     let shape = KeyShape::Array(vec![ColumnType::Bigint, ColumnType::Text, ColumnType::Boolean]);
     let values = [
@@ -160,6 +184,9 @@ fn literals_become_the_key_that_is_cut_again() {
         shape.encode_literals(&[ScalarValue::Null, ScalarValue::Null, ScalarValue::Null]),
         None
     );
+    let number = KeyShape::Plain(ColumnType::Bigint);
+    let key = number.encode_literals(&[ScalarValue::Int16(Some(42))]);
+    assert_eq!(key.as_deref(), Some(&b"42"[..]));
     let text = KeyShape::Text.encode_literals(&[ScalarValue::Utf8(Some("N14228".to_owned()))]);
     assert_eq!(text.as_deref(), Some(&b"N14228"[..]));
 }

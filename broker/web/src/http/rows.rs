@@ -9,7 +9,7 @@ use crate::frames::push_row;
 use crate::json::{push_comma, push_string, push_uint};
 use crate::limits::{BODY_BYTES_MAX, CUT_TIMEOUT, PAGE_BYTES, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use crate::publish::{self, Defaults};
-use anabranch_engine::{ColumnType, ErrorKind, Mode, Stream, table};
+use anabranch_engine::{ErrorKind, Mode, Stream, table};
 use anabranch_query::{Change, LiveSpec, LiveTable, Op, Phase, Start};
 use anabranch_types::{PartitionIndex, Round};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -195,9 +195,8 @@ fn row_place(door: &Door, name: &str, key: &str) -> Result<(Arc<Stream>, Bytes),
     if stream.mode != Mode::Upsert {
         return Err(no_table(name));
     }
-    let types: Vec<_> = stream.key_columns().map(|column| column.data_type).collect();
-    let key = match types[..] {
-        [] | [ColumnType::Text] => Bytes::copy_from_slice(key.as_bytes()),
+    let key = match stream.key_columns().count() {
+        0 | 1 => Bytes::copy_from_slice(key.as_bytes()),
         _ => Bytes::from(key_from_columns(key)?),
     };
     Ok((stream, key))

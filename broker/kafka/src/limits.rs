@@ -10,7 +10,12 @@ pub const FRAME_BYTES_MAX: usize = 100 << 20;
 pub const CONTROL_FRAME_BYTES_MAX: usize = 16 << 20;
 
 /// Frames above this share one budget of the whole door while they arrive, in bytes.
-pub const FRAME_BYTES_FREE: usize = 1 << 20;
+pub const FRAME_BYTES_FREE: usize = (1 << 20) + (64 << 10);
+
+/// Frames from this size to [`FRAME_BYTES_FREE`] arrive in a buffer of their own, in bytes, so
+/// that their batch can go to the log as it is: a batch from this size on is written from where it
+/// arrived.
+pub const FRAME_BYTES_OWN: usize = 48 << 10;
 
 /// The budget of frames above [`FRAME_BYTES_FREE`], in bytes. One frame always fits.
 pub const LARGE_FRAMES_BYTES_MAX: usize = 256 << 20;

@@ -47,8 +47,9 @@ pub trait Visitor {
     fn head(&mut self, head: ProduceHead);
     /// A topic, and how many partitions of it follow.
     fn topic(&mut self, topic: TopicRef<'_>, partitions: usize);
-    /// A partition of the topic, and where its records stand in the body.
-    fn partition(&mut self, index: i32, records: Option<Range<usize>>);
+    /// A partition of the topic, where the field of its records begins in the body, and where in
+    /// it the records themselves stand.
+    fn partition(&mut self, index: i32, field: usize, records: Option<Range<usize>>);
     /// After the last partition of a topic.
     fn topic_end(&mut self);
 }
@@ -60,7 +61,7 @@ pub struct Nothing;
 impl Visitor for Nothing {
     fn head(&mut self, _: ProduceHead) {}
     fn topic(&mut self, _: TopicRef<'_>, _: usize) {}
-    fn partition(&mut self, _: i32, _: Option<Range<usize>>) {}
+    fn partition(&mut self, _: i32, _: usize, _: Option<Range<usize>>) {}
     fn topic_end(&mut self) {}
 }
 
@@ -98,11 +99,12 @@ pub fn walk<V: Visitor>(body: &[u8], version: i16, visitor: &mut V) -> Result<()
         visitor.topic(topic, partitions);
         for _ in 0..partitions {
             let index = reader.int32("a partition index")?;
+            let field = reader.position();
             let records = reader.blob(flexible, "records")?;
             if flexible {
                 reader.tags()?;
             }
-            visitor.partition(index, records);
+            visitor.partition(index, field, records);
         }
         if flexible {
             reader.tags()?;

@@ -1,7 +1,7 @@
 //! What came from the socket, cut into frames.
 
 use crate::apis::ApiKey;
-use crate::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
+use crate::limits::{FRAME_BYTES_FREE, FRAME_BYTES_OWN, READ_BYTES_MAX, READ_BYTES_MIN};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::pin::Pin;
@@ -94,27 +94,40 @@ impl Input {
     /// Takes the next frame, without its length. It must be whole.
     pub(super) fn take(&mut self) -> Bytes {
         let bytes = self.buffer.get_u32() as usize;
+        if bytes >= FRAME_BYTES_OWN && bytes == self.buffer.len() {
+            // Nobody else has its buffer. The next read is small again: it tells how large the
+            // next frame's own buffer has to be, and what it brings has to be copied there.
+            self.room = READ_BYTES_MIN;
+            return std::mem::take(&mut self.buffer).freeze();
+        }
         self.buffer.split_to(bytes).freeze()
     }
 
     /// Reads once. Room grows with what arrives, so memory follows bytes that were sent, not
-    /// bytes that were announced.
+    /// bytes that were announced: what a large frame is given at once stays untouched until they
+    /// come.
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
         stream: &mut TcpStream,
     ) -> Poll<io::Result<usize>> {
-        // The rest of a frame that has begun is given at most as much again as has arrived.
-        let begun = match self.peek() {
-            Some(next) if next.bytes < usize::MAX => {
-                let missing = (next.bytes + LENGTH_BYTES).saturating_sub(self.buffer.len());
-                missing.min(self.buffer.len())
+        let begun = self.peek().map_or(0, |next| next.bytes.saturating_add(LENGTH_BYTES));
+        if (FRAME_BYTES_OWN..=FRAME_BYTES_FREE).contains(&begun) {
+            if self.buffer.capacity() < begun {
+                let mut own = BytesMut::with_capacity(begun);
+                own.extend_from_slice(&self.buffer);
+                self.buffer = own;
             }
-            _ => 0,
-        };
-        let wanted = self.room.max(begun);
-        if self.buffer.capacity() - self.buffer.len() < wanted / 2 {
-            self.buffer.reserve(wanted);
+        } else {
+            // The rest of a frame that has begun is given at most as much again as has arrived.
+            let missing = match begun {
+                usize::MAX => 0,
+                bytes => bytes.saturating_sub(self.buffer.len()).min(self.buffer.len()),
+            };
+            let wanted = self.room.max(missing);
+            if self.buffer.capacity() - self.buffer.len() < wanted / 2 {
+                self.buffer.reserve(wanted);
+            }
         }
         let room = self.buffer.capacity() - self.buffer.len();
         let count = ready!(poll_read_buf(Pin::new(stream), context, &mut self.buffer))?;

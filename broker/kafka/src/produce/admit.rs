@@ -2,11 +2,13 @@
 //! connection's task, so that the commit thread never sees a bad batch.
 
 use super::{ProduceHead, TopicRef, Visitor};
+use crate::apis::PRODUCE_FLEXIBLE_FROM;
 use crate::errors;
+use crate::limits::FRAME_BYTES_OWN;
 use anabranch_engine::{Append, Atomicity, Catalog, Mode, Part, Stream, Timestamps, key_hash};
 use anabranch_types::batch::{self, RecordFault, ValidateOptions};
 use anabranch_types::{PartitionIndex, StreamId, Timestamp};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -46,7 +48,7 @@ pub(crate) struct Admitted {
     pub(crate) version: i16,
     /// Whether the client wants a response (acks is not 0).
     pub(crate) answered: bool,
-    /// The request, to be walked again.
+    /// The request, to be walked again; large batches are not in it any more.
     pub(crate) body: Bytes,
     /// Partitions that were refused, by their place in the request, in order.
     pub(crate) faults: Vec<(usize, Fault)>,
@@ -63,6 +65,8 @@ pub(crate) struct Admission<'a> {
     topic: Result<&'a Arc<Stream>, Fault>,
     next: usize,
     append: Append,
+    /// The fields of large batches that belong to the append.
+    large: Vec<Range<usize>>,
     faults: Vec<(usize, Fault)>,
 }
 
@@ -81,6 +85,7 @@ impl<'a> Admission<'a> {
                 atomicity: Atomicity::EachPart,
                 preconditions: None,
             },
+            large: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -88,11 +93,16 @@ impl<'a> Admission<'a> {
     /// What came of the walk: the append, unless every batch was refused.
     pub(crate) fn finish(self, correlation: i32, version: i16) -> (Admitted, Option<Append>) {
         let append = (!self.append.parts.is_empty()).then_some(self.append);
+        let body = if self.large.is_empty() {
+            self.body.clone()
+        } else {
+            without(self.body, &self.large, version >= PRODUCE_FLEXIBLE_FROM)
+        };
         let admitted = Admitted {
             correlation,
             version,
             answered: self.head.acks != 0,
-            body: self.body.clone(),
+            body,
             faults: self.faults,
             appended: append.is_some(),
         };
@@ -190,15 +200,38 @@ impl Visitor for Admission<'_> {
         }
     }
 
-    fn partition(&mut self, index: i32, records: Option<Range<usize>>) {
-        match self.part(index, records) {
-            Ok(part) => self.append.parts.push(part),
+    fn partition(&mut self, index: i32, field: usize, records: Option<Range<usize>>) {
+        match self.part(index, records.clone()) {
+            Ok(part) => {
+                if part.batch.len() >= FRAME_BYTES_OWN {
+                    self.large.extend(records.map(|records| field..records.end));
+                }
+                self.append.parts.push(part);
+            }
             Err(fault) => self.faults.push((self.next, fault)),
         }
         self.next += 1;
     }
 
     fn topic_end(&mut self) {}
+}
+
+/// The request with null in some fields: who waits for the answer is not to keep batches in
+/// memory, and the log takes over a batch that nobody else holds.
+pub(super) fn without(body: &[u8], fields: &[Range<usize>], flexible: bool) -> Bytes {
+    let mut out = BytesMut::new();
+    let mut at = 0;
+    for field in fields {
+        out.put_slice(&body[at..field.start]);
+        if flexible {
+            out.put_u8(0);
+        } else {
+            out.put_i32(-1);
+        }
+        at = field.end;
+    }
+    out.put_slice(&body[at..]);
+    out.freeze()
 }
 
 fn fault(error: ResponseError, message: impl Into<Cow<'static, str>>) -> Fault {

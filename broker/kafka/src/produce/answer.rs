@@ -115,7 +115,7 @@ impl Visitor for Writer<'_> {
         put_count(self.out, self.flexible, partitions);
     }
 
-    fn partition(&mut self, index: i32, _records: Option<Range<usize>>) {
+    fn partition(&mut self, index: i32, _field: usize, _records: Option<Range<usize>>) {
         self.out.put_i32(index);
         let number = self.next;
         self.next += 1;

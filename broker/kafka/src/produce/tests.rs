@@ -40,6 +40,7 @@ fn request(version: i16, acks: i16) -> Bytes {
 struct Seen {
     body: Bytes,
     lines: Vec<String>,
+    fields: Vec<Range<usize>>,
 }
 
 impl Visitor for Seen {
@@ -53,7 +54,8 @@ impl Visitor for Seen {
         };
         self.lines.push(format!("{topic} {partitions}"));
     }
-    fn partition(&mut self, index: i32, records: Option<Range<usize>>) {
+    fn partition(&mut self, index: i32, field: usize, records: Option<Range<usize>>) {
+        self.fields.extend(records.iter().map(|records| field..records.end));
         let records = records.map(|records| String::from_utf8_lossy(&self.body[records]).into());
         let records: String = records.unwrap_or_else(|| "null".to_owned());
         self.lines.push(format!("{index} {records}"));
@@ -63,12 +65,37 @@ impl Visitor for Seen {
     }
 }
 
+impl Seen {
+    fn walk(body: &Bytes, version: i16) -> Self {
+        let mut seen = Self { body: body.clone(), lines: Vec::new(), fields: Vec::new() };
+        walk(body, version, &mut seen).expect("sound");
+        seen
+    }
+}
+
+#[test]
+fn records_can_be_taken_out_of_a_request() {
+    for version in 3..=13 {
+        let body = request(version, -1);
+        let seen = Seen::walk(&body, version);
+        let flexible = version >= PRODUCE_FLEXIBLE_FROM;
+        let expected = seen.lines.iter().map(|line| match line.split_once(' ') {
+            Some((number, "first" | "last")) => format!("{number} null"),
+            _ => line.clone(),
+        });
+        let rest = super::admit::without(&body, &seen.fields, flexible);
+        assert_eq!(Seen::walk(&rest, version).lines, expected.collect::<Vec<_>>());
+        let rest = super::admit::without(&body, &seen.fields[1..], flexible);
+        let left = Seen::walk(&rest, version).lines;
+        assert!(left.contains(&"0 first".to_owned()) && left.contains(&"1 null".to_owned()));
+    }
+}
+
 #[test]
 fn requests_of_every_version_are_walked() {
     for version in 3..=13 {
         let body = request(version, -1);
-        let mut seen = Seen { body: body.clone(), lines: Vec::new() };
-        walk(&body, version, &mut seen).expect("sound");
+        let seen = Seen::walk(&body, version);
         let (a, b) = if version >= 13 { ("7", "7") } else { ("a", "b") };
         let expected = [
             "false -1 2",

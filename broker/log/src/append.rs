@@ -47,7 +47,7 @@ pub struct Part {
     /// Where to.
     pub partition: PartitionId,
     /// The batch, as [`anabranch_types::batch::validate`] passed it. Base offset and leader
-    /// epoch are set on the way to the journal.
+    /// epoch are set on the way to the journal: in place, if it is large and nobody else holds it.
     pub batch: Bytes,
     /// Its header as it came.
     pub header: BatchHeader,

@@ -6,11 +6,10 @@ use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles};
 use crate::limits::{INTERNAL_PARTITIONS, PLACED_BYTES_MAX, TIDY_INTERVAL_MS};
 use crate::partition::{Kept, PartitionLog};
-use crate::read::Chunk;
 use crate::round::{ENTRY_BYTES_MAX, Operation, Placed, put_batches, put_operation, put_placed};
 use crate::segment_writer::{CheckpointPlan, Placing, PlannedPartition, Task};
 use crate::shared::Shared;
-use crate::writer::{Settings, Writer};
+use crate::writer::{Chunks, Settings, Writer};
 use anabranch_types::batch::{HEADER_BYTES, batches};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use crossbeam::channel::{Sender, TryRecvError, bounded};
@@ -20,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Batches from this size on are counted before they are stamped.
+/// Batches from this size on, and that will be copied, are counted before they are.
 const LARGE_BATCH_BYTES: usize = 8 << 10;
 
 /// What the commit thread is asked to do, in order.
@@ -64,6 +63,8 @@ pub struct Log {
     pub(crate) checkpoint_asked_at: Timestamp,
     /// Bytes at which any segment is full.
     pub(crate) segment_bytes: u64,
+    /// Bytes of a batch from which it is not copied.
+    pub(crate) own_bytes: usize,
     /// The next checkpoint can remove files, or begin segments.
     pub(crate) untidy: bool,
     /// Bytes placed in segments since a checkpoint was asked for.
@@ -122,10 +123,12 @@ impl Log {
     pub fn commit(&mut self, commands: &mut Vec<Command>, now: Timestamp) {
         let mut waiting: Vec<Waiting> = Vec::new();
         let mut changes = Vec::new();
+        self.own_bytes = self.shared.memory().own_bytes;
+        let copied = LARGE_BATCH_BYTES..self.own_bytes.max(LARGE_BATCH_BYTES);
         for command in &*commands {
             let Command::Submit(submission) = command else { continue };
             let parts = submission.appends.iter().flat_map(|append| &append.parts);
-            for part in parts.filter(|part| part.batch.len() >= LARGE_BATCH_BYTES) {
+            for part in parts.filter(|part| copied.contains(&part.batch.len())) {
                 if let Some(writer) = self.writers.get_mut(&part.partition) {
                     writer.expect(part.batch.len());
                 }
@@ -279,7 +282,7 @@ impl Log {
         self.round.bytes += part.batch.len() + ENTRY_BYTES_MAX;
         self.round.records += u64::from(part.header.records_count.unsigned_abs());
         self.round.batches += 1;
-        let (base_offset, append_time) = writer.stamp(part, self.epoch, round, now);
+        let (base_offset, append_time) = writer.stamp(part, self.epoch, round, now, self.own_bytes);
         Appended { base_offset, round, log_start, append_time }
     }
 
@@ -406,18 +409,18 @@ impl Log {
         let touched = self.round.touched.iter().filter(kept);
         for id in touched {
             let writer = &self.writers[id];
-            if let Some((chunk, place)) = &writer.placed {
-                let headers = headers_of(chunk);
+            if let Some((chunks, place)) = &writer.placed {
+                let headers = headers_of(chunks);
                 let placed = Placed {
-                    base: chunk.base_offset,
+                    base: chunks[0].base_offset,
                     segment: place.segment,
                     position: place.position,
-                    bytes: chunk.bytes.len() as u64,
+                    bytes: chunks_bytes(chunks) as u64,
                     headers: &headers,
                 };
                 put_placed(&mut fields, *id, now, &placed);
-            } else {
-                put_batches(&mut fields, *id, writer.pending_base, now, writer.pending.len());
+            } else if let Some(base) = writer.pending.base() {
+                put_batches(&mut fields, *id, base, now, writer.pending.bytes());
                 bounds.push((fields.len(), &writer.pending));
             }
         }
@@ -425,7 +428,7 @@ impl Log {
         let mut from = 0;
         for (to, pending) in bounds {
             pieces.push(IoSlice::new(&fields[from..to]));
-            pieces.push(IoSlice::new(pending));
+            pieces.extend(pending.pieces().map(IoSlice::new));
             from = to;
         }
         pieces.push(IoSlice::new(&fields[from..]));
@@ -444,19 +447,18 @@ impl Log {
         if self.checkpoint_is_under_way() {
             return Ok(());
         }
-        let round = self.journal.next().round;
-        let is_bulk = |id: &&PartitionId| self.writers[*id].pending.len() >= place_bytes;
+        let is_bulk = |id: &&PartitionId| self.writers[*id].pending.bytes() >= place_bytes;
         let ids: Vec<PartitionId> = self.round.touched.iter().filter(is_bulk).copied().collect();
         if ids.is_empty() {
             return Ok(());
         }
         let writers = ids.iter().map(|id| {
             let writer = self.writers.get_mut(id).expect("it was just seen");
-            (Arc::clone(&writer.log), writer.take_chunk(round))
+            (Arc::clone(&writer.log), writer.take_chunks())
         });
-        let chunks: Vec<(Arc<PartitionLog>, Chunk)> = writers.collect();
+        let bulk: Vec<(Arc<PartitionLog>, Chunks)> = writers.collect();
         let (done, answer) = bounded(1);
-        self.send(Task::Place(Box::new(Placing { chunks: chunks.clone(), done })));
+        self.send(Task::Place(Box::new(Placing { bulk: bulk.clone(), done })));
         let places = loop {
             match answer.try_recv() {
                 Ok(result) => break result?,
@@ -468,11 +470,11 @@ impl Log {
                 }
             }
         };
-        for ((id, (_, chunk)), place) in ids.iter().zip(chunks).zip(places) {
-            let bytes = chunk.bytes.len() as u64;
+        for ((id, (_, chunks)), place) in ids.iter().zip(bulk).zip(places) {
+            let bytes = chunks_bytes(&chunks) as u64;
             self.placed_bytes += bytes;
             self.shared.counts.placed_bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.writers.get_mut(id).expect("it was just seen").placed = Some((chunk, place));
+            self.writers.get_mut(id).expect("it was just seen").placed = Some((chunks, place));
         }
         Ok(())
     }
@@ -488,15 +490,16 @@ impl Log {
         for id in &in_hand.touched {
             let Some(writer) = self.writers.get_mut(id) else { continue };
             writer.recent_keys.forget(now, keep_from);
-            let segment_bytes = if let Some((chunk, place)) = writer.placed.take() {
+            let segment_bytes = if let Some((chunks, place)) = writer.placed.take() {
+                let bytes = chunks_bytes(&chunks);
                 // Before the segment writer can take it away again; so below.
-                self.shared.tail_bytes.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
-                placed.push((Arc::clone(&writer.log), chunk.bytes.len()));
-                writer.log.publish_placed(chunk, self.epoch, &place)
+                self.shared.tail_bytes.fetch_add(bytes, Ordering::Relaxed);
+                placed.push((Arc::clone(&writer.log), bytes));
+                writer.log.publish_placed(chunks, self.epoch, &place)
             } else {
-                let chunk = writer.take_chunk(round);
-                self.shared.tail_bytes.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
-                let (unwritten, segment_bytes) = writer.log.publish(chunk, self.epoch);
+                let chunks = writer.take_chunks();
+                self.shared.tail_bytes.fetch_add(chunks_bytes(&chunks), Ordering::Relaxed);
+                let (unwritten, segment_bytes) = writer.log.publish(chunks, self.epoch);
                 if unwritten >= write_bytes && !writer.log.write_asked.swap(true, Ordering::AcqRel)
                 {
                     self.send(Task::Write(Arc::clone(&self.writers[id].log)));
@@ -642,10 +645,14 @@ fn round_before(journal: &Journal) -> Round {
     Round(journal.next().round.0 - 1)
 }
 
+fn chunks_bytes(chunks: &Chunks) -> usize {
+    chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+}
+
 /// The header of each batch.
-fn headers_of(chunk: &Chunk) -> Vec<u8> {
+fn headers_of(chunks: &Chunks) -> Vec<u8> {
     let mut headers = Vec::new();
-    for (_, batch) in batches(&chunk.bytes).flatten() {
+    for (_, batch) in chunks.iter().flat_map(|chunk| batches(&chunk.bytes)).flatten() {
         headers.extend_from_slice(&batch[..HEADER_BYTES]);
     }
     headers

@@ -26,6 +26,7 @@ mod round;
 mod segment;
 mod segment_writer;
 mod shared;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -20,6 +20,10 @@ pub const TIDY_INTERVAL_MS: i64 = 1_000;
 /// Bytes of unwritten tail at which a partition is written to its segment.
 pub const SEGMENT_WRITE_BYTES: usize = 64 << 10;
 
+/// Bytes from which a batch is taken over as it is, without a copy, if nobody else holds its
+/// buffer and the buffer is not much larger.
+pub const OWN_BYTES: usize = 48 << 10;
+
 /// Bytes of one partition in one round from which they go straight to its segment, and only their
 /// place to the journal. Each such partition costs a sync of its own, as much as writing about so
 /// many bytes once more.
@@ -30,6 +34,9 @@ pub const PLACED_BYTES_MAX: u64 = 128 << 20;
 
 /// Bytes between two index entries inside one round.
 pub const INDEX_INTERVAL_BYTES: usize = 64 << 10;
+
+/// Bytes of files removed at a time.
+pub const SWEEP_BYTES: u64 = 8 << 20;
 
 /// Bytes of recent batches kept in memory for consumers and tables that keep up.
 pub const TAIL_BYTES_TARGET: usize = 12 << 20;

@@ -13,10 +13,12 @@ use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES};
 use crate::read::{Chunk, Range, ReadError, Until};
 use crate::round::Placed;
 use crate::segment::{Segment, SegmentEnd, dir};
+use crate::writer::Chunks;
 use anabranch_types::batch::{BatchHeader, HEADER_BYTES, batches, decode_records};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use smallvec::smallvec;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -59,6 +61,16 @@ struct State {
 }
 
 impl State {
+    /// Puts chunks behind the tail. Says where it ends now.
+    fn push(&mut self, chunks: Chunks, epoch: LeaderEpoch) -> Offset {
+        let next = chunks.last().expect("a round's chunks are at least one").next_offset;
+        if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+            self.epochs.push((epoch, chunks[0].base_offset));
+        }
+        self.tail.extend(chunks);
+        next
+    }
+
     /// Lets go of segments that hold nothing from `start` on.
     fn retire(&mut self, start: Offset) {
         while self.segments.len() > 1 && self.segments[1].base <= start {
@@ -225,6 +237,12 @@ impl PartitionLog {
             let found = segment
                 .read(&range)
                 .map_err(|error| self.gone(from).unwrap_or_else(|| self.storage(&error)))?;
+            // Files that go are cut short first: that is no damage.
+            if !found.damaged.is_empty()
+                && let Some(gone) = self.gone(from)
+            {
+                return Err(gone);
+            }
             for offset in &found.damaged {
                 self.damaged.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(
@@ -341,16 +359,12 @@ impl PartitionLog {
 
     // ── the commit thread ──
 
-    /// Makes a chunk visible. Says how many bytes now wait for the segment writer, and how long
-    /// the last segment will be with them.
-    pub(crate) fn publish(&self, chunk: Chunk, epoch: LeaderEpoch) -> (usize, u64) {
-        let next = chunk.next_offset;
+    /// Makes one round's chunks visible. Says how many bytes now wait for the segment writer, and
+    /// how long the last segment will be with them.
+    pub(crate) fn publish(&self, chunks: Chunks, epoch: LeaderEpoch) -> (usize, u64) {
         let mut state = self.state.lock();
-        if state.epochs.last().is_none_or(|(last, _)| *last < epoch) {
-            state.epochs.push((epoch, chunk.base_offset));
-        }
-        state.unwritten_bytes += chunk.bytes.len();
-        state.tail.push_back(chunk);
+        state.unwritten_bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+        let next = state.push(chunks, epoch);
         self.high_watermark.store(next.0, Ordering::Release);
         let written = state.segments.last().map_or(0, |segment| segment.end().bytes);
         (state.unwritten_bytes, written + state.unwritten_bytes as u64)
@@ -367,15 +381,11 @@ impl PartitionLog {
         !state.removed.is_empty() || state.is_done(u64::MAX, start)
     }
 
-    /// As [`Self::publish`], for a chunk that stands in its segment. Says how long that is now.
-    pub(crate) fn publish_placed(&self, chunk: Chunk, epoch: LeaderEpoch, place: &Place) -> u64 {
+    /// As [`Self::publish`], for chunks that stand in their segment. Says how long that is now.
+    pub(crate) fn publish_placed(&self, chunks: Chunks, epoch: LeaderEpoch, place: &Place) -> u64 {
         let mut state = self.state.lock();
         assert_eq!(state.unwritten_bytes, 0, "everything before it was written first");
-        if state.epochs.last().is_none_or(|(last, _)| *last < epoch) {
-            state.epochs.push((epoch, chunk.base_offset));
-        }
-        let next = chunk.next_offset;
-        state.tail.push_back(chunk);
+        let next = state.push(chunks, epoch);
         state.written = next;
         // Before the segment's end: what is read behind the old one is then known to be published.
         self.high_watermark.store(next.0, Ordering::Release);
@@ -467,12 +477,12 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Writes what is published and then `chunk`, which is not, to the last segment.
-    pub(crate) fn place(&self, chunk: &Chunk) -> io::Result<(usize, Place)> {
+    /// Writes what is published and then `chunks`, which are not, to the last segment.
+    pub(crate) fn place(&self, chunks: &Chunks) -> io::Result<(usize, Place)> {
         let written = self.write_tail(self.high_watermark())?;
-        let segment = self.last_segment(&mut self.state.lock(), chunk.base_offset)?;
+        let segment = self.last_segment(&mut self.state.lock(), chunks[0].base_offset)?;
         let position = segment.end().bytes;
-        let end = segment.place(std::slice::from_ref(chunk))?;
+        let end = segment.place(chunks)?;
         Ok((written, Place { segment: segment.base, position, end }))
     }
 
@@ -517,7 +527,7 @@ impl PartitionLog {
         let end = segment.index(std::slice::from_ref(&chunk))?;
         let place = Place { segment: segment.base, position: placed.position, end };
         let bytes = chunk.bytes.len();
-        self.publish_placed(chunk, last.leader_epoch, &place);
+        self.publish_placed(smallvec![chunk], last.leader_epoch, &place);
         self.evict(bytes);
         Ok(true)
     }

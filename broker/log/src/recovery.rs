@@ -9,18 +9,20 @@ use crate::checkpoint::Checkpoint;
 use crate::commit::{Log, RoundInHand};
 use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles, JournalPosition, JournalSize, Link, Replay};
-use crate::limits::SEGMENT_BYTES_MAX;
+use crate::limits::{SEGMENT_BYTES_MAX, SWEEP_BYTES};
 use crate::partition::{Kept, PartitionLog};
 use crate::producers::Producers;
 use crate::read::Chunk;
 use crate::round::{Entry, Operation, Placed, entries};
 use crate::segment::dir;
-use crate::segment_writer::{SegmentWriter, Task, sync_segments, unlink};
+use crate::segment_writer::{SegmentWriter, Task, sync_segments};
 use crate::shared::Shared;
+use crate::sweep::Sweep;
 use crate::writer::{Settings, Writer};
 use anabranch_types::batch::{BatchHeader, HEADER_BYTES, batches};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use bytes::Bytes;
+use smallvec::smallvec;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -261,7 +263,7 @@ impl Recovering {
         }
         let chunk = Chunk::of(base, round, Bytes::copy_from_slice(bytes)).measured();
         let bytes = chunk.bytes.len();
-        log.publish(chunk, epoch);
+        log.publish(smallvec![chunk], epoch);
         // Nothing reads yet: memory is for nothing but what is being written.
         log.write_tail(log.high_watermark())?;
         log.evict(bytes);
@@ -327,10 +329,9 @@ impl Recovering {
         options: &Options,
         stall: impl FnOnce(&Arc<Shared>) -> Box<dyn FnMut() + Send>,
     ) -> Result<(Log, SegmentWriter), Error> {
-        for id in &self.unlinking {
-            unlink(&*self.disk, *id)?;
-        }
-        self.remove_leftovers()?;
+        let mut sweep = Sweep::new(Arc::clone(&self.disk), SWEEP_BYTES);
+        self.unlinking.iter().for_each(|id| sweep.partition(*id));
+        self.remove_leftovers(&mut sweep)?;
         self.look_for_strangers()?;
         let published = Round(link.round.0 - 1);
         let shared = Arc::new(Shared::default());
@@ -356,7 +357,8 @@ impl Recovering {
             tasks: waiting,
             number,
             evictable: VecDeque::new(),
-            doomed: Vec::new(),
+            doomed: self.unlinking,
+            sweep,
         };
         let log = Log {
             disk: self.disk,
@@ -371,6 +373,7 @@ impl Recovering {
             checkpoints_asked: 0,
             checkpoint_asked_at: Timestamp(0),
             segment_bytes: options.segment_bytes.min(SEGMENT_BYTES_MAX),
+            own_bytes: 0,
             untidy: false,
             placed_bytes: 0,
             unlinking: Vec::new(),
@@ -381,13 +384,18 @@ impl Recovering {
     }
 
     /// Segments that no checkpoint names any more, or not yet when the process died.
-    fn remove_leftovers(&self) -> io::Result<()> {
+    fn remove_leftovers(&self, sweep: &mut Sweep) -> io::Result<()> {
         for (id, (log, _)) in &self.partitions {
             let named: Vec<i64> = log.segments().iter().map(|segment| segment.base.0).collect();
             for name in self.disk.list(&dir(*id))? {
                 let base = name.split_once('.').and_then(|(base, _)| base.parse::<i64>().ok());
-                if base.is_some_and(|base| named.binary_search(&base).is_err()) {
-                    self.disk.remove_file(&format!("{}/{name}", dir(*id)))?;
+                let Some(base) = base else { continue };
+                let path = format!("{}/{name}", dir(*id));
+                if named.first().is_some_and(|first| base < *first) {
+                    sweep.file(path);
+                } else if named.binary_search(&base).is_err() {
+                    // At once: the next segment may have this name.
+                    self.disk.remove_file(&path)?;
                 }
             }
         }
@@ -397,7 +405,10 @@ impl Recovering {
     /// Directories that no partition owns are reported, never removed.
     fn look_for_strangers(&self) -> io::Result<()> {
         for name in self.disk.list("partitions")? {
-            let known = name.parse().is_ok_and(|id| self.partitions.contains_key(&PartitionId(id)));
+            let known = name
+                .parse()
+                .map(PartitionId)
+                .is_ok_and(|id| self.partitions.contains_key(&id) || self.unlinking.contains(&id));
             if !known {
                 tracing::warn!(directory = %format!("partitions/{name}"), "no partition owns this");
             }

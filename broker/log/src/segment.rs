@@ -273,11 +273,6 @@ impl Segment {
         Ok(true)
     }
 
-    pub(crate) fn remove(&self) -> io::Result<()> {
-        self.disk.remove_file(&self.path("log"))?;
-        self.disk.remove_file(&self.path("idx"))
-    }
-
     fn entry(&self, files: &Files, number: u64) -> io::Result<Entry> {
         let mut raw = [0; ENTRY_BYTES as usize];
         files.index.read_at(&mut raw, number * ENTRY_BYTES)?;

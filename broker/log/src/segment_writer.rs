@@ -6,15 +6,22 @@ use crate::disk::Disk;
 use crate::journal::{JournalFiles, Link};
 use crate::partition::{PartitionLog, Place};
 use crate::producers::Producers;
-use crate::read::Chunk;
 use crate::segment::{Segment, dir};
 use crate::shared::Shared;
+use crate::sweep::Sweep;
+use crate::writer::Chunks;
 use anabranch_types::{LeaderEpoch, Offset, PartitionId};
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Between two steps of the sweep.
+const SWEEP_PAUSE: Duration = Duration::from_millis(10);
+
+const FOREVER: Duration = Duration::from_secs(3600);
 
 /// What the segment writer is asked to do.
 pub enum Task {
@@ -54,8 +61,8 @@ pub(crate) struct PlannedPartition {
 
 /// One round's bulk.
 pub struct Placing {
-    pub(crate) chunks: Vec<(Arc<PartitionLog>, Chunk)>,
-    /// Where each chunk was written.
+    pub(crate) bulk: Vec<(Arc<PartitionLog>, Chunks)>,
+    /// Where each partition's was written.
     pub(crate) done: Sender<io::Result<Vec<Place>>>,
 }
 
@@ -68,15 +75,27 @@ pub struct SegmentWriter {
     pub(crate) number: u64,
     /// Written chunks still in memory, oldest first: what is evicted next.
     pub(crate) evictable: VecDeque<(Arc<PartitionLog>, usize)>,
-    /// Partitions whose files are to be removed once a checkpoint says that they are gone.
+    /// Deleted partitions whose files may still be there.
     pub(crate) doomed: Vec<PartitionId>,
+    /// Files that are to go.
+    pub(crate) sweep: Sweep,
 }
 
 impl SegmentWriter {
     /// Runs until the log is gone. After an error it only empties its queue: appends have stopped.
     pub fn run(mut self) {
-        while let Ok(task) = self.tasks.recv() {
-            self.step(task);
+        let mut swept = Instant::now();
+        loop {
+            let patience = if self.sweep.is_empty() { FOREVER } else { SWEEP_PAUSE };
+            match self.tasks.recv_timeout(patience) {
+                Ok(task) => self.step(task),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if swept.elapsed() >= SWEEP_PAUSE {
+                self.sweep();
+                swept = Instant::now();
+            }
         }
     }
 
@@ -85,10 +104,27 @@ impl SegmentWriter {
         for done in 0..tasks {
             match self.tasks.try_recv() {
                 Ok(task) => self.step(task),
-                Err(_) => return done,
+                Err(_) if self.sweep.is_empty() => return done,
+                Err(_) => self.sweep(),
             }
         }
         tasks
+    }
+
+    /// Removes a little of what is to go.
+    fn sweep(&mut self) {
+        if self.sweep.is_empty() || self.shared.failure().is_some() {
+            return;
+        }
+        match self.sweep.step().and_then(|gone| self.look_at_disk().map(|()| gone)) {
+            Ok(None) => {}
+            Ok(Some(gone)) => self.doomed.retain(|id| *id != gone),
+            Err(error) => {
+                tracing::warn!(%error, "a file could not be removed; the next start tries again");
+            }
+        }
+        // Somebody may wait for room.
+        self.shared.notify_moved();
     }
 
     fn step(&mut self, task: Task) {
@@ -105,7 +141,7 @@ impl SegmentWriter {
             }
             Task::WriteAll => self.write_all(),
             Task::Place(placing) => {
-                let result = self.place(&placing.chunks);
+                let result = self.place(&placing.bulk);
                 // The commit thread waits, and fails the log if this failed.
                 let _ = placing.done.send(result);
                 self.shared.notify_moved();
@@ -153,16 +189,16 @@ impl SegmentWriter {
         Ok(())
     }
 
-    fn place(&mut self, chunks: &[(Arc<PartitionLog>, Chunk)]) -> io::Result<Vec<Place>> {
-        let mut places = Vec::with_capacity(chunks.len());
-        for (log, chunk) in chunks {
-            let (written, place) = log.place(chunk)?;
+    fn place(&mut self, bulk: &[(Arc<PartitionLog>, Chunks)]) -> io::Result<Vec<Place>> {
+        let mut places = Vec::with_capacity(bulk.len());
+        for (log, chunks) in bulk {
+            let (written, place) = log.place(chunks)?;
             if written > 0 {
                 self.evictable.push_back((Arc::clone(log), written));
             }
             places.push(place);
         }
-        for (log, _) in chunks {
+        for (log, _) in bulk {
             log.sync_placed()?;
         }
         Ok(places)
@@ -186,20 +222,20 @@ impl SegmentWriter {
         }
         self.disk.create_dir("partitions")?;
         self.disk.sync_dir("partitions")?;
-        self.doomed.extend(plan.unlinking.iter().map(|log| log.id()));
+        let doomed: Vec<PartitionId> = plan.unlinking.iter().map(|log| log.id()).collect();
+        self.doomed.extend(&doomed);
         checkpoint.unlinking.clone_from(&self.doomed);
         checkpoint.write(&*self.disk)?;
         self.number += 1;
         self.shared.set_floor(plan.link.position);
         // Only now nothing refers to these any more.
         for segment in removed {
-            segment.remove()?;
+            self.sweep.file(segment.path("log"));
+            self.sweep.file(segment.path("idx"));
         }
         // Whoever holds a deleted partition holds its files.
         self.evictable.retain(|(log, _)| !log.is_deleted());
-        for id in std::mem::take(&mut self.doomed) {
-            unlink(&*self.disk, id)?;
-        }
+        doomed.into_iter().for_each(|id| self.sweep.partition(id));
         self.shared.counts.checkpoints.fetch_add(1, Ordering::AcqRel);
         // Whoever waits for the checkpoint sees the channel close.
         drop(plan.done);
@@ -249,13 +285,4 @@ pub(crate) fn sync_segments(
         segment.named.store(true, Ordering::Release);
     }
     Ok(())
-}
-
-/// Removes a deleted partition's files.
-pub(crate) fn unlink(disk: &dyn Disk, id: PartitionId) -> io::Result<()> {
-    let directory = dir(id);
-    for name in disk.list(&directory)? {
-        disk.remove_file(&format!("{directory}/{name}"))?;
-    }
-    disk.remove_dir(&directory)
 }

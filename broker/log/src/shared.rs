@@ -1,7 +1,9 @@
 //! What the commit thread, the segment writer and all readers share.
 
 use crate::journal::JournalPosition;
-use crate::limits::{PLACE_BYTES, SEGMENT_WRITE_BYTES, TAIL_BYTES_MAX, TAIL_BYTES_TARGET};
+use crate::limits::{
+    OWN_BYTES, PLACE_BYTES, SEGMENT_WRITE_BYTES, TAIL_BYTES_MAX, TAIL_BYTES_TARGET,
+};
 use crate::partition::{PartitionLog, Watcher};
 use anabranch_types::{PartitionId, Round};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -42,6 +44,8 @@ struct WriterProgress {
 pub struct Memory {
     /// Bytes of unwritten tail at which a partition is written to its segment.
     pub write_bytes: usize,
+    /// Bytes of a batch from which it is not copied, if nobody else holds it.
+    pub own_bytes: usize,
     /// Bytes of one partition and round from which they go straight to its segment.
     pub place_bytes: usize,
     /// Bytes of recent batches kept for consumers and tables that keep up.
@@ -54,6 +58,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             write_bytes: SEGMENT_WRITE_BYTES,
+            own_bytes: OWN_BYTES,
             place_bytes: PLACE_BYTES,
             tail_bytes_target: TAIL_BYTES_TARGET,
             tail_bytes_max: TAIL_BYTES_MAX,

@@ -6,6 +6,7 @@ mod journal;
 mod keys;
 mod partition;
 mod producers;
+mod sweep;
 mod threads;
 
 use crate::disk::sim::SimDisk;

@@ -7,7 +7,8 @@ use crate::producers::Producers;
 use crate::read::Chunk;
 use anabranch_types::batch::{set_base_offset_and_epoch, set_log_append_time};
 use anabranch_types::{LeaderEpoch, Offset, Round, Timestamp};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -31,6 +32,79 @@ impl Default for Settings {
 /// What a round's buffer is given at most for the last round's sake.
 const SMALL_ROUND_BYTES: usize = 64 << 10;
 
+/// One partition's part of the round in hand: batches, stamped, back to back in one or more
+/// chunks. Small ones are gathered in a buffer, a large one is a chunk of its own.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// Of the buffer, the chunk's offsets and time, without its bytes.
+    open: Option<Chunk>,
+    buffer: Vec<u8>,
+    closed: Chunks,
+    bytes: usize,
+}
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Bytes of all its batches.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Base offset of its first batch.
+    pub(crate) fn base(&self) -> Option<Offset> {
+        self.closed.first().or(self.open.as_ref()).map(|chunk| chunk.base_offset)
+    }
+
+    /// Its bytes in order.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let buffer = Some(&self.buffer[..]).filter(|buffer| !buffer.is_empty());
+        self.closed.iter().map(|chunk| &chunk.bytes[..]).chain(buffer)
+    }
+
+    /// Begins or extends the buffer with a batch of those offsets; gives its place in it.
+    fn gather(&mut self, batch: &[u8], covers: Chunk, expected: usize) -> &mut [u8] {
+        if self.buffer.is_empty() {
+            self.buffer.reserve(batch.len().max(expected));
+        }
+        let open = self
+            .open
+            .get_or_insert_with(|| Chunk { max_timestamp: Timestamp(-1), ..covers.clone() });
+        open.next_offset = covers.next_offset;
+        open.max_timestamp = open.max_timestamp.max(covers.max_timestamp);
+        let at = self.buffer.len();
+        self.buffer.extend_from_slice(batch);
+        self.bytes += batch.len();
+        &mut self.buffer[at..]
+    }
+
+    /// Adds a chunk behind what is there.
+    fn push(&mut self, chunk: Chunk) {
+        self.close();
+        self.bytes += chunk.bytes.len();
+        self.closed.push(chunk);
+    }
+
+    fn close(&mut self) {
+        if let Some(mut chunk) = self.open.take() {
+            chunk.bytes = Bytes::from(std::mem::take(&mut self.buffer));
+            self.closed.push(chunk);
+        }
+    }
+
+    /// All of it, ready to be read.
+    fn take(&mut self) -> Chunks {
+        self.close();
+        self.bytes = 0;
+        std::mem::take(&mut self.closed)
+    }
+}
+
+/// One round's batches of a partition, in order.
+pub(crate) type Chunks = SmallVec<[Chunk; 1]>;
+
 pub(crate) struct Writer {
     pub(crate) log: Arc<PartitionLog>,
     pub(crate) settings: Settings,
@@ -39,12 +113,10 @@ pub(crate) struct Writer {
     pub(crate) producers: Producers,
     pub(crate) recent_keys: RecentKeys,
     /// The round in hand, if it is bulk: it stands in its segment.
-    pub(crate) placed: Option<(Chunk, Place)>,
-    /// The round in hand: its batches, stamped.
-    pub(crate) pending: Vec<u8>,
-    pub(crate) pending_base: Offset,
-    pending_next: Offset,
-    pending_max_timestamp: Timestamp,
+    pub(crate) placed: Option<(Chunks, Place)>,
+    pub(crate) pending: Pending,
+    /// The offset of the next record.
+    next: Offset,
     /// Bytes of the last round, if it was small: the next will be about as large.
     last_bytes: usize,
     /// Bytes of the large batches that are about to be stamped.
@@ -62,10 +134,8 @@ impl Writer {
             producers: Producers::default(),
             recent_keys: RecentKeys::new(published),
             placed: None,
-            pending: Vec::new(),
-            pending_base: next,
-            pending_next: next,
-            pending_max_timestamp: Timestamp(-1),
+            pending: Pending::default(),
+            next,
             last_bytes: 0,
             expected_bytes: 0,
         }
@@ -77,50 +147,63 @@ impl Writer {
         self.expected_bytes = (self.expected_bytes + bytes).min(ROUND_BYTES_TARGET);
     }
 
-    /// Copies the part's batch behind what this round already has and writes into the copy what
-    /// the broker decides.
+    /// Puts the part's batch behind what this round already has and writes into it what the
+    /// broker decides. A small batch is copied; so is a large one that somebody else holds.
     pub(crate) fn stamp(
         &mut self,
         part: Part,
         epoch: LeaderEpoch,
         round: Round,
         now: Timestamp,
+        own_bytes: usize,
     ) -> (Offset, Option<Timestamp>) {
-        let base = self.pending_next;
-        if self.pending.is_empty() {
-            self.pending_base = base;
-            self.pending_max_timestamp = Timestamp(-1);
-            let expected = std::mem::take(&mut self.expected_bytes).max(self.last_bytes);
-            self.pending.reserve(part.batch.len().max(expected));
+        let base = self.next;
+        self.next = base.plus(i64::from(part.header.last_offset_delta) + 1);
+        let append_time = self.settings.append_time.then_some(now);
+        let write = |batch: &mut [u8]| {
+            set_base_offset_and_epoch(batch, base, epoch);
+            if let Some(time) = append_time {
+                set_log_append_time(batch, time);
+            }
+        };
+        let covers = Chunk {
+            base_offset: base,
+            next_offset: self.next,
+            round,
+            max_timestamp: append_time.unwrap_or(part.max_timestamp).max(Timestamp(-1)),
+            bytes: Bytes::new(),
+        };
+        match owned(part.batch, own_bytes) {
+            Ok(mut batch) => {
+                write(&mut batch);
+                self.pending.push(Chunk { bytes: batch.freeze(), ..covers });
+            }
+            Err(shared) => {
+                let expected = std::mem::take(&mut self.expected_bytes).max(self.last_bytes);
+                write(self.pending.gather(&shared, covers, expected));
+            }
         }
-        let at = self.pending.len();
-        self.pending.extend_from_slice(&part.batch);
-        let batch = &mut self.pending[at..];
-        set_base_offset_and_epoch(batch, base, epoch);
-        let append_time = self.settings.append_time.then(|| {
-            set_log_append_time(batch, now);
-            now
-        });
-        let latest = append_time.unwrap_or(part.max_timestamp);
-        self.pending_max_timestamp = self.pending_max_timestamp.max(latest);
-        self.pending_next = base.plus(i64::from(part.header.last_offset_delta) + 1);
         self.producers.record(&part.header, base, round, now);
         self.recent_keys.add(round, now, part.key_hashes);
         (base, append_time)
     }
 
     /// The round's batches, ready to be read.
-    pub(crate) fn take_chunk(&mut self, round: Round) -> Chunk {
+    pub(crate) fn take_chunks(&mut self) -> Chunks {
         self.expected_bytes = 0;
-        self.last_bytes = self.pending.len().min(SMALL_ROUND_BYTES);
-        Chunk {
-            base_offset: self.pending_base,
-            next_offset: self.pending_next,
-            round,
-            max_timestamp: self.pending_max_timestamp,
-            bytes: Bytes::from(std::mem::take(&mut self.pending)),
-        }
+        self.last_bytes = self.pending.buffer.len().min(SMALL_ROUND_BYTES);
+        self.pending.take()
     }
+}
+
+/// A large batch to be written into, if nobody else holds its buffer and that is no larger than
+/// it needs to be: it stays in memory for as long as the chunk does.
+fn owned(batch: Bytes, own_bytes: usize) -> Result<BytesMut, Bytes> {
+    if batch.len() < own_bytes {
+        return Err(batch);
+    }
+    let own = batch.try_into_mut()?;
+    if own.capacity() > own.len() + own.len() / 8 { Err(own.freeze()) } else { Ok(own) }
 }
 
 /// Hashes of the keys written lately, by round: enough to say whether a key was written since a

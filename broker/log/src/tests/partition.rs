@@ -7,6 +7,7 @@ use anabranch_types::batch::batches;
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use bytes::Bytes;
 use proptest::prelude::*;
+use smallvec::smallvec;
 
 const SEGMENT_BYTES: u64 = 2_000;
 
@@ -34,7 +35,7 @@ impl Filled {
             next = end;
         }
         let chunk = Chunk::of(base, Round(round), Bytes::from(bytes)).measured();
-        self.log.publish(chunk, LeaderEpoch(0));
+        self.log.publish(smallvec![chunk], LeaderEpoch(0));
     }
 
     /// Moves what waits to segments, and maybe out of memory.

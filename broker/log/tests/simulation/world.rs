@@ -196,6 +196,7 @@ impl World {
         let (log, writer) = Log::open(disk, &self.options, stall)?;
         let memory = Memory {
             write_bytes: 2_000,
+            own_bytes: [0, 500, usize::MAX][self.rng.random_range(0..3)],
             place_bytes: self.place_bytes,
             tail_bytes_target: 8_000,
             tail_bytes_max: 100_000,

@@ -120,6 +120,11 @@ pub enum AppendError {
         /// The batch's.
         found: i16,
     },
+    /// A transactional batch without a transaction, or the other way round.
+    #[error(
+        "the producer has no transaction in this partition: begin one, and add the partition to it"
+    )]
+    NotInTransaction,
     /// A precondition does not hold any more: read again and retry.
     #[error("a key was written since it was read")]
     Conflict,

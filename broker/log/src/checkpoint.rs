@@ -9,11 +9,12 @@ use crate::journal::{JournalPosition, JournalSize, Link};
 use crate::partition::Kept;
 use crate::producers::Producers;
 use crate::segment::SegmentEnd;
+use crate::transactions::{decode_aborted, encode_aborted};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use std::io::{self, IoSlice};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"ANBC");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const SLOTS: u64 = 2;
 /// Magic, version, length, checksum.
 const PREFIX_BYTES: usize = 16;
@@ -120,6 +121,7 @@ impl Checkpoint {
                 out_mut.extend(epoch.0.to_le_bytes());
                 put_u64(out_mut, start.0 as u64);
             }
+            encode_aborted(&kept.aborted, out_mut);
             producers.encode(out_mut);
         }
         put_u32(out_mut, self.unlinking.len() as u32);
@@ -169,7 +171,8 @@ fn decode_kept(fields: &mut Reader<'_>) -> Option<Kept> {
     for _ in 0..fields.count(12)? {
         epochs.push((LeaderEpoch(fields.i32()?), Offset(fields.i64()?)));
     }
-    Some(Kept { log_start, log_end, segments, epochs })
+    let aborted = decode_aborted(fields)?;
+    Some(Kept { log_start, log_end, segments, epochs, aborted })
 }
 
 fn slot(number: u64) -> String {

@@ -296,6 +296,17 @@ impl Log {
         if let Some(error) = self.refuses_all(&append) {
             return Err(error);
         }
+        // A recovery makes a round's operations before its appends: what such a producer has in
+        // this round already must come in one before.
+        let comes_late = |operation: &Operation| match operation {
+            Operation::Begin(id, ..) => {
+                self.writers.get(id).is_some_and(|writer| !writer.pending.is_empty())
+            }
+            _ => false,
+        };
+        if operations.iter().any(comes_late) {
+            self.finish_round(now, &mut Vec::new());
+        }
         // The round must hold both: end the one in hand if it cannot.
         let bytes: usize = append.parts.iter().map(|part| part.batch.len() + ENTRY_BYTES_MAX).sum();
         self.make_room(bytes + operations.len() * ENTRY_BYTES_MAX, now)?;
@@ -315,6 +326,11 @@ impl Log {
                     }
                 }
                 Operation::SetLogStart(..) => {}
+                Operation::Begin(id, producer, epoch) => {
+                    if let Some(writer) = self.writers.get_mut(id) {
+                        writer.producers.begin(*producer, *epoch, now);
+                    }
+                }
             }
         }
         Ok(appended)
@@ -440,14 +456,22 @@ impl Log {
     fn place_bulk(&mut self) -> io::Result<()> {
         let place_bytes = self.shared.memory().place_bytes;
         // A round that changes the log's shape may make the partition, or unmake it.
-        if !self.round.operations.is_empty() || self.round.bytes < place_bytes {
+        let shapes = |operation: &Operation| {
+            matches!(operation, Operation::Create(_) | Operation::Delete(_))
+        };
+        if self.round.operations.iter().any(shapes) || self.round.bytes < place_bytes {
             return Ok(());
         }
         // The segment writer is busy: the journal is quicker than waiting for its syncs.
         if self.checkpoint_is_under_way() {
             return Ok(());
         }
-        let is_bulk = |id: &&PartitionId| self.writers[*id].pending.bytes() >= place_bytes;
+        // What a marker says stands in its record, and only headers of placed batches are in the
+        // journal.
+        let is_bulk = |id: &&PartitionId| {
+            let writer = &self.writers[*id];
+            writer.pending.bytes() >= place_bytes && !writer.has_marker()
+        };
         let ids: Vec<PartitionId> = self.round.touched.iter().filter(is_bulk).copied().collect();
         if ids.is_empty() {
             return Ok(());
@@ -490,16 +514,17 @@ impl Log {
         for id in &in_hand.touched {
             let Some(writer) = self.writers.get_mut(id) else { continue };
             writer.recent_keys.forget(now, keep_from);
+            let events = std::mem::take(&mut writer.events);
             let segment_bytes = if let Some((chunks, place)) = writer.placed.take() {
                 let bytes = chunks_bytes(&chunks);
                 // Before the segment writer can take it away again; so below.
                 self.shared.tail_bytes.fetch_add(bytes, Ordering::Relaxed);
                 placed.push((Arc::clone(&writer.log), bytes));
-                writer.log.publish_placed(chunks, self.epoch, &place)
+                writer.log.publish_placed(chunks, &events, self.epoch, &place)
             } else {
                 let chunks = writer.take_chunks();
                 self.shared.tail_bytes.fetch_add(chunks_bytes(&chunks), Ordering::Relaxed);
-                let (unwritten, segment_bytes) = writer.log.publish(chunks, self.epoch);
+                let (unwritten, segment_bytes) = writer.log.publish(chunks, &events, self.epoch);
                 if unwritten >= write_bytes && !writer.log.write_asked.swap(true, Ordering::AcqRel)
                 {
                     self.send(Task::Write(Arc::clone(&self.writers[id].log)));
@@ -544,6 +569,7 @@ impl Log {
                     self.untidy |= writer.log.set_log_start(start);
                 }
             }
+            Operation::Begin(..) => {}
         }
     }
 

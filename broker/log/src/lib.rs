@@ -29,6 +29,7 @@ mod shared;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod transactions;
 mod writer;
 
 pub use append::{
@@ -44,6 +45,7 @@ pub use recovery::Options;
 pub use round::Operation;
 pub use segment_writer::{CheckpointPlan, SegmentWriter, Task};
 pub use shared::{Figures, Memory, Shared};
+pub use transactions::Aborted;
 pub use writer::Settings;
 
 use anabranch_types::{Offset, PartitionId, Round};

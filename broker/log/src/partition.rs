@@ -13,9 +13,10 @@ use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES};
 use crate::read::{Chunk, Range, ReadError, Until};
 use crate::round::Placed;
 use crate::segment::{Segment, SegmentEnd, dir};
+use crate::transactions::{Aborted, Event, Transactions};
 use crate::writer::Chunks;
 use anabranch_types::batch::{BatchHeader, HEADER_BYTES, batches, decode_records};
-use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
+use anabranch_types::{LeaderEpoch, Offset, PartitionId, ProducerId, Round, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::smallvec;
@@ -36,6 +37,7 @@ pub struct PartitionLog {
     id: PartitionId,
     disk: Arc<dyn Disk>,
     high_watermark: AtomicI64,
+    last_stable: AtomicI64,
     log_start: AtomicI64,
     deleted: AtomicBool,
     damaged: AtomicU64,
@@ -56,6 +58,7 @@ struct State {
     unwritten_bytes: usize,
     segments: Vec<Arc<Segment>>,
     epochs: Vec<(LeaderEpoch, Offset)>,
+    transactions: Transactions,
     /// Segments below the log start, whose files go at the next checkpoint.
     removed: Vec<Arc<Segment>>,
 }
@@ -104,6 +107,7 @@ pub(crate) struct Kept {
     pub(crate) log_end: Offset,
     pub(crate) segments: Vec<SegmentEnd>,
     pub(crate) epochs: Vec<(LeaderEpoch, Offset)>,
+    pub(crate) aborted: Vec<Aborted>,
 }
 
 impl PartitionLog {
@@ -113,12 +117,18 @@ impl PartitionLog {
             .iter()
             .map(|end| Arc::new(Segment::opened(Arc::clone(&disk), id, *end)))
             .collect();
-        let state =
-            State { written: kept.log_end, segments, epochs: kept.epochs, ..State::default() };
+        let state = State {
+            written: kept.log_end,
+            segments,
+            epochs: kept.epochs,
+            transactions: Transactions::new(kept.aborted),
+            ..State::default()
+        };
         Self {
             id,
             disk,
             high_watermark: AtomicI64::new(kept.log_end.0),
+            last_stable: AtomicI64::new(kept.log_end.0),
             log_start: AtomicI64::new(kept.log_start.0),
             deleted: AtomicBool::new(false),
             damaged: AtomicU64::new(0),
@@ -145,6 +155,48 @@ impl PartitionLog {
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
         Offset(self.high_watermark.load(Ordering::Acquire))
+    }
+
+    /// The offset below which every transaction is decided (Kafka's last stable offset).
+    #[must_use]
+    pub fn last_stable(&self) -> Offset {
+        // A round publishes both, this one first.
+        let stable = Offset(self.last_stable.load(Ordering::Acquire));
+        stable.min(self.high_watermark()).max(self.log_start())
+    }
+
+    /// Transactions with records before `at` and a marker not before it, as far as they are not
+    /// aborted: whose, and where their records begin. Who reads on from there meets their markers.
+    #[must_use]
+    pub fn undecided_at(&self, at: Offset) -> Vec<(ProducerId, Offset)> {
+        self.state.lock().transactions.undecided_at(at)
+    }
+
+    /// Aborted transactions with records in `from..to`, in the order of their markers.
+    #[must_use]
+    pub fn aborted_within(&self, from: Offset, to: Offset) -> Vec<Aborted> {
+        self.state.lock().transactions.aborted_within(from, to)
+    }
+
+    /// Whether the records of a batch count, to who reads below [`Self::last_stable`]: they are no
+    /// markers, and no part of an aborted transaction.
+    #[must_use]
+    pub fn counts(&self, header: &BatchHeader) -> bool {
+        if header.is_transactional() {
+            return !header.is_control() && !self.state.lock().transactions.is_aborted(header);
+        }
+        !header.is_control()
+    }
+
+    /// Whether the records of a batch count at a cut: they are no markers, and if they are part
+    /// of a transaction, that was committed in the cut's round or before.
+    #[must_use]
+    pub fn counts_at(&self, header: &BatchHeader, cut: Round) -> bool {
+        if header.is_transactional() {
+            let is_committed = || self.state.lock().transactions.is_committed(header, cut);
+            return !header.is_control() && is_committed();
+        }
+        !header.is_control()
     }
 
     /// Whether the partition was deleted. What was read before stays readable.
@@ -188,7 +240,16 @@ impl PartitionLog {
         bytes_max: usize,
         until: Until,
     ) -> Result<Vec<Chunk>, ReadError> {
-        self.read_with(from, bytes_max, until, false)
+        let stable = self.last_stable();
+        if until != Until::Stable || from > self.high_watermark() || from < self.log_start() {
+            return self.read_with(from, bytes_max, until, false);
+        }
+        if from >= stable {
+            return Ok(Vec::new());
+        }
+        let chunks = self.read_with(from, bytes_max, until, false)?.into_iter();
+        let below = chunks.take_while(|chunk| chunk.base_offset < stable);
+        Ok(below.map(|chunk| chunk.below(stable)).collect())
     }
 
     /// As [`Self::read`], but each chunk is of one round: for what needs stamps.
@@ -217,7 +278,7 @@ impl PartitionLog {
             return Err(ReadError::OutOfRange { asked: from, start, end });
         }
         let round_max = match until {
-            Until::Published => None,
+            Until::Published | Until::Stable => None,
             Until::Round(round) => Some(round),
         };
         while from < self.high_watermark() {
@@ -361,13 +422,34 @@ impl PartitionLog {
 
     /// Makes one round's chunks visible. Says how many bytes now wait for the segment writer, and
     /// how long the last segment will be with them.
-    pub(crate) fn publish(&self, chunks: Chunks, epoch: LeaderEpoch) -> (usize, u64) {
+    pub(crate) fn publish(
+        &self,
+        chunks: Chunks,
+        events: &[Event],
+        epoch: LeaderEpoch,
+    ) -> (usize, u64) {
         let mut state = self.state.lock();
         state.unwritten_bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
         let next = state.push(chunks, epoch);
+        self.decide(&mut state, events, next);
         self.high_watermark.store(next.0, Ordering::Release);
         let written = state.segments.last().map_or(0, |segment| segment.end().bytes);
         (state.unwritten_bytes, written + state.unwritten_bytes as u64)
+    }
+
+    /// What a round does to transactions becomes visible with it.
+    fn decide(&self, state: &mut State, events: &[Event], end: Offset) {
+        for event in events {
+            state.transactions.apply(event, end);
+        }
+        // Before the high watermark rises: nothing undecided may pass for stable.
+        self.last_stable.store(state.transactions.stable(end).0, Ordering::Release);
+    }
+
+    /// As [`Self::publish`], of events whose batches a recovery has found in segments.
+    pub(crate) fn decide_again(&self, events: &[Event]) {
+        let end = self.high_watermark();
+        self.decide(&mut self.state.lock(), events, end);
     }
 
     /// Moves the log's start; files go at the next checkpoint. Says whether there are any.
@@ -375,6 +457,7 @@ impl PartitionLog {
         self.log_start.store(start.0, Ordering::Release);
         let state = &mut *self.state.lock();
         state.retire(start);
+        state.transactions.forget_below(start);
         while state.epochs.len() > 1 && state.epochs[1].1 <= start {
             state.epochs.remove(0);
         }
@@ -382,10 +465,17 @@ impl PartitionLog {
     }
 
     /// As [`Self::publish`], for chunks that stand in their segment. Says how long that is now.
-    pub(crate) fn publish_placed(&self, chunks: Chunks, epoch: LeaderEpoch, place: &Place) -> u64 {
+    pub(crate) fn publish_placed(
+        &self,
+        chunks: Chunks,
+        events: &[Event],
+        epoch: LeaderEpoch,
+        place: &Place,
+    ) -> u64 {
         let mut state = self.state.lock();
         assert_eq!(state.unwritten_bytes, 0, "everything before it was written first");
         let next = state.push(chunks, epoch);
+        self.decide(&mut state, events, next);
         state.written = next;
         // Before the segment's end: what is read behind the old one is then known to be published.
         self.high_watermark.store(next.0, Ordering::Release);
@@ -516,7 +606,12 @@ impl PartitionLog {
 
     /// Takes over batches that [`Self::holds`] has found. Says false if they do not follow what
     /// the segment has.
-    pub(crate) fn adopt(&self, placed: &Placed<'_>, round: Round) -> io::Result<bool> {
+    pub(crate) fn adopt(
+        &self,
+        placed: &Placed<'_>,
+        events: &[Event],
+        round: Round,
+    ) -> io::Result<bool> {
         let segment = self.last_segment(&mut self.state.lock(), placed.base)?;
         if (segment.base, segment.end().bytes) != (placed.segment, placed.position) {
             return Ok(false);
@@ -527,7 +622,7 @@ impl PartitionLog {
         let end = segment.index(std::slice::from_ref(&chunk))?;
         let place = Place { segment: segment.base, position: placed.position, end };
         let bytes = chunk.bytes.len();
-        self.publish_placed(smallvec![chunk], last.leader_epoch, &place);
+        self.publish_placed(smallvec![chunk], events, last.leader_epoch, &place);
         self.evict(bytes);
         Ok(true)
     }
@@ -554,6 +649,7 @@ impl PartitionLog {
             log_end: state.written,
             segments: state.segments.iter().map(|segment| segment.end()).collect(),
             epochs: state.epochs.clone(),
+            aborted: state.transactions.aborted().to_vec(),
         };
         // Under one lock: a segment that is named must be among those that are synced.
         (kept, state.segments.clone(), std::mem::take(&mut state.removed))

@@ -1,10 +1,11 @@
-//! Idempotent producers (KIP-98): what each wrote last, so that a retry is answered instead of
-//! written twice.
+//! Idempotent and transactional producers (KIP-98): what each wrote last, so that a retry is
+//! answered instead of written twice, and whether it has a transaction in the partition.
 
 use crate::append::AppendError;
 use crate::codec::Reader;
 use crate::limits::{PRODUCER_BATCHES, PRODUCER_EXPIRES_MS, PRODUCERS_MAX};
-use anabranch_types::batch::BatchHeader;
+use crate::transactions::Event;
+use anabranch_types::batch::{BatchHeader, Ending};
 use anabranch_types::{Offset, ProducerEpoch, ProducerId, Round, Sequence, Timestamp};
 use std::collections::VecDeque;
 
@@ -19,6 +20,26 @@ struct Producer {
     epoch: ProducerEpoch,
     last_append: Timestamp,
     batches: VecDeque<Written>,
+    transaction: Transaction,
+}
+
+/// A producer's transaction in the partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transaction {
+    /// Transactional batches are refused: one that was late would join the next transaction, or
+    /// begin one that nobody ends.
+    None,
+    /// The partition was added to it.
+    Begun,
+    /// It has records here, from this offset on.
+    Open(Offset),
+}
+
+impl Producer {
+    fn new(epoch: ProducerEpoch, now: Timestamp) -> Self {
+        let batches = VecDeque::with_capacity(PRODUCER_BATCHES);
+        Self { epoch, last_append: now, batches, transaction: Transaction::None }
+    }
 }
 
 /// A batch that a producer wrote.
@@ -36,8 +57,12 @@ impl Producers {
         if header.producer_id == ProducerId::NONE {
             return Ok(None);
         }
+        let outside = AppendError::NotInTransaction;
         // A producer that is not known may start anywhere: its state may have expired.
-        let Some(producer) = self.by_id.get(&header.producer_id) else { return Ok(None) };
+        let Some(producer) = self.by_id.get(&header.producer_id) else {
+            let begins = header.is_transactional() && !header.is_control();
+            return if begins { Err(outside) } else { Ok(None) };
+        };
         let found = header.base_sequence;
         if header.producer_epoch < producer.epoch {
             return Err(AppendError::ProducerFenced {
@@ -45,8 +70,12 @@ impl Producers {
                 found: header.producer_epoch.0,
             });
         }
+        if header.is_control() {
+            return Ok(None);
+        }
         if header.producer_epoch > producer.epoch {
             return match found {
+                _ if header.is_transactional() => Err(outside),
                 Sequence(0) => Ok(None),
                 _ => Err(AppendError::OutOfOrderSequence { expected: 0, found: found.0 }),
             };
@@ -57,6 +86,9 @@ impl Producers {
         if let Some(original) = original {
             return Ok(Some(*original));
         }
+        if header.is_transactional() == (producer.transaction == Transaction::None) {
+            return Err(outside);
+        }
         match producer.batches.back() {
             Some(newest) if newest.last.plus(1) != found => Err(AppendError::OutOfOrderSequence {
                 expected: newest.last.plus(1).0,
@@ -66,30 +98,59 @@ impl Producers {
         }
     }
 
-    /// Remembers a batch that was appended.
+    /// Begins the producer's transaction here, if it has none, and fences older epochs.
+    pub(crate) fn begin(&mut self, id: ProducerId, epoch: ProducerEpoch, now: Timestamp) {
+        if self.by_id.get(&id).is_some_and(|producer| producer.epoch > epoch) {
+            return;
+        }
+        let producer = self.of(id, epoch, now);
+        if producer.transaction == Transaction::None {
+            producer.transaction = Transaction::Begun;
+        }
+    }
+
+    /// The producer, in this epoch: what it wrote in another counts no more.
+    fn of(&mut self, id: ProducerId, epoch: ProducerEpoch, now: Timestamp) -> &mut Producer {
+        if self.by_id.len() >= PRODUCERS_MAX && !self.by_id.contains_key(&id) {
+            self.forget_oldest();
+        }
+        let producer = self.by_id.entry(id).or_insert_with(|| Producer::new(epoch, now));
+        if producer.epoch != epoch {
+            let transaction = producer.transaction;
+            *producer = Producer { transaction, ..Producer::new(epoch, now) };
+        }
+        // A recovery does not know when a transaction began.
+        producer.last_append = producer.last_append.max(now);
+        producer
+    }
+
+    /// Producers whose transaction has records here.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (ProducerId, Offset)> {
+        self.by_id.iter().filter_map(|(id, producer)| match producer.transaction {
+            Transaction::Open(first) => Some((*id, first)),
+            _ => None,
+        })
+    }
+
+    /// Remembers a batch that was appended; `marker` is what it says if it is a control batch.
     pub(crate) fn record(
         &mut self,
         header: &BatchHeader,
+        marker: Option<Ending>,
         base_offset: Offset,
         round: Round,
         now: Timestamp,
-    ) {
+    ) -> Option<Event> {
         if header.producer_id == ProducerId::NONE {
-            return;
+            return None;
         }
-        if self.by_id.len() >= PRODUCERS_MAX && !self.by_id.contains_key(&header.producer_id) {
-            self.forget_oldest();
+        let id = header.producer_id;
+        let producer = self.of(id, header.producer_epoch, now);
+        if header.is_control() {
+            let ended = std::mem::replace(&mut producer.transaction, Transaction::None);
+            let (Transaction::Open(first), Some(ending)) = (ended, marker) else { return None };
+            return Some(Event::Ended { producer: id, first, marker: base_offset, ending, round });
         }
-        let fresh = || Producer {
-            epoch: header.producer_epoch,
-            last_append: now,
-            batches: VecDeque::with_capacity(PRODUCER_BATCHES),
-        };
-        let producer = self.by_id.entry(header.producer_id).or_insert_with(fresh);
-        if producer.epoch != header.producer_epoch {
-            *producer = fresh();
-        }
-        producer.last_append = now;
         if producer.batches.len() == PRODUCER_BATCHES {
             producer.batches.pop_front();
         }
@@ -99,11 +160,17 @@ impl Producers {
             base_offset,
             round,
         });
+        let opens = header.is_transactional() && producer.transaction == Transaction::Begun;
+        opens.then(|| {
+            producer.transaction = Transaction::Open(base_offset);
+            Event::Opened { producer: id, first: base_offset }
+        })
     }
 
     fn forget_oldest(&mut self) {
         let age = |(id, producer): &(&ProducerId, &Producer)| (producer.last_append, **id);
-        let oldest = self.by_id.iter().min_by_key(age);
+        let idle = |(_, producer): &(_, &Producer)| producer.transaction == Transaction::None;
+        let oldest = self.by_id.iter().filter(idle).min_by_key(age);
         if let Some(id) = oldest.map(|(id, _)| *id) {
             self.by_id.remove(&id);
         }
@@ -111,7 +178,10 @@ impl Producers {
 
     /// Forgets who has been silent for long, by the time of the append, never the batch's own.
     pub(crate) fn expire(&mut self, now: Timestamp) {
-        self.by_id.retain(|_, producer| now.0 - producer.last_append.0 < PRODUCER_EXPIRES_MS);
+        self.by_id.retain(|_, producer| {
+            now.0 - producer.last_append.0 < PRODUCER_EXPIRES_MS
+                || producer.transaction != Transaction::None
+        });
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -122,6 +192,11 @@ impl Producers {
             out.extend(id.0.to_le_bytes());
             out.extend(producer.epoch.0.to_le_bytes());
             out.extend(producer.last_append.0.to_le_bytes());
+            out.extend(match producer.transaction {
+                Transaction::None => [0xff; 8],
+                Transaction::Begun => (-2i64).to_le_bytes(),
+                Transaction::Open(first) => first.0.to_le_bytes(),
+            });
             out.push(producer.batches.len() as u8);
             for batch in &producer.batches {
                 out.extend(batch.first.0.to_le_bytes());
@@ -134,10 +209,15 @@ impl Producers {
 
     pub(crate) fn decode(fields: &mut Reader<'_>) -> Option<Self> {
         let mut by_id = ahash::HashMap::default();
-        for _ in 0..fields.count(19)? {
+        for _ in 0..fields.count(27)? {
             let id = ProducerId(fields.i64()?);
             let epoch = ProducerEpoch(fields.i16()?);
             let last_append = Timestamp(fields.i64()?);
+            let transaction = match fields.i64()? {
+                -1 => Transaction::None,
+                -2 => Transaction::Begun,
+                first => Transaction::Open(Offset(first)),
+            };
             let mut batches = VecDeque::with_capacity(PRODUCER_BATCHES);
             for _ in 0..fields.u8()?.min(PRODUCER_BATCHES as u8) {
                 batches.push_back(Written {
@@ -147,7 +227,7 @@ impl Producers {
                     round: Round(fields.u64()?),
                 });
             }
-            by_id.insert(id, Producer { epoch, last_append, batches });
+            by_id.insert(id, Producer { epoch, last_append, batches, transaction });
         }
         Some(Self { by_id })
     }

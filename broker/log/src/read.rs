@@ -9,6 +9,8 @@ use bytes::Bytes;
 pub enum Until {
     /// To the high watermark.
     Published,
+    /// To the last stable offset: every transaction below is decided.
+    Stable,
     /// To the end of a round that is published.
     Round(Round),
 }
@@ -31,6 +33,17 @@ pub struct Chunk {
 impl Chunk {
     pub(crate) fn of(base_offset: Offset, round: Round, bytes: Bytes) -> Self {
         Self { base_offset, next_offset: base_offset, round, max_timestamp: Timestamp(-1), bytes }
+    }
+
+    /// The batches below `end`, which is where a batch begins.
+    pub(crate) fn below(self, end: Offset) -> Self {
+        if self.next_offset <= end {
+            return self;
+        }
+        let kept =
+            batches(&self.bytes).flatten().take_while(|(header, _)| header.base_offset < end);
+        let bytes: usize = kept.map(|(header, _)| header.bytes).sum();
+        Self::of(self.base_offset, self.round, self.bytes.slice(..bytes)).measured()
     }
 
     /// Fills in what the batches say: where they end and their highest time.

@@ -18,8 +18,9 @@ use crate::segment::dir;
 use crate::segment_writer::{SegmentWriter, Task, sync_segments};
 use crate::shared::Shared;
 use crate::sweep::Sweep;
+use crate::transactions::Event;
 use crate::writer::{Settings, Writer};
-use anabranch_types::batch::{BatchHeader, HEADER_BYTES, batches};
+use anabranch_types::batch::{BatchHeader, HEADER_BYTES, batches, ending};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use bytes::Bytes;
 use smallvec::smallvec;
@@ -117,6 +118,10 @@ impl Recovering {
             if let Some(last) = log.segments().last() {
                 last.check_length()?;
             }
+            let open = producers.open();
+            let events: Vec<_> =
+                open.map(|(producer, first)| Event::Opened { producer, first }).collect();
+            log.decide_again(&events);
             partitions.insert(*id, (Arc::new(log), producers.clone()));
         }
         let unlinking = checkpoint.unlinking.clone();
@@ -231,6 +236,11 @@ impl Recovering {
                     self.unlinking.push(id);
                 }
             }
+            Operation::Begin(id, producer, epoch) => {
+                if let Some((_, producers)) = self.partitions.get_mut(&id) {
+                    producers.begin(producer, epoch, Timestamp(0));
+                }
+            }
             Operation::SetLogStart(id, start) => {
                 if let Some((log, _)) = self.partitions.get(&id) {
                     let start = start.clamp(log.log_start(), log.high_watermark());
@@ -253,17 +263,20 @@ impl Recovering {
             return Err(Error::JournalVersion { round });
         };
         let mut epoch = self.epoch;
-        for (header, _) in batches(bytes).flatten() {
+        let mut events = Vec::new();
+        for (header, batch) in batches(bytes).flatten() {
             epoch = header.leader_epoch;
-            producers.record(&header, header.base_offset, round, time);
+            let marker = ending(&header, batch);
+            events.extend(producers.record(&header, marker, header.base_offset, round, time));
         }
         // The segments may already have it: the checkpoint was written a little after its moment.
         if base < log.high_watermark() {
+            log.decide_again(&events);
             return Ok(());
         }
         let chunk = Chunk::of(base, round, Bytes::copy_from_slice(bytes)).measured();
         let bytes = chunk.bytes.len();
-        log.publish(smallvec![chunk], epoch);
+        log.publish(smallvec![chunk], &events, epoch);
         // Nothing reads yet: memory is for nothing but what is being written.
         log.write_tail(log.high_watermark())?;
         log.evict(bytes);
@@ -280,11 +293,14 @@ impl Recovering {
         let Some((log, producers)) = self.partitions.get_mut(&partition) else {
             return Err(Error::JournalVersion { round });
         };
+        let mut events = Vec::new();
         for header in placed.headers.chunks_exact(HEADER_BYTES) {
             let header = BatchHeader::read_alone(header).ok_or(Error::JournalVersion { round })?;
-            producers.record(&header, header.base_offset, round, time);
+            events.extend(producers.record(&header, None, header.base_offset, round, time));
         }
-        if placed.base >= log.high_watermark() && !log.adopt(placed, round)? {
+        if placed.base < log.high_watermark() {
+            log.decide_again(&events);
+        } else if !log.adopt(placed, &events, round)? {
             let (segment, position) = (placed.segment, placed.position);
             return Err(Error::PlacedDamaged { partition, segment, position, round });
         }
@@ -343,6 +359,7 @@ impl Recovering {
         for (id, (log, producers)) in self.partitions {
             shared.insert(Arc::clone(&log));
             let mut writer = Writer::new(log, published, Settings::default());
+            producers.open().for_each(|(id, _)| writer.recent_keys.add_unknown(id));
             writer.producers = producers;
             writers.insert(id, Box::new(writer));
         }

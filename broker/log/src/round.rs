@@ -1,13 +1,14 @@
 //! What stands in a journal record: the entries of one round.
 
 use crate::codec::Reader;
-use anabranch_types::{Offset, PartitionId, Timestamp};
+use anabranch_types::{Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp};
 
 const TAG_BATCHES: u8 = 1;
 const TAG_CREATE: u8 = 2;
 const TAG_DELETE: u8 = 3;
 const TAG_LOG_START: u8 = 4;
 const TAG_PLACED: u8 = 5;
+const TAG_BEGIN: u8 = 6;
 
 /// Bytes of an entry without the batches.
 pub(crate) const ENTRY_BYTES_MAX: usize = 25;
@@ -21,6 +22,8 @@ pub enum Operation {
     Delete(PartitionId),
     /// Records below are gone.
     SetLogStart(PartitionId, Offset),
+    /// The producer's transaction may write to the partition.
+    Begin(PartitionId, ProducerId, ProducerEpoch),
 }
 
 /// One entry of a round, borrowed from the journal.
@@ -90,15 +93,21 @@ pub(crate) fn put_batches(
 }
 
 pub(crate) fn put_operation(out: &mut Vec<u8>, operation: &Operation) {
-    let (tag, partition, offset) = match *operation {
-        Operation::Create(partition) => (TAG_CREATE, partition, None),
-        Operation::Delete(partition) => (TAG_DELETE, partition, None),
-        Operation::SetLogStart(partition, offset) => (TAG_LOG_START, partition, Some(offset)),
+    let (tag, partition) = match *operation {
+        Operation::Create(partition) => (TAG_CREATE, partition),
+        Operation::Delete(partition) => (TAG_DELETE, partition),
+        Operation::SetLogStart(partition, _) => (TAG_LOG_START, partition),
+        Operation::Begin(partition, ..) => (TAG_BEGIN, partition),
     };
     out.push(tag);
     out.extend(partition.0.to_le_bytes());
-    if let Some(offset) = offset {
-        out.extend(offset.0.to_le_bytes());
+    match *operation {
+        Operation::Create(_) | Operation::Delete(_) => {}
+        Operation::SetLogStart(_, offset) => out.extend(offset.0.to_le_bytes()),
+        Operation::Begin(_, producer, epoch) => {
+            out.extend(producer.0.to_le_bytes());
+            out.extend(epoch.0.to_le_bytes());
+        }
     }
 }
 
@@ -140,6 +149,10 @@ fn decode_entry<'a>(fields: &mut Reader<'a>) -> Option<Entry<'a>> {
         TAG_CREATE => Entry::Operation(Operation::Create(partition)),
         TAG_DELETE => Entry::Operation(Operation::Delete(partition)),
         TAG_LOG_START => Entry::Operation(Operation::SetLogStart(partition, Offset(fields.i64()?))),
+        TAG_BEGIN => {
+            let (producer, epoch) = (ProducerId(fields.i64()?), ProducerEpoch(fields.i16()?));
+            Entry::Operation(Operation::Begin(partition, producer, epoch))
+        }
         _ => return None,
     })
 }

@@ -113,15 +113,21 @@ impl SegmentWriter {
 
     /// Removes a little of what is to go.
     fn sweep(&mut self) {
-        if self.sweep.is_empty() || self.shared.failure().is_some() {
+        if self.shared.failure().is_some() {
+            self.sweep.clear();
+        }
+        if self.sweep.is_empty() {
             return;
         }
-        match self.sweep.step().and_then(|gone| self.look_at_disk().map(|()| gone)) {
+        match self.sweep.step() {
             Ok(None) => {}
             Ok(Some(gone)) => self.doomed.retain(|id| *id != gone),
             Err(error) => {
                 tracing::warn!(%error, "a file could not be removed; the next start tries again");
             }
+        }
+        if let Err(error) = self.look_at_disk() {
+            self.shared.fail(&format!("looking at the disk: {error}"));
         }
         // Somebody may wait for room.
         self.shared.notify_moved();

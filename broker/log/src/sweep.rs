@@ -35,6 +35,12 @@ impl Sweep {
         self.unwanted.is_empty()
     }
 
+    /// Leaves everything to the next start.
+    pub(crate) fn clear(&mut self) {
+        self.unwanted.clear();
+        self.shrinking = None;
+    }
+
     /// Has a file removed, whose name no new file will have.
     pub(crate) fn file(&mut self, path: String) {
         self.unwanted.push_back(Unwanted::File(path));

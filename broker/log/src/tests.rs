@@ -8,6 +8,7 @@ mod partition;
 mod producers;
 mod sweep;
 mod threads;
+mod transactions;
 
 use crate::disk::sim::SimDisk;
 use crate::disk::{Disk, DiskFile};

@@ -5,8 +5,9 @@ use crate::limits::{RECENT_KEYS_MAX, RECENT_KEYS_MS, ROUND_BYTES_TARGET};
 use crate::partition::{PartitionLog, Place};
 use crate::producers::Producers;
 use crate::read::Chunk;
-use anabranch_types::batch::{set_base_offset_and_epoch, set_log_append_time};
-use anabranch_types::{LeaderEpoch, Offset, Round, Timestamp};
+use crate::transactions::Event;
+use anabranch_types::batch::{Ending, ending, set_base_offset_and_epoch, set_log_append_time};
+use anabranch_types::{LeaderEpoch, Offset, ProducerId, Round, Timestamp};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -115,6 +116,8 @@ pub(crate) struct Writer {
     /// The round in hand, if it is bulk: it stands in its segment.
     pub(crate) placed: Option<(Chunks, Place)>,
     pub(crate) pending: Pending,
+    /// What the round in hand does to transactions.
+    pub(crate) events: Vec<Event>,
     /// The offset of the next record.
     next: Offset,
     /// Bytes of the last round, if it was small: the next will be about as large.
@@ -135,6 +138,7 @@ impl Writer {
             recent_keys: RecentKeys::new(published),
             placed: None,
             pending: Pending::default(),
+            events: Vec::new(),
             next,
             last_bytes: 0,
             expected_bytes: 0,
@@ -173,6 +177,7 @@ impl Writer {
             max_timestamp: append_time.unwrap_or(part.max_timestamp).max(Timestamp(-1)),
             bytes: Bytes::new(),
         };
+        let marker = ending(&part.header, &part.batch);
         match owned(part.batch, own_bytes) {
             Ok(mut batch) => {
                 write(&mut batch);
@@ -183,9 +188,21 @@ impl Writer {
                 write(self.pending.gather(&shared, covers, expected));
             }
         }
-        self.producers.record(&part.header, base, round, now);
-        self.recent_keys.add(round, now, part.key_hashes);
+        let event = self.producers.record(&part.header, marker, base, round, now);
+        self.events.extend(event);
+        if let Some(how) = marker {
+            self.recent_keys.decide(part.header.producer_id, how, round, now);
+        } else if part.header.is_transactional() {
+            self.recent_keys.add_undecided(part.header.producer_id, &part.key_hashes);
+        } else {
+            self.recent_keys.add(round, now, part.key_hashes);
+        }
         (base, append_time)
+    }
+
+    /// Whether the round in hand ends a transaction here.
+    pub(crate) fn has_marker(&self) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Ended { .. }))
     }
 
     /// The round's batches, ready to be read.
@@ -214,11 +231,13 @@ pub(crate) struct RecentKeys {
     count: usize,
     /// Everything after this round is remembered.
     since: Round,
+    /// Keys that open transactions have written; `None` if it is not known which.
+    undecided: ahash::HashMap<ProducerId, Option<Vec<u64>>>,
 }
 
 impl RecentKeys {
     pub(crate) fn new(since: Round) -> Self {
-        Self { rounds: VecDeque::new(), count: 0, since }
+        Self { rounds: VecDeque::new(), count: 0, since, undecided: ahash::HashMap::default() }
     }
 
     pub(crate) fn add(&mut self, round: Round, now: Timestamp, keys: Vec<u64>) {
@@ -232,10 +251,48 @@ impl RecentKeys {
         }
     }
 
+    /// Remembers keys that a transaction has written, for as long as it is open.
+    fn add_undecided(&mut self, producer: ProducerId, keys: &[u64]) {
+        if keys.is_empty() {
+            return;
+        }
+        let all = self.undecided.entry(producer).or_insert_with(|| Some(Vec::new()));
+        if let Some(known) = all {
+            known.extend(keys);
+            if known.len() > RECENT_KEYS_MAX {
+                *all = None;
+            }
+        }
+    }
+
+    /// A transaction of before the start is open: any key may be its.
+    pub(crate) fn add_unknown(&mut self, producer: ProducerId) {
+        self.undecided.insert(producer, None);
+    }
+
+    /// The keys of a committed transaction were written when it was decided.
+    fn decide(&mut self, producer: ProducerId, how: Ending, round: Round, now: Timestamp) {
+        match (self.undecided.remove(&producer), how) {
+            (Some(Some(keys)), Ending::Commit) => self.add(round, now, keys),
+            // Nobody may have read what it wrote.
+            (Some(None), Ending::Commit) => {
+                self.rounds.clear();
+                self.count = 0;
+                self.since = round;
+            }
+            (None, _) | (_, Ending::Abort) => {}
+        }
+    }
+
     /// Whether the key was not written after `cut`.
     pub(crate) fn check(&self, key: u64, cut: Round) -> Result<(), AppendError> {
         if cut < self.since {
             return Err(AppendError::StaleCut);
+        }
+        let may_be_its =
+            |keys: &Option<Vec<u64>>| keys.as_ref().is_none_or(|keys| keys.contains(&key));
+        if self.undecided.values().any(may_be_its) {
+            return Err(AppendError::Conflict);
         }
         let newer = self.rounds.iter().rev().take_while(|(round, ..)| *round > cut);
         for (_, _, keys) in newer {

@@ -10,6 +10,7 @@
 
 mod build;
 mod compress;
+mod control;
 mod header;
 mod records;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod validate;
 
 pub use build::BatchBuilder;
 pub use compress::Compression;
+pub use control::{Ending, ending, marker};
 pub use header::{
     BatchHeader, HEADER_BYTES, batches, set_base_offset_and_epoch, set_log_append_time,
     set_producer,

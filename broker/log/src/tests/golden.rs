@@ -9,7 +9,10 @@ use crate::partition::Kept;
 use crate::producers::Producers;
 use crate::round::{Operation, entries, put_batches, put_operation};
 use crate::segment::{Entry, SegmentEnd};
-use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
+use crate::transactions::Aborted;
+use anabranch_types::{
+    LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Round, Timestamp,
+};
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -54,6 +57,7 @@ fn round_entries() {
     put_operation(&mut out, &Operation::Create(PartitionId(1)));
     put_operation(&mut out, &Operation::Delete(PartitionId(2)));
     put_operation(&mut out, &Operation::SetLogStart(PartitionId(3), Offset(4)));
+    put_operation(&mut out, &Operation::Begin(PartitionId(4), ProducerId(5), ProducerEpoch(6)));
     put_batches(&mut out, PartitionId(5), Offset(6), Timestamp(7), 2);
     out.extend(b"ab");
     check(
@@ -61,9 +65,10 @@ fn round_entries() {
         "02 01000000
          03 02000000
          04 03000000 0400000000000000
+         06 04000000 0500000000000000 0600
          01 05000000 0600000000000000 0700000000000000 02000000 6162",
     );
-    assert_eq!(entries(&out).flatten().count(), 4);
+    assert_eq!(entries(&out).flatten().count(), 5);
     // Cut off anywhere, the last entry is not understood rather than understood wrongly.
     assert!(entries(&out[..out.len() - 1]).last().expect("there are some").is_none());
 }
@@ -89,7 +94,8 @@ fn sidecar_entry() {
 fn a_checkpoint() -> Checkpoint {
     let mut producers = Producers::default();
     let header = super::from_producer(9, 2, i32::MAX, 2);
-    producers.record(&header, Offset(40), Round(5), Timestamp(6));
+    producers.record(&header, None, Offset(40), Round(5), Timestamp(6));
+    producers.begin(ProducerId(9), ProducerEpoch(2), Timestamp(6));
     let kept = Kept {
         log_start: Offset(1),
         log_end: Offset(50),
@@ -100,6 +106,12 @@ fn a_checkpoint() -> Checkpoint {
             max_timestamp: Timestamp(8),
         }],
         epochs: vec![(LeaderEpoch(0), Offset(0))],
+        aborted: vec![Aborted {
+            producer: ProducerId(9),
+            first: Offset(20),
+            marker: Offset(30),
+            stable: Offset(31),
+        }],
     };
     Checkpoint {
         number: 3,
@@ -124,14 +136,15 @@ fn checkpoint_slot() {
     let bytes = contents(&*disk.open("checkpoint.1").expect("3 is odd"));
     check(
         &bytes,
-        "414e4243 0100 0000 c3000000 86ecdb90
+        "414e4243 0200 0000 ef000000 e9009a03
          0300000000000000 04000000 0020000000000000 0200000000000000
          0a00000000000000 0b00000000000000 0c000000 0d00000000000000 0010000000000000
          01000000
          0e000000 0100000000000000 3200000000000000
          01000000 0000000000000000 e803000000000000 0300000000000000 0800000000000000
          01000000 00000000 0000000000000000
-         01000000 0900000000000000 0200 0600000000000000
+         01000000 0900000000000000 1400000000000000 1e00000000000000 1f00000000000000
+         01000000 0900000000000000 0200 0600000000000000 feffffffffffffff
          01 ffffff7f 00000000 2800000000000000 0500000000000000
          01000000 0f000000",
     );

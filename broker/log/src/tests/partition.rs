@@ -35,7 +35,7 @@ impl Filled {
             next = end;
         }
         let chunk = Chunk::of(base, Round(round), Bytes::from(bytes)).measured();
-        self.log.publish(smallvec![chunk], LeaderEpoch(0));
+        self.log.publish(smallvec![chunk], &[], LeaderEpoch(0));
     }
 
     /// Moves what waits to segments, and maybe out of memory.

@@ -18,7 +18,7 @@ fn after(batches: i32, first: i32) -> Producers {
         let header = from_producer(1, 3, sequence.0, 2);
         assert_eq!(producers.check(&header), Ok(None), "batch {number}");
         let offset = Offset(100 + 2 * i64::from(number));
-        producers.record(&header, offset, Round(10 + number as u64), NOW);
+        producers.record(&header, None, offset, Round(10 + number as u64), NOW);
         sequence = sequence.plus(2);
     }
     producers
@@ -58,7 +58,7 @@ fn kip_98() {
 #[test]
 fn a_new_epoch_forgets_the_old_ones_batches() {
     let mut producers = after(2, 0);
-    producers.record(&from_producer(1, 4, 0, 2), Offset(200), Round(20), NOW);
+    producers.record(&from_producer(1, 4, 0, 2), None, Offset(200), Round(20), NOW);
     let again = producers.check(&from_producer(1, 4, 0, 2));
     assert_eq!(again.map(|written| written.map(|batch| batch.base_offset)), Ok(Some(Offset(200))));
     let fenced = AppendError::ProducerFenced { current: 4, found: 3 };
@@ -91,7 +91,7 @@ fn of_too_many_the_one_that_wrote_longest_ago_is_forgotten() {
     for id in 0..=PRODUCERS_MAX as i64 {
         // The first is not the one that has been silent for longest.
         let time = if id == 0 { NOW.0 + 1_000_000 } else { NOW.0 + id };
-        producers.record(&from_producer(id, 0, 0, 1), Offset(id), Round(1), Timestamp(time));
+        producers.record(&from_producer(id, 0, 0, 1), None, Offset(id), Round(1), Timestamp(time));
     }
     let known = |id| producers.check(&from_producer(id, 0, 0, 1)).expect("in order").is_some();
     assert!(known(0) && !known(1) && known(2) && known(PRODUCERS_MAX as i64));
@@ -105,7 +105,7 @@ proptest! {
         let mut producers = Producers::default();
         for (number, (id, epoch, sequence, count)) in batches.iter().enumerate() {
             let header = from_producer(*id, *epoch, *sequence, *count);
-            producers.record(&header, Offset(number as i64), Round(number as u64), NOW);
+            producers.record(&header, None, Offset(number as i64), Round(number as u64), NOW);
         }
         let mut bytes = Vec::new();
         producers.encode(&mut bytes);
@@ -131,7 +131,7 @@ proptest! {
                     if let Some(last) = written.last() {
                         prop_assert_eq!(number, last + 1);
                     }
-                    producers.record(&header, Offset(i64::from(number)), Round(1), NOW);
+                    producers.record(&header, None, Offset(i64::from(number)), Round(1), NOW);
                     written.push(number);
                 }
                 Ok(Some(original)) => {

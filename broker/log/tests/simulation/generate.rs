@@ -2,7 +2,9 @@
 
 use crate::model::{Model, Partition};
 use anabranch_log::{Append, Atomicity, Operation, Part, Settings, key_hash};
-use anabranch_types::batch::{BatchBuilder, ValidateOptions, validate};
+use anabranch_types::batch::{
+    BatchBuilder, BatchHeader, Ending, ValidateOptions, marker, validate,
+};
 use anabranch_types::{Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use bytes::Bytes;
 use rand::Rng;
@@ -60,6 +62,9 @@ impl Generator<'_> {
         let append = Append { parts, atomicity: Atomicity::AllParts, preconditions: None };
         let mut operations = Vec::new();
         let target = self.partition(model);
+        if target != CATALOG && self.rng.random_bool(0.4) {
+            return self.begin(target, model);
+        }
         let known = published.partitions.get(&target);
         match self.rng.random_range(0..10) {
             0..4 => {
@@ -75,6 +80,18 @@ impl Generator<'_> {
             }
         }
         (append, operations)
+    }
+
+    /// A transaction, and a record of it: by that a recovery is seen to have it.
+    fn begin(&mut self, target: PartitionId, model: &Model) -> (Append, Vec<Operation>) {
+        let producer = ProducerId(self.rng.random_range(1..=PRODUCERS));
+        let partition = model.partitions.get(&target);
+        let known = partition.and_then(|partition| partition.producers.get(&producer));
+        let change = if self.rng.random_bool(0.2) { self.rng.random_range(-1..=1) } else { 0 };
+        let epoch = ProducerEpoch((known.map_or(0, |known| known.epoch) + change).max(0));
+        let parts = SmallVec::from_iter([part(CATALOG, self.batch(None, false))]);
+        let append = Append { parts, atomicity: Atomicity::AllParts, preconditions: None };
+        (append, vec![Operation::Begin(target, producer, epoch)])
     }
 
     fn log_start(&mut self, partition: &Partition, beyond: bool) -> i64 {
@@ -103,7 +120,7 @@ impl Generator<'_> {
         let raw = if id != CATALOG && self.rng.random_bool(0.5) {
             self.producers_batch(partition)
         } else {
-            self.batch(None)
+            self.batch(None, false)
         };
         part(id, raw)
     }
@@ -112,10 +129,21 @@ impl Generator<'_> {
         let id = ProducerId(self.rng.random_range(1..=PRODUCERS));
         let Some(producer) = partition.and_then(|partition| partition.producers.get(&id)) else {
             let first = if self.rng.random_bool(0.3) { i32::MAX - 3 } else { 0 };
-            return self.batch(Some((id, 0, first)));
+            let transactional = self.rng.random_bool(0.1);
+            return self.batch(Some((id, 0, first)), transactional);
         };
         let epoch = producer.epoch;
         let next = producer.next().0;
+        if self.rng.random_bool(if producer.begun { 0.3 } else { 0.03 }) {
+            let fences = i16::from(self.rng.random_bool(0.2));
+            let ending = if self.rng.random_bool(0.5) { Ending::Commit } else { Ending::Abort };
+            let marker = marker(id, ProducerEpoch(epoch + fences), ending, self.now);
+            return marker.expect("no compression").freeze();
+        }
+        let transactional = producer.begun != self.rng.random_bool(0.05);
+        if producer.recent.is_empty() {
+            return self.batch(Some((id, epoch, next)), transactional);
+        }
         let pick = self.rng.random_range(0..100);
         let (epoch, sequence) = match pick {
             0..55 => (epoch, next),
@@ -133,13 +161,16 @@ impl Generator<'_> {
             94..97 => (epoch + 1, 0),
             _ => (epoch + 1, 7),
         };
-        self.batch(Some((id, epoch, sequence)))
+        self.batch(Some((id, epoch, sequence)), transactional)
     }
 
-    fn batch(&mut self, producer: Option<(ProducerId, i16, i32)>) -> Bytes {
+    fn batch(&mut self, producer: Option<(ProducerId, i16, i32)>, transactional: bool) -> Bytes {
         let mut builder = BatchBuilder::default();
         if let Some((id, epoch, sequence)) = producer {
             builder.set_producer(id, ProducerEpoch(epoch), Sequence(sequence));
+        }
+        if transactional {
+            builder.set_transactional();
         }
         let largest = match self.rng.random_range(0..100) {
             0 => self.round_bytes_max + 1,
@@ -160,6 +191,11 @@ impl Generator<'_> {
 
 /// The batch as a door hands it on.
 pub(crate) fn part(id: PartitionId, raw: Bytes) -> Part {
+    let header = BatchHeader::read(&raw).expect("a whole batch");
+    if header.is_control() {
+        let max_timestamp = header.max_timestamp;
+        return Part { partition: id, batch: raw, header, max_timestamp, key_hashes: Vec::new() };
+    }
     let passed = validate(&raw, ValidateOptions::default(), key_hash, &mut Vec::new())
         .expect("the generator builds valid batches");
     Part::new(id, raw, passed)

@@ -288,7 +288,12 @@ impl Asked {
 pub(crate) fn submission(appends: Vec<Append>) -> (Command, Asked) {
     let (sender, answer) = unbounded();
     let reply = Box::new(move |results| sender.send(results).expect("the other end waits"));
-    let asked = Asked::Submission(appends.clone(), answer);
+    let mut kept = appends.clone();
+    // The log is the only one who holds a batch, as behind a door.
+    for part in kept.iter_mut().flat_map(|append| &mut append.parts) {
+        part.batch = Bytes::copy_from_slice(&part.batch);
+    }
+    let asked = Asked::Submission(kept, answer);
     (Command::Submit(Submission { appends, reply }), asked)
 }
 

@@ -1,7 +1,7 @@
 //! What the log must hold: the same commands, without files, threads or accidents.
 
 use anabranch_log::{AppendError, Operation, Settings};
-use anabranch_types::batch::{BatchHeader, decode_records};
+use anabranch_types::batch::{BatchHeader, Ending, decode_records, ending};
 use anabranch_types::{PartitionId, ProducerId, Round, Sequence};
 use bytes::Bytes;
 use std::cell::Cell;
@@ -46,6 +46,16 @@ pub(crate) struct Partition {
     /// All there ever were, also below the start.
     pub(crate) batches: Vec<Rc<Stored>>,
     pub(crate) producers: BTreeMap<ProducerId, Producer>,
+    /// Transactions with records, and their markers' offsets once they have ended.
+    pub(crate) transactions: Vec<Ended>,
+}
+
+/// A transaction with records in the partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) producer: ProducerId,
+    pub(crate) first: i64,
+    pub(crate) end: Option<(i64, Ending)>,
 }
 
 #[derive(Clone)]
@@ -53,11 +63,14 @@ pub(crate) struct Producer {
     pub(crate) epoch: i16,
     /// The last five.
     pub(crate) recent: VecDeque<Rc<Stored>>,
+    /// Whether a transaction was begun.
+    pub(crate) begun: bool,
 }
 
 impl Producer {
     pub(crate) fn next(&self) -> Sequence {
-        let newest = &self.recent.back().expect("a producer has written").header;
+        let Some(newest) = self.recent.back() else { return Sequence(0) };
+        let newest = &newest.header;
         newest.base_sequence.plus(newest.last_offset_delta).plus(1)
     }
 }
@@ -74,18 +87,40 @@ impl Partition {
         &self.batches[first..]
     }
 
+    fn producer(&mut self, id: ProducerId, epoch: i16) -> &mut Producer {
+        let fresh = |begun| Producer { epoch, recent: VecDeque::new(), begun };
+        let producer = self.producers.entry(id).or_insert_with(|| fresh(false));
+        if producer.epoch != epoch {
+            *producer = fresh(producer.begun);
+        }
+        producer
+    }
+
+    fn begin(&mut self, id: ProducerId, epoch: i16) {
+        if self.producers.get(&id).is_none_or(|producer| producer.epoch <= epoch) {
+            self.producer(id, epoch).begun = true;
+        }
+    }
+
     fn push(&mut self, batch: &Rc<Stored>) {
         let header = &batch.header;
         self.batches.push(Rc::clone(batch));
         if header.producer_id == ProducerId::NONE {
             return;
         }
-        let epoch = header.producer_epoch.0;
-        let fresh = || Producer { epoch, recent: VecDeque::new() };
-        let producer = self.producers.entry(header.producer_id).or_insert_with(fresh);
-        if producer.epoch != epoch {
-            *producer = fresh();
+        let (id, epoch) = (header.producer_id, header.producer_epoch.0);
+        let open = self.transactions.iter_mut().find(|one| one.producer == id && one.end.is_none());
+        if let Some(ending) = ending(header, &batch.bytes) {
+            if let Some(open) = open {
+                open.end = Some((batch.base(), ending));
+            }
+            self.producer(id, epoch).begun = false;
+            return;
         }
+        if header.is_transactional() && open.is_none() {
+            self.transactions.push(Ended { producer: id, first: batch.base(), end: None });
+        }
+        let producer = self.producer(id, epoch);
         producer.recent.push_back(Rc::clone(batch));
         if producer.recent.len() > 5 {
             producer.recent.pop_front();
@@ -118,8 +153,10 @@ impl Model {
         let Some(found) = self.partitions.get(&partition) else {
             return Expected::Refused(AppendError::UnknownPartition(partition));
         };
+        let outside = || Expected::Refused(AppendError::NotInTransaction);
         let Some(producer) = found.producers.get(&header.producer_id) else {
-            return Expected::Accepted;
+            let begins = header.is_transactional() && !header.is_control();
+            return if begins { outside() } else { Expected::Accepted };
         };
         let out_of_order = |expected: i32| {
             let found = header.base_sequence.0;
@@ -128,6 +165,12 @@ impl Model {
         let (current, epoch) = (producer.epoch, header.producer_epoch.0);
         if epoch < current {
             return Expected::Refused(AppendError::ProducerFenced { current, found: epoch });
+        }
+        if header.is_control() {
+            return Expected::Accepted;
+        }
+        if epoch > current && header.is_transactional() {
+            return outside();
         }
         if epoch > current {
             return if header.base_sequence.0 == 0 { Expected::Accepted } else { out_of_order(0) };
@@ -139,8 +182,15 @@ impl Model {
         if let Some(original) = producer.recent.iter().find(same) {
             return Expected::Duplicate(Rc::clone(original));
         }
+        if header.is_transactional() != producer.begun {
+            return outside();
+        }
         let next = producer.next();
-        if next == header.base_sequence { Expected::Accepted } else { out_of_order(next.0) }
+        if next == header.base_sequence || producer.recent.is_empty() {
+            Expected::Accepted
+        } else {
+            out_of_order(next.0)
+        }
     }
 
     pub(crate) fn apply(&mut self, change: &Change) {
@@ -158,6 +208,11 @@ impl Model {
             Change::Operation(Operation::Delete(id), _) => {
                 self.partitions.remove(id);
                 self.deleted.insert(*id);
+            }
+            Change::Operation(Operation::Begin(id, producer, epoch), _) => {
+                if let Some(partition) = self.partitions.get_mut(id) {
+                    partition.begin(*producer, epoch.0);
+                }
             }
             Change::Operation(Operation::SetLogStart(id, start), _) => {
                 if let Some(partition) = self.partitions.get_mut(id) {

@@ -2,7 +2,7 @@
 
 use crate::model::{Model, Partition, Stored};
 use anabranch_log::{Chunk, PartitionLog, ReadError, Shared, Until};
-use anabranch_types::batch::batches;
+use anabranch_types::batch::{Ending, batches};
 use anabranch_types::{LeaderEpoch, Offset, Round, Timestamp};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -26,8 +26,48 @@ pub(crate) fn everything(shared: &Shared, model: &Model, bytes_max: usize) {
             from = compare(&chunks, partition, from, true);
         }
         assert_eq!(from.0, partition.next(), "the end of partition {id} was read");
+        transactions(&log, partition);
     }
     assert_eq!(shared.figures().damaged_batches, 0, "damaged batches");
+}
+
+/// What is decided, and how.
+fn transactions(log: &PartitionLog, partition: &Partition) {
+    let (start, next) = (partition.log_start, partition.next());
+    let all = &partition.transactions;
+    let open = all.iter().filter(|one| one.end.is_none()).map(|one| one.first).min();
+    let stable = open.unwrap_or(next).max(start);
+    assert_eq!(log.last_stable(), Offset(stable), "stable in {}", log.id());
+    let mut aborted: Vec<_> = all
+        .iter()
+        .filter_map(|one| match one.end {
+            Some((marker, Ending::Abort)) if marker >= start => {
+                Some((marker, one.producer, one.first))
+            }
+            _ => None,
+        })
+        .collect();
+    aborted.sort_unstable();
+    let found = log.aborted_within(Offset(start), Offset(next));
+    let found: Vec<_> = found.iter().map(|one| (one.marker.0, one.producer, one.first.0)).collect();
+    assert_eq!(found, aborted, "aborted in {}", log.id());
+    for batch in partition.visible() {
+        let header = &batch.header;
+        let its = all
+            .iter()
+            .rev()
+            .find(|one| one.producer == header.producer_id && one.first <= batch.base());
+        let committed = its.is_some_and(|one| matches!(one.end, Some((_, Ending::Commit))));
+        let expected = !header.is_control() && (!header.is_transactional() || committed);
+        let marker = its.and_then(|one| one.end).map_or(i64::MAX, |(marker, _)| marker);
+        // An aborted transaction whose marker has gone is forgotten; so has it.
+        if marker >= start {
+            let counts = log.counts_at(header, Round(u64::MAX));
+            assert_eq!(counts, expected, "{} at {}", log.id(), batch.base());
+        }
+    }
+    let committed = log.read(Offset(stable.min(next)), 1, Until::Stable).expect("within the log");
+    assert!(committed.is_empty(), "nothing behind it is stable");
 }
 
 /// One random question to one random partition.

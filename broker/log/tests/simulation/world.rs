@@ -10,6 +10,7 @@ use anabranch_log::{
     Append, AppendError, Atomicity, Command, JournalSize, Log, Memory, Operation, Options,
     SegmentWriter, Settings,
 };
+use anabranch_types::batch::Ending;
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use crossbeam::channel::{TryRecvError, bounded};
 use parking_lot::Mutex;
@@ -34,6 +35,8 @@ pub(crate) struct Figures {
     pub(crate) opens_failed: u64,
     pub(crate) checkpoints: u64,
     pub(crate) placed_bytes: u64,
+    pub(crate) committed: u64,
+    pub(crate) aborted: u64,
 }
 
 impl Figures {
@@ -50,6 +53,8 @@ impl Figures {
         self.opens_failed += other.opens_failed;
         self.checkpoints += other.checkpoints;
         self.placed_bytes += other.placed_bytes;
+        self.committed += other.committed;
+        self.aborted += other.aborted;
     }
 
     /// A simulation in which nothing happens proves nothing.
@@ -58,7 +63,11 @@ impl Figures {
         let Self { unsure_kept, unsure_lost, early_lost, early_kept, .. } = *self;
         let all = [appended, duplicates, refused, full, unsure, unsure_kept, unsure_lost];
         let more = [early_lost, early_kept, self.opens_failed, self.checkpoints, self.placed_bytes];
-        assert!(all.iter().chain(&more).all(|count| *count > 0), "never happened: {self:?}");
+        let ended = [self.committed, self.aborted];
+        assert!(
+            all.iter().chain(&more).chain(&ended).all(|count| *count > 0),
+            "never happened: {self:?}"
+        );
     }
 }
 
@@ -435,7 +444,12 @@ impl World {
     /// Commits, and compares each answer with the model's.
     fn commit(&mut self, mut commands: Vec<Command>, asked: Vec<Asked>) {
         let bytes: usize = asked.iter().map(Asked::bytes).sum();
-        let divided = commands.iter().any(|command| matches!(command, Command::Checkpoint(_)));
+        let begins = |operation: &Operation| matches!(operation, Operation::Begin(..));
+        let divided = commands.iter().any(|command| match command {
+            Command::Checkpoint(_) => true,
+            Command::Change(change) => change.operations.iter().any(begins),
+            _ => false,
+        });
         let log = self.log.as_mut().expect("the log is open");
         let first_round = log.next_round();
         log.commit(&mut commands, self.now);
@@ -529,6 +543,13 @@ impl World {
         self.try_open().expect("the log opens again");
         self.reconcile();
         reads::everything(self.log().shared(), &self.model, 5_000);
+        let all = self.model.partitions.values().flat_map(|partition| &partition.transactions);
+        for (_, ending) in all.filter_map(|one| one.end) {
+            match ending {
+                Ending::Commit => self.figures.committed += 1,
+                Ending::Abort => self.figures.aborted += 1,
+            }
+        }
         self.figures
     }
 

@@ -1,6 +1,6 @@
 //! Building batches: for every door but Kafka's, which gets them built.
 
-use super::header::HEADER_BYTES;
+use super::header::{ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL, HEADER_BYTES};
 use super::{BatchError, Compression};
 use crate::{ProducerEpoch, ProducerId, Sequence, Timestamp, varint};
 use bytes::BytesMut;
@@ -18,6 +18,8 @@ use bytes::BytesMut;
 pub struct BatchBuilder {
     compression: Compression,
     producer: (ProducerId, ProducerEpoch, Sequence),
+    /// Attributes beside the codec.
+    flags: i16,
     /// What stands before the batch, then room for its header, then the records.
     records: Vec<u8>,
     /// Where the batch starts in `records`.
@@ -43,6 +45,7 @@ impl BatchBuilder {
         Self {
             compression: Compression::None,
             producer: (ProducerId::NONE, ProducerEpoch(-1), Sequence(-1)),
+            flags: 0,
             records: prefix,
             start,
             count: 0,
@@ -61,6 +64,15 @@ impl BatchBuilder {
     /// Makes the batch an idempotent producer's.
     pub fn set_producer(&mut self, id: ProducerId, epoch: ProducerEpoch, sequence: Sequence) {
         self.producer = (id, epoch, sequence);
+    }
+
+    /// Makes the batch a part of its producer's transaction.
+    pub fn set_transactional(&mut self) {
+        self.flags |= ATTRIBUTE_TRANSACTIONAL;
+    }
+
+    pub(super) fn set_control(&mut self) {
+        self.flags |= ATTRIBUTE_TRANSACTIONAL | ATTRIBUTE_CONTROL;
     }
 
     /// Adds a record; headers are (name, value).
@@ -136,7 +148,8 @@ impl BatchBuilder {
         batch[8..12].copy_from_slice(&length.to_be_bytes());
         batch[12..16].copy_from_slice(&(-1i32).to_be_bytes());
         batch[16] = 2;
-        batch[21..23].copy_from_slice(&self.compression.id().to_be_bytes());
+        let attributes = self.flags | self.compression.id();
+        batch[21..23].copy_from_slice(&attributes.to_be_bytes());
         batch[23..27].copy_from_slice(&(self.count - 1).to_be_bytes());
         batch[27..35].copy_from_slice(&self.base_timestamp.0.to_be_bytes());
         batch[35..43].copy_from_slice(&self.max_timestamp.0.to_be_bytes());

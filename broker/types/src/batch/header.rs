@@ -14,8 +14,8 @@ const CRC_FROM: usize = 21;
 
 const ATTRIBUTE_CODEC: i16 = 0b111;
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;
-const ATTRIBUTE_TRANSACTIONAL: i16 = 1 << 4;
-const ATTRIBUTE_CONTROL: i16 = 1 << 5;
+pub(super) const ATTRIBUTE_TRANSACTIONAL: i16 = 1 << 4;
+pub(super) const ATTRIBUTE_CONTROL: i16 = 1 << 5;
 
 /// A batch's header, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

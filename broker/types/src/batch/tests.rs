@@ -1,5 +1,5 @@
 use super::{BatchBuilder, BatchError, BatchHeader, Compression, ValidateOptions};
-use super::{batches, decode_records, set_producer, validate};
+use super::{Ending, batches, decode_records, ending, marker, set_producer, validate};
 use crate::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, varint};
 use proptest::prelude::*;
 
@@ -168,4 +168,20 @@ fn a_null_key_is_named_where_keys_are_required() {
         fault.to_string(),
         "this stream is keyed: every record needs a key (record 1 of the batch)"
     );
+}
+
+#[test]
+fn markers_say_how_a_transaction_ends() {
+    for how in [Ending::Abort, Ending::Commit] {
+        let batch = marker(ProducerId(7), ProducerEpoch(3), how, Timestamp(5)).expect("built");
+        let header = BatchHeader::read(&batch).expect("a batch");
+        header.check_crc(&batch).expect("its checksum holds");
+        assert!(header.is_control() && header.is_transactional());
+        assert_eq!((header.producer_id, header.producer_epoch), (ProducerId(7), ProducerEpoch(3)));
+        assert_eq!(ending(&header, &batch), Some(how));
+    }
+    let mut builder = BatchBuilder::default();
+    builder.push(Timestamp(1), Some(&[0, 0, 0, 1]), None, &[]);
+    let batch = builder.build().expect("built");
+    assert_eq!(ending(&BatchHeader::read(&batch).expect("a batch"), &batch), None);
 }

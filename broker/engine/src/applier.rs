@@ -1,13 +1,17 @@
 //! From log to tables: one thread that follows the keyed streams by whole rounds.
 //!
+//! Records of a transaction are applied when its marker comes, all of them in the round that
+//! decides it; their stamps stay those of their append. So an open transaction delays nobody, and
+//! a restart begins before the oldest one that was open.
+//!
 //! It sleeps until a keyed partition advances or somebody asks for a cut; a broker without tables
 //! does not pay for it.
 
 use crate::{Error, ErrorKind};
 use anabranch_log::{Chunk, PartitionLog, Shared, Until, Watcher};
 use anabranch_table::{Mutation, Operation, Progress, TableId, Tables, View};
-use anabranch_types::batch::{batches, decode_records};
-use anabranch_types::{Offset, PartitionId, Round, Stamp};
+use anabranch_types::batch::{BatchHeader, Ending, batches, decode_records, ending};
+use anabranch_types::{Offset, PartitionId, ProducerId, Round, Stamp};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
@@ -30,6 +34,43 @@ const LAG_RECORDS_MAX: u64 = 150_000;
 pub(crate) struct Feed {
     pub(crate) table: TableId,
     pub(crate) log: Arc<PartitionLog>,
+}
+
+/// How far a partition is read.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    next: Offset,
+    /// Transactions whose marker is still to come: where their records begin, and in which round.
+    open: BTreeMap<ProducerId, (Offset, Round)>,
+}
+
+impl Place {
+    /// What a restart begins with: it needs the records of open transactions once more.
+    fn resume(&self) -> Offset {
+        self.open.values().map(|(first, _)| *first).min().unwrap_or(self.next)
+    }
+}
+
+/// What one partition gives in a step.
+#[derive(Default)]
+struct Part {
+    after: Place,
+    /// The last round read.
+    last: Round,
+    has_markers: bool,
+    mutations: Vec<Mutation>,
+}
+
+/// Where a batch's records belong; those before `from` do not.
+#[derive(Clone, Copy)]
+struct At {
+    table: TableId,
+    partition: PartitionId,
+    from: Offset,
+}
+
+fn storage(error: &anabranch_log::ReadError) -> Error {
+    Error::new(ErrorKind::Storage, error.to_string())
 }
 
 /// How much one partition gives in a step before its target sinks.
@@ -148,7 +189,9 @@ impl Applier {
 
     /// The thread.
     pub(crate) fn run(&self, progress: Progress) {
-        let mut positions: BTreeMap<PartitionId, Offset> = progress.positions.into_iter().collect();
+        let at = |next| Place { next, open: BTreeMap::new() };
+        let mut positions: BTreeMap<PartitionId, Place> =
+            progress.positions.into_iter().map(|(id, next)| (id, at(next))).collect();
         let mut applied = progress.applied;
         let mut more = true;
         while self.may_go_on(more) {
@@ -178,7 +221,7 @@ impl Applier {
     /// there are more.
     fn step(
         &self,
-        positions: &mut BTreeMap<PartitionId, Offset>,
+        positions: &mut BTreeMap<PartitionId, Place>,
         applied: &mut Round,
     ) -> Result<bool, Error> {
         // Before the feeds: what is fed later has records of later rounds only.
@@ -193,7 +236,7 @@ impl Applier {
             self.tables.drop_table(table)?;
         }
         let behind = |(_, log): &&(TableId, Arc<PartitionLog>)| {
-            positions.get(&log.id()).copied().unwrap_or_default() < log.high_watermark()
+            positions.get(&log.id()).map_or(Offset(0), |place| place.next) < log.high_watermark()
         };
         let busy: Vec<_> = feeds.iter().filter(behind).cloned().collect();
         let feeders = busy.len().max(1);
@@ -201,32 +244,50 @@ impl Applier {
             Share { rows: STEP_ROWS / feeders, bytes: (STEP_BYTES / feeders).max(SHARE_BYTES_MIN) };
         // Sinks to the round in which a partition has given its share.
         let mut target = published;
-        let mut mutations = Vec::new();
+        let mut taken = Vec::with_capacity(busy.len());
         for (table, log) in &busy {
-            let position = positions.entry(log.id()).or_insert_with(|| log.log_start());
-            *position = (*position).max(log.log_start());
-            target = self.collect(*table, log, position, &share, target, &mut mutations)?;
+            let begin = Place { next: log.log_start(), open: BTreeMap::new() };
+            let before = positions.entry(log.id()).or_insert(begin);
+            before.next = before.next.max(log.log_start());
+            let mut part = Part { after: before.clone(), ..Part::default() };
+            target = self.collect(*table, log, &mut part, &share, target)?;
+            taken.push(part);
         }
-        if target < published {
-            // Partitions that were read before it sank have gone beyond it.
-            mutations.retain(|mutation| {
-                let within = mutation.stamp.round <= target;
-                if !within && let Some(next) = positions.get_mut(&mutation.stamp.partition) {
-                    *next = (*next).min(mutation.stamp.offset);
-                }
-                within
-            });
+        let mut mutations = Vec::new();
+        for (part, (table, log)) in taken.into_iter().zip(&busy) {
+            let place = positions.get_mut(&log.id()).expect("it was just read");
+            let mut part = part;
+            if part.last > target && part.has_markers {
+                // It was read before the target sank, and what a later marker decides is not to be
+                // told from the rest any more.
+                part = Part { after: place.clone(), ..Part::default() };
+                let all = Share { rows: usize::MAX, bytes: usize::MAX };
+                target = self.collect(*table, log, &mut part, &all, target)?;
+            } else if part.last > target {
+                let next = &mut part.after.next;
+                part.mutations.retain(|mutation| {
+                    let within = mutation.stamp.round <= target;
+                    if !within {
+                        *next = (*next).min(mutation.stamp.offset);
+                    }
+                    within
+                });
+            }
+            mutations.append(&mut part.mutations);
+            *place = part.after;
         }
         positions.retain(|id, _| feeds.binary_search_by_key(id, |(_, log)| log.id()).is_ok());
         if !mutations.is_empty() {
-            let positions = positions.iter().map(|(id, next)| (*id, *next)).collect();
+            let positions = positions.iter().map(|(id, place)| (*id, place.resume())).collect();
             self.tables.apply(mutations, Progress { applied: target, positions })?;
         }
         // Nothing older will come: deletions need no stamps any more.
-        self.tables.settle(target.next());
+        let open = positions.values().flat_map(|place| place.open.values());
+        let oldest = open.map(|(_, round)| *round).min();
+        self.tables.settle(oldest.map_or(target.next(), |oldest| oldest.min(target.next())));
         let lag = |(_, log): &(TableId, Arc<PartitionLog>)| {
-            let position = positions.get(&log.id()).copied().unwrap_or_default();
-            u64::try_from(log.high_watermark().0 - position.0).unwrap_or(0)
+            let next = positions.get(&log.id()).map_or(Offset(0), |place| place.next);
+            u64::try_from(log.high_watermark().0 - next.0).unwrap_or(0)
         };
         self.lag_records.store(feeds.iter().map(lag).sum(), Ordering::Relaxed);
         *applied = target;
@@ -241,89 +302,148 @@ impl Applier {
         &self,
         table: TableId,
         log: &PartitionLog,
-        position: &mut Offset,
+        part: &mut Part,
         share: &Share,
         mut target: Round,
-        out: &mut Vec<Mutation>,
     ) -> Result<Round, Error> {
-        let rows_before = out.len();
         let mut bytes = 0;
         let read_bytes = READ_BYTES.min(share.bytes);
         loop {
-            let chunks = match log.read_rounds(*position, read_bytes, Until::Round(target)) {
+            let chunks = match log.read_rounds(part.after.next, read_bytes, Until::Round(target)) {
                 Ok(chunks) => chunks,
                 // Its table goes too.
                 Err(_) if log.is_deleted() => return Ok(target),
                 // Retention or a deletion overtook us: what is gone is gone.
-                Err(anabranch_log::ReadError::OutOfRange { start, .. }) if start > *position => {
-                    *position = start;
+                Err(anabranch_log::ReadError::OutOfRange { start, .. })
+                    if start > part.after.next =>
+                {
+                    part.after.next = start;
                     continue;
                 }
-                Err(error) => return Err(Error::new(ErrorKind::Storage, error.to_string())),
+                Err(error) => return Err(storage(&error)),
             };
             let Some(last) = chunks.last() else { return Ok(target) };
             let next = last.next_offset;
             for chunk in &chunks {
                 bytes += chunk.bytes.len();
-                self.mutations(table, log.id(), chunk, *position, out);
+                self.chunk(table, log, chunk, part)?;
             }
-            *position = next;
-            if bytes >= share.bytes || out.len() - rows_before >= share.rows {
+            part.after.next = next;
+            part.last = last.round;
+            if bytes >= share.bytes || part.mutations.len() >= share.rows {
                 target = target.min(last.round);
             }
         }
     }
 
-    /// What cannot be decoded was validated once, so it is damage: counted, and stops nobody.
-    fn mutations(
+    /// Takes a chunk's records; those of a transaction when it is decided.
+    fn chunk(
         &self,
         table: TableId,
-        partition: PartitionId,
+        log: &PartitionLog,
         chunk: &Chunk,
-        from: Offset,
+        part: &mut Part,
+    ) -> Result<(), Error> {
+        for (header, batch) in batches(&chunk.bytes).flatten() {
+            if header.next_offset() <= part.after.next {
+                continue;
+            }
+            let producer = header.producer_id;
+            if header.is_control() {
+                part.has_markers = true;
+                let open = part.after.open.remove(&producer);
+                if let (Some((first, _)), Some(Ending::Commit)) = (open, ending(&header, batch)) {
+                    let range = first..header.base_offset;
+                    self.transaction(table, log, producer, range, &mut part.mutations)?;
+                }
+            } else if header.is_transactional() {
+                let began = (header.base_offset, chunk.round);
+                part.after.open.entry(producer).or_insert(began);
+            } else {
+                let at = At { table, partition: log.id(), from: part.after.next };
+                self.batch(at, chunk, &header, batch, &mut part.mutations);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the records of a committed transaction, which are in `range` among others'.
+    fn transaction(
+        &self,
+        table: TableId,
+        log: &PartitionLog,
+        producer: ProducerId,
+        range: std::ops::Range<Offset>,
+        out: &mut Vec<Mutation>,
+    ) -> Result<(), Error> {
+        let mut next = range.start.max(log.log_start());
+        while next < range.end {
+            let chunks = match log.read_rounds(next, READ_BYTES, Until::Published) {
+                Err(_) if log.is_deleted() => return Ok(()),
+                chunks => chunks.map_err(|error| storage(&error))?,
+            };
+            let Some(last) = chunks.last() else { return Ok(()) };
+            for chunk in &chunks {
+                for (header, batch) in batches(&chunk.bytes).flatten() {
+                    let within = header.base_offset >= next && header.base_offset < range.end;
+                    let its = header.is_transactional() && header.producer_id == producer;
+                    if within && its && !header.is_control() {
+                        let at = At { table, partition: log.id(), from: next };
+                        self.batch(at, chunk, &header, batch, out);
+                    }
+                }
+            }
+            next = last.next_offset;
+        }
+        Ok(())
+    }
+
+    /// What cannot be decoded was validated once, so it is damage: counted, and stops nobody.
+    fn batch(
+        &self,
+        at: At,
+        chunk: &Chunk,
+        header: &BatchHeader,
+        batch: &[u8],
         out: &mut Vec<Mutation>,
     ) {
         let mut scratch = Vec::new();
-        for (header, batch) in batches(&chunk.bytes).flatten() {
-            if header.is_control() {
-                continue;
-            }
-            let plain = header.compression().is_ok_and(|codec| codec == Default::default());
-            // Uncompressed rows share the memory of the log's tail.
-            let own = |bytes: &[u8]| {
-                if plain { chunk.bytes.slice_ref(bytes) } else { Bytes::copy_from_slice(bytes) }
+        let plain = header.compression().is_ok_and(|codec| codec == Default::default());
+        // Uncompressed rows share the memory of the log's tail.
+        let own = |bytes: &[u8]| {
+            if plain { chunk.bytes.slice_ref(bytes) } else { Bytes::copy_from_slice(bytes) }
+        };
+        let Ok(records) = decode_records(header, batch, &mut scratch) else {
+            self.misfits.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        for record in records {
+            let Ok(record) = record else {
+                self.misfits.fetch_add(1, Ordering::Relaxed);
+                break;
             };
-            let Ok(records) = decode_records(&header, batch, &mut scratch) else {
+            let Some(key) = record.key else {
                 self.misfits.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
-            for record in records {
-                let Ok(record) = record else {
-                    self.misfits.fetch_add(1, Ordering::Relaxed);
-                    break;
-                };
-                let Some(key) = record.key else {
-                    self.misfits.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                };
-                if record.offset < from {
-                    continue;
-                }
-                let operation = match record.value {
-                    None => Operation::Delete,
-                    Some(value) => {
-                        let mut headers = Vec::new();
-                        record.headers.encode(&mut headers);
-                        Operation::Put {
-                            timestamp: record.timestamp,
-                            value: own(value),
-                            headers: Bytes::from(headers),
-                        }
-                    }
-                };
-                let stamp = Stamp { round: chunk.round, partition, offset: record.offset };
-                out.push(Mutation { table, key: own(key), stamp, operation });
+            if record.offset < at.from {
+                continue;
             }
+            let operation = match record.value {
+                None => Operation::Delete,
+                Some(value) => {
+                    let mut headers = Vec::new();
+                    record.headers.encode(&mut headers);
+                    Operation::Put {
+                        timestamp: record.timestamp,
+                        value: own(value),
+                        headers: Bytes::from(headers),
+                    }
+                }
+            };
+            let stamp =
+                Stamp { round: chunk.round, partition: at.partition, offset: record.offset };
+            out.push(Mutation { table: at.table, key: own(key), stamp, operation });
         }
     }
 

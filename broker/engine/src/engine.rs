@@ -7,6 +7,7 @@ use crate::catalog::{
 use crate::interest::{Interest, Published};
 use crate::ledger::Ledger;
 use crate::stream::{Durability, Stream, Timestamps};
+use crate::transactions::Transactions;
 use crate::{Error, ErrorKind};
 use anabranch_log::disk::RealDisk;
 use anabranch_log::{
@@ -80,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) catalog_ledger: Ledger,
     pub(crate) groups_ledger: Ledger,
     pub(crate) transactions_ledger: Ledger,
+    pub(crate) transactions: Transactions,
     /// Changes of the catalog, one at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
@@ -175,6 +177,7 @@ impl Engine {
         let catalog_ledger = Ledger::open(Arc::clone(&log), CATALOG)?;
         let groups_ledger = Ledger::open(Arc::clone(&log), GROUPS)?;
         let transactions_ledger = Ledger::open(Arc::clone(&log), TRANSACTIONS)?;
+        let transactions = Transactions::load(transactions_ledger.scan(b"["))?;
         let cluster_id = cluster_id(&catalog_ledger)?;
         let catalog = Catalog::load(catalog_ledger.scan(STREAM_PREFIX.as_bytes()))?;
         let applier = Applier::new(Arc::clone(log.shared()), Arc::clone(&tables));
@@ -190,6 +193,7 @@ impl Engine {
                 catalog_ledger,
                 groups_ledger,
                 transactions_ledger,
+                transactions,
                 changing: tokio::sync::Mutex::default(),
                 producer_ids: tokio::sync::Mutex::new(0..0),
                 published,
@@ -435,6 +439,13 @@ impl Engine {
                 ),
             ))
         })
+    }
+
+    /// The newest cut that tables show, without waiting for any.
+    #[must_use]
+    pub fn applied(&self) -> Cut {
+        let Applied { round, view } = self.inner.applier.subscribe().borrow().clone();
+        Cut { round, tables: view }
     }
 
     /// Figures for `/metrics` and `sys.*`.

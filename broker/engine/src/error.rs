@@ -29,6 +29,8 @@ pub enum ErrorKind {
     OutOfOrderSequence,
     /// Stop: a newer incarnation of this producer has taken over.
     ProducerFenced,
+    /// Begin a transaction and add the partition to it.
+    NotInTransaction,
     /// Retry later: the disk is nearly full.
     DiskFull,
     /// Retry later: the broker is starting, stopping, or behind.
@@ -66,6 +68,7 @@ impl From<AppendError> for Error {
             AppendError::UnknownPartition(_) => ErrorKind::NotFound,
             AppendError::OutOfOrderSequence { .. } => ErrorKind::OutOfOrderSequence,
             AppendError::ProducerFenced { .. } => ErrorKind::ProducerFenced,
+            AppendError::NotInTransaction => ErrorKind::NotInTransaction,
             AppendError::Conflict | AppendError::StaleCut | AppendError::Together => {
                 ErrorKind::Conflict
             }

@@ -1,20 +1,38 @@
-//! What happens now and then: retention.
+//! What happens now and then: retention, transactions that time out.
 
 use crate::engine::{Engine, Inner};
 use crate::stream::Mode;
 use anabranch_log::{Append, Atomicity, Change, Command, Operation, Settings};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use smallvec::SmallVec;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
-/// Between two looks (Kafka: `log.retention.check.interval.ms`, 5 minutes there).
-const INTERVAL: Duration = Duration::from_secs(30);
+/// Between two looks at transactions.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Looks after which retention has its turn (Kafka: `log.retention.check.interval.ms`, 5 minutes
+/// there).
+const RETENTION_EVERY: u32 = 30;
 
 pub(crate) fn run(engine: &Weak<Inner>, stop: &Receiver<()>) {
+    // For waiting for the commit thread, nothing else.
+    let runtime = match tokio::runtime::Builder::new_current_thread().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "neither retention nor time-outs of transactions happen");
+            return;
+        }
+    };
+    let mut looks = 0u32;
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(INTERVAL) {
         let Some(inner) = engine.upgrade() else { return };
-        Engine { inner: Arc::clone(&inner) }.retain();
+        let engine = Engine { inner };
+        looks += 1;
+        let is_long = looks.is_multiple_of(RETENTION_EVERY);
+        if is_long {
+            engine.retain();
+        }
+        runtime.block_on(engine.expire_transactions(is_long));
     }
 }
 

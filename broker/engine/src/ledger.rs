@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::{RwLock, oneshot};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, oneshot};
 
 /// A key and its new value; `None` removes it.
 pub(crate) type Entry = (Vec<u8>, Option<Vec<u8>>);
@@ -62,6 +62,31 @@ impl State {
     }
 }
 
+/// Entries on their way to the log.
+pub(crate) struct Held {
+    parts: SmallVec<[Part; 1]>,
+    entries: Vec<Entry>,
+    state: Arc<Mutex<State>>,
+    _gate: OwnedRwLockReadGuard<()>,
+}
+
+impl Held {
+    /// What is to be appended.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
+        self.parts.iter().cloned()
+    }
+
+    /// Puts the entries in force if they were appended. On the commit thread: in the log's order.
+    pub(crate) fn done(self, appended: bool) {
+        if appended {
+            let mut state = self.state.lock();
+            for (key, value) in self.entries {
+                state.apply(key, value);
+            }
+        }
+    }
+}
+
 impl Ledger {
     /// Folds the partition's log. Blocks.
     pub(crate) fn open(log: Arc<LogHandle>, partition: PartitionId) -> Result<Self, Error> {
@@ -101,6 +126,13 @@ impl Ledger {
             tracing::warn!(%error, partition = self.partition.0, "a ledger was not written anew");
         }
         Ok(())
+    }
+
+    /// Entries that are to be appended together with others'.
+    pub(crate) async fn hold(&self, entries: Vec<Entry>) -> Result<Held, Error> {
+        let gate = Arc::clone(&self.gate).read_owned().await;
+        let parts = self.append(&entries)?.parts;
+        Ok(Held { parts, entries, state: Arc::clone(&self.state), _gate: gate })
     }
 
     /// As [`Self::put`], for the start, when nobody else writes yet. Blocks.

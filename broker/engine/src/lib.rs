@@ -22,10 +22,11 @@ mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 pub use anabranch_log::{
-    Append, AppendError, AppendResult, Appended, Atomicity, Chunk, Inspection, Part, PartitionLog,
-    Preconditions, ReadError, Reply, Submission, Until, Verified, key_hash,
+    Aborted, Append, AppendError, AppendResult, Appended, Atomicity, Chunk, Inspection, Part,
+    PartitionLog, Preconditions, ReadError, Reply, Submission, Until, Verified, key_hash,
 };
 pub use anabranch_table::{self as table, TableId};
 pub use anabranch_types::StreamId;
@@ -37,3 +38,4 @@ pub use interest::Interest;
 pub use offsets::CommittedOffset;
 pub use settings::{KNOWN_SETTINGS, KnownSetting, SettingKind, known_setting};
 pub use stream::{Column, ColumnType, Durability, Mode, Stream, StreamOptions, Timestamps};
+pub use transactions::{TRANSACTION_TIMEOUT_MS_MAX, TransactionError};

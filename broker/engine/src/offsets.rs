@@ -29,6 +29,11 @@ type Key<'a> = (&'a str, Uuid, i32);
 const PRODUCER_ID_BLOCK: i64 = 1000;
 const PRODUCER_IDS_KEY: &[u8] = b"producer_ids";
 
+pub(crate) fn offset_key((group, stream, index): &(String, StreamId, PartitionIndex)) -> Vec<u8> {
+    let key: Key<'_> = (group, stream.0, index.0);
+    to_json(&key)
+}
+
 impl Engine {
     /// Commits a group's offsets; durable when this returns. `None` deletes.
     ///

@@ -1,3 +1,5 @@
+mod transactions;
+
 use crate::{
     Append, Atomicity, Column, ColumnType, CommittedOffset, Engine, ErrorKind, Mode, Part,
     Preconditions, Settings, StreamChange, StreamSpec, Until, key_hash,

@@ -7,6 +7,7 @@ mod groups;
 mod metadata;
 mod offsets;
 mod topics;
+mod transactions;
 mod versions;
 
 use crate::apis::ApiKey;
@@ -90,7 +91,7 @@ pub(crate) async fn answer(
             respond(out, head, &cluster::find_coordinator(client, version, request))
         }
         Request::InitProducerId(request) => {
-            respond(out, head, &cluster::init_producer_id(shared, &request).await)
+            respond(out, head, &transactions::init_producer_id(shared, version, &request).await)
         }
         Request::ListOffsets(request) => {
             respond(out, head, &offsets::list(shared, version, request).await)
@@ -112,6 +113,18 @@ pub(crate) async fn answer(
         }
         Request::IncrementalAlterConfigs(request) => {
             respond(out, head, &configs::alter_some(shared, request).await)
+        }
+        Request::AddPartitionsToTxn(request) => {
+            respond(out, head, &transactions::add_partitions(shared, version, request).await)
+        }
+        Request::AddOffsetsToTxn(request) => {
+            respond(out, head, &transactions::add_offsets(shared, version, &request).await)
+        }
+        Request::EndTxn(request) => {
+            respond(out, head, &transactions::end(shared, version, &request).await)
+        }
+        Request::TxnOffsetCommit(request) => {
+            respond(out, head, &transactions::commit_offsets(shared, request).await)
         }
         request => group(shared, client, head, request, out).await,
     }

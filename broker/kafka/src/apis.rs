@@ -29,6 +29,10 @@ pub enum ApiKey {
     DeleteTopics = 20,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
+    AddPartitionsToTxn = 24,
+    AddOffsetsToTxn = 25,
+    EndTxn = 26,
+    TxnOffsetCommit = 28,
     DescribeConfigs = 32,
     AlterConfigs = 33,
     DescribeLogDirs = 35,
@@ -86,6 +90,12 @@ pub static APIS: &[Api] = &[
     checked(ApiKey::DeleteTopics, 1, 6, &layout::DELETE_TOPICS),
     checked(ApiKey::InitProducerId, 0, 5, &layout::INIT_PRODUCER_ID),
     checked(ApiKey::OffsetForLeaderEpoch, 2, 4, &layout::OFFSET_FOR_LEADER_EPOCH),
+    // From version 4 on, this is what brokers say to each other.
+    checked(ApiKey::AddPartitionsToTxn, 0, 3, &layout::ADD_PARTITIONS_TO_TXN),
+    checked(ApiKey::AddOffsetsToTxn, 0, 4, &layout::ADD_OFFSETS_TO_TXN),
+    // Version 5 of these is for KIP-890's second part (`transaction.version` 2).
+    checked(ApiKey::EndTxn, 0, 4, &layout::END_TXN),
+    checked(ApiKey::TxnOffsetCommit, 0, 4, &layout::TXN_OFFSET_COMMIT),
     checked(ApiKey::DescribeConfigs, 1, 4, &layout::DESCRIBE_CONFIGS),
     checked(ApiKey::AlterConfigs, 0, 2, &layout::ALTER_CONFIGS),
     checked(ApiKey::DescribeLogDirs, 1, 4, &layout::DESCRIBE_LOG_DIRS),

@@ -82,6 +82,7 @@ pub(crate) fn code(kind: ErrorKind, about: About) -> ResponseError {
         ErrorKind::OutOfRange => Code::OffsetOutOfRange,
         ErrorKind::OutOfOrderSequence => Code::OutOfOrderSequenceNumber,
         ErrorKind::ProducerFenced => Code::InvalidProducerEpoch,
+        ErrorKind::NotInTransaction => Code::InvalidTxnState,
         ErrorKind::DiskFull => Code::KafkaStorageError,
         ErrorKind::Unavailable => match about {
             About::Coordinator => Code::CoordinatorNotAvailable,

@@ -5,6 +5,7 @@ mod consume;
 mod groups;
 mod produce;
 mod topics;
+mod transactions;
 
 use crate::KafkaDoor;
 use crate::settings::{GroupSettings, HostPort, KafkaSettings, Listener};

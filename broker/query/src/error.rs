@@ -136,9 +136,10 @@ fn sqlstate_of(kind: ErrorKind) -> &'static str {
         ErrorKind::TooLarge => sqlstate::PROGRAM_LIMIT_EXCEEDED,
         ErrorKind::Conflict => sqlstate::SERIALIZATION_FAILURE,
         ErrorKind::DuplicateKey => sqlstate::UNIQUE_VIOLATION,
-        ErrorKind::OutOfOrderSequence | ErrorKind::ProducerFenced | ErrorKind::Internal => {
-            sqlstate::INTERNAL_ERROR
-        }
+        ErrorKind::OutOfOrderSequence
+        | ErrorKind::NotInTransaction
+        | ErrorKind::ProducerFenced
+        | ErrorKind::Internal => sqlstate::INTERNAL_ERROR,
         ErrorKind::DiskFull => sqlstate::DISK_FULL,
         ErrorKind::Unavailable => sqlstate::CANNOT_CONNECT_NOW,
         ErrorKind::TimedOut => sqlstate::QUERY_CANCELED,

@@ -91,7 +91,7 @@ impl Sample {
             let Some(log) = engine.partition(id) else {
                 continue;
             };
-            let (start, end) = (log.log_start().0, log.high_watermark().0);
+            let (start, end) = (log.log_start().0, log.last_stable().0);
             let length = i64::try_from(share).unwrap_or(i64::MAX);
             let whole = end - start <= 3 * length;
             let slices = match whole {
@@ -107,7 +107,7 @@ impl Sample {
                     PartitionIndex(number),
                     Offset(from),
                     Some(Offset(to)),
-                    Until::Published,
+                    Until::Stable,
                 );
                 cursor.visit(|_, record| {
                     sample.look(record.value);

@@ -24,7 +24,7 @@ use crate::scan::partition_index;
 use crate::session::unknown;
 use crate::sql::Sql;
 use anabranch_engine::table::KeyRange;
-use anabranch_engine::{Cut, Error, ErrorKind, Interest, Mode, Stream};
+use anabranch_engine::{Cut, Engine, Error, ErrorKind, Interest, Mode, Stream};
 use anabranch_types::{Offset, PartitionIndex, Round, Stamp, Timestamp};
 use bytes::Bytes;
 use filter::Selection;
@@ -136,6 +136,9 @@ struct Inner {
     phase: Reading,
     /// Given with the next call, even if the last one was dropped.
     ready: Option<LiveBatch>,
+    /// Read, and waiting for tables.
+    seen: Option<Seen>,
+    engine: Engine,
     cluster: String,
 }
 
@@ -150,6 +153,8 @@ enum Step {
     Ready,
     /// There is nothing to read until the log advances.
     CaughtUp,
+    /// Tables have to catch up first.
+    Behind,
 }
 
 impl LiveTable {
@@ -198,8 +203,10 @@ impl LiveTable {
             let inner = self.inner.clone();
             // The step runs to its end or not at all, and leaves what it read in `ready`.
             let step = self.sql.runtime.run(async move { inner.lock().step() }).await?;
-            if matches!(step, Step::CaughtUp) {
-                self.interest.changed().await;
+            match step {
+                Step::Ready => {}
+                Step::CaughtUp => self.interest.changed().await,
+                Step::Behind => drop(self.sql.engine().cut(CUT_WAIT_MAX).await?),
             }
         }
     }
@@ -261,7 +268,8 @@ impl Inner {
                 follower.seek(token, Some(&cluster))?;
             }
         }
-        Ok(Self { stream, selection, follower, phase, ready, cluster })
+        let (seen, engine) = (None, engine.clone());
+        Ok(Self { stream, selection, follower, phase, ready, seen, engine, cluster })
     }
 
     /// Reads some more, and leaves it in `ready`.
@@ -331,11 +339,52 @@ impl Inner {
         Ok(Step::Ready)
     }
 
+    /// Leaves out what a transaction wrote to rows that were written anew before it was decided:
+    /// the table keeps the higher stamp, and those changes have been given. `Err`: tables have not
+    /// come so far yet.
+    fn without_superseded(&self, mut seen: Seen) -> Result<Result<Seen, Seen>, SqlError> {
+        let Some(table) = self.stream.table else { return Ok(Ok(seen)) };
+        if self.stream.mode != Mode::Upsert || !seen.records.iter().any(|record| record.is_late) {
+            return Ok(Ok(seen));
+        }
+        let applied = self.engine.applied();
+        if applied.round < seen.token.round {
+            return Ok(Err(seen));
+        }
+        let mut failure = None;
+        seen.records.retain(|record| {
+            let Some(key) = record.key.as_ref().filter(|_| record.is_late) else { return true };
+            match applied.tables.get(table, key) {
+                Ok(Some(row)) => record.value.is_some() && row.stamp == record.stamp,
+                Ok(None) => record.value.is_none(),
+                Err(error) => {
+                    failure = Some(error);
+                    false
+                }
+            }
+        });
+        match failure {
+            Some(error) => Err(Error::from(error).into()),
+            None => Ok(Ok(seen)),
+        }
+    }
+
     fn live(&mut self) -> Result<Step, SqlError> {
-        let Seen { records, token } = self.follower.read(LIVE_BYTES)?;
-        if records.is_empty() {
+        let seen = match self.seen.take() {
+            Some(seen) => seen,
+            None => self.follower.read(LIVE_BYTES)?,
+        };
+        if seen.records.is_empty() {
             return Ok(Step::CaughtUp);
         }
+        let seen = match self.without_superseded(seen)? {
+            Ok(seen) => seen,
+            Err(waiting) => {
+                self.seen = Some(waiting);
+                return Ok(Step::Behind);
+            }
+        };
+        let Seen { records, token } = seen;
         let inputs = records.iter().map(|record| RowInput {
             partition: record.partition,
             offset: record.stamp.offset,

@@ -5,9 +5,11 @@ use crate::session::{Outcome, Session};
 use crate::sql::{Settings, Sql};
 use crate::statement::parse;
 use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, key_hash};
-use anabranch_types::batch::{BatchBuilder, Compression, ValidateOptions, validate};
+use anabranch_types::batch::{BatchBuilder, Compression, Ending, ValidateOptions, validate};
+use anabranch_types::{Sequence, Timestamp};
 use datafusion::arrow::util::display::array_value_to_string;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A broker without doors.
 pub(crate) struct Broker {
@@ -79,6 +81,39 @@ impl Broker {
             Ok(given) => panic!("{text} did not fail: {given:?}"),
             Err(error) => error,
         }
+    }
+
+    /// A transaction of one batch; `meanwhile` happens before it ends.
+    pub(crate) async fn transact(
+        &self,
+        stream: &str,
+        records: &[(Option<&str>, Option<&str>)],
+        ending: Ending,
+        meanwhile: impl Future<Output = ()>,
+    ) {
+        let catalog = self.engine.catalog();
+        let to = catalog.by_name(stream).expect("the stream is there").partitions[0];
+        // Each its own id: nobody is fenced.
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let name = IDS.fetch_add(1, Ordering::Relaxed).to_string();
+        let known = self.engine.init_transactional(&name, 60_000, None).await;
+        let (id, epoch) = known.expect("a new id");
+        self.engine.add_to_transaction(&name, id, epoch, &[to]).await.expect("current");
+        let mut builder = BatchBuilder::default();
+        builder.set_producer(id, epoch, Sequence(0));
+        builder.set_transactional();
+        for (key, value) in records {
+            let time = Timestamp(1_000);
+            builder.push(time, key.map(str::as_bytes), value.map(str::as_bytes), &[]);
+        }
+        let batch = builder.build().expect("not compressed");
+        let passed = validate(&batch, ValidateOptions::default(), key_hash, &mut Vec::new());
+        let part = Part::new(to, batch.freeze(), passed.expect("just built"));
+        let parts = std::iter::once(part).collect();
+        let append = Append { parts, atomicity: Atomicity::AllParts, preconditions: None };
+        self.engine.append(append).await.expect("within the transaction");
+        meanwhile.await;
+        self.engine.end_transaction(&name, id, epoch, ending).await.expect("open");
     }
 
     /// Produces records as a Kafka client would: key, value, partition.

@@ -35,6 +35,7 @@ impl Code {
                 ErrorKind::OutOfRange => "out_of_range",
                 ErrorKind::OutOfOrderSequence => "out_of_order_sequence",
                 ErrorKind::ProducerFenced => "producer_fenced",
+                ErrorKind::NotInTransaction => "not_in_transaction",
                 ErrorKind::DiskFull => "disk_full",
                 ErrorKind::Unavailable => "unavailable",
                 ErrorKind::TimedOut => "timed_out",
@@ -61,7 +62,8 @@ impl Code {
                 | ErrorKind::DuplicateKey
                 | ErrorKind::Conflict
                 | ErrorKind::OutOfOrderSequence
-                | ErrorKind::ProducerFenced => StatusCode::CONFLICT,
+                | ErrorKind::ProducerFenced
+                | ErrorKind::NotInTransaction => StatusCode::CONFLICT,
                 ErrorKind::OutOfRange => StatusCode::GONE,
                 ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,

@@ -8,7 +8,9 @@ use crate::error::{Code, Failure};
 use crate::limits::{COLD_READS_MAX, READ_BYTES};
 use crate::position::{Begin, position_text};
 use anabranch_engine::{Catalog, Chunk, Engine, ErrorKind, PartitionLog, ReadError, Stream, Until};
-use anabranch_types::batch::{BatchError, Compression, Record, batches, decode_records};
+use anabranch_types::batch::{
+    BatchError, BatchHeader, Compression, Record, batches, decode_records,
+};
 use anabranch_types::{Offset, PartitionId, PartitionIndex};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -152,7 +154,7 @@ impl Follower {
             let at = self.turn % self.cursors.len();
             let cursor = &mut self.cursors[at];
             if cursor.is_behind() {
-                let (start, end) = (cursor.next, cursor.log.high_watermark());
+                let (start, end) = (cursor.next, cursor.log.last_stable());
                 let result;
                 (sink, result) = cursor.read(sink).await;
                 cursor.is_warm = cursor.next >= end;
@@ -270,7 +272,7 @@ impl Follower {
 
 impl Cursor {
     fn is_behind(&self) -> bool {
-        self.log.high_watermark() > self.next
+        self.log.last_stable() > self.next
     }
 
     /// Reads once. What has just come is in memory and is read here; what is older may be on
@@ -298,8 +300,9 @@ impl Cursor {
     }
 
     fn read_now(&mut self, sink: &mut impl Sink) -> Result<(), StepError> {
-        let chunks = self.log.read(self.next, READ_BYTES, Until::Published)?;
-        let result = feed(&chunks, self.index, &mut self.next, sink);
+        let chunks = self.log.read(self.next, READ_BYTES, Until::Stable)?;
+        let log = &self.log;
+        let result = feed(|header| log.counts(header), &chunks, self.index, &mut self.next, sink);
         sink.partition_end(self.index, self.next);
         result
     }
@@ -307,6 +310,7 @@ impl Cursor {
 
 /// Hands the records of `chunks` from `next` on to `sink`, and moves `next`.
 fn feed(
+    counts: impl Fn(&BatchHeader) -> bool,
     chunks: &[Chunk],
     index: PartitionIndex,
     next: &mut Offset,
@@ -321,7 +325,7 @@ fn feed(
             if after <= *next {
                 continue;
             }
-            if header.is_control() {
+            if !counts(&header) {
                 *next = after;
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use super::{BROKER_ID, CLUSTER_OPERATIONS, Client, NO_OPERATIONS, text, visible};
 use crate::door::Shared;
-use crate::errors::{About, Fault};
+use crate::errors::Fault;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::describe_log_dirs_response::{
@@ -11,8 +11,7 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{
     DescribeClusterRequest, DescribeClusterResponse, DescribeLogDirsRequest,
-    DescribeLogDirsResponse, FindCoordinatorRequest, FindCoordinatorResponse,
-    InitProducerIdRequest, InitProducerIdResponse, TopicName,
+    DescribeLogDirsResponse, FindCoordinatorRequest, FindCoordinatorResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashSet};
@@ -59,11 +58,10 @@ pub(super) fn find_coordinator(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     let fault = match request.key_type {
-        GROUP => None,
-        TRANSACTION => Some(no_transactions()),
+        GROUP | TRANSACTION => None,
         _ => Some(Fault::new(
             ResponseError::InvalidRequest,
-            "only groups (0) have coordinators here",
+            "only groups (0) and transactions (1) have coordinators here",
         )),
     };
     if version >= 4 {
@@ -80,18 +78,13 @@ pub(super) fn find_coordinator(
         .with_port(found.port)
 }
 
-/// Of the codes that say "never", this is the one that no client retries: librdkafka takes
-/// others for passing troubles and has its user wait. It shows the words too.
-fn no_transactions() -> Fault {
-    const WORDS: &str = "transactions are not supported: unset transactional.id";
-    tracing::warn!("a client asked for a transactional id; {WORDS}");
-    Fault::new(ResponseError::TransactionalIdAuthorizationFailed, WORDS)
-}
-
 fn coordinator(client: &Client, key: StrBytes, fault: Option<&Fault>) -> Coordinator {
     let invalid;
     let fault = if fault.is_none() && key.is_empty() {
-        invalid = Fault::new(ResponseError::InvalidGroupId, "a group needs a name");
+        invalid = Fault::new(
+            ResponseError::InvalidGroupId,
+            "a group, or a transactional id, needs a name",
+        );
         Some(&invalid)
     } else {
         fault
@@ -107,30 +100,6 @@ fn coordinator(client: &Client, key: StrBytes, fault: Option<&Fault>) -> Coordin
             .with_node_id(BROKER_ID.into())
             .with_host(text(client.broker.host.as_str()))
             .with_port(i32::from(client.broker.port)),
-    }
-}
-
-pub(super) async fn init_producer_id(
-    shared: &Shared,
-    request: &InitProducerIdRequest,
-) -> InitProducerIdResponse {
-    let refused = |error: ResponseError| {
-        InitProducerIdResponse::default()
-            .with_error_code(error.code())
-            .with_producer_id((-1).into())
-            .with_producer_epoch(-1)
-    };
-    if request.transactional_id.is_some() {
-        return refused(no_transactions().error);
-    }
-    match shared.engine.new_producer_id().await {
-        Ok(id) => {
-            InitProducerIdResponse::default().with_producer_id(id.0.into()).with_producer_epoch(0)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "no producer id can be given out");
-            refused(Fault::of(error, About::Coordinator).error)
-        }
     }
 }
 

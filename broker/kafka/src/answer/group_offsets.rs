@@ -10,7 +10,6 @@ use anabranch_engine::{CommittedOffset, StreamId};
 use anabranch_types::PartitionIndex;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -26,7 +25,7 @@ use kafka_protocol::messages::{
     OffsetFetchRequest, OffsetFetchResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 type Commit = (StreamId, PartitionIndex, Option<CommittedOffset>);
 
@@ -51,7 +50,10 @@ pub(super) async fn commit(shared: &Shared, request: OffsetCommitRequest) -> Off
                 let stream = stream
                     .filter(|stream| stream.partition(index).is_some())
                     .ok_or(ResponseError::UnknownTopicOrPartition)?;
-                commits.push((stream.id, index, Some(committed(&partition, now)?)));
+                let metadata = partition.committed_metadata.as_deref();
+                let (offset, epoch) =
+                    (partition.committed_offset, partition.committed_leader_epoch);
+                commits.push((stream.id, index, Some(committed(offset, epoch, metadata, now)?)));
                 Ok(())
             });
             let error = result.map_or_else(|error| error.code(), |()| 0);
@@ -75,26 +77,37 @@ pub(super) async fn commit(shared: &Shared, request: OffsetCommitRequest) -> Off
     OffsetCommitResponse::default().with_topics(topics)
 }
 
-fn committed(
-    partition: &OffsetCommitRequestPartition,
+pub(super) fn committed(
+    offset: i64,
+    leader_epoch: i32,
+    metadata: Option<&str>,
     now: i64,
 ) -> Result<CommittedOffset, ResponseError> {
-    let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+    let metadata = metadata.unwrap_or_default();
     if metadata.len() > OFFSET_METADATA_BYTES_MAX {
         return Err(ResponseError::OffsetMetadataTooLarge);
     }
-    Ok(CommittedOffset {
-        offset: partition.committed_offset,
-        leader_epoch: partition.committed_leader_epoch,
-        metadata: metadata.to_owned(),
-        committed_ms: now,
-    })
+    Ok(CommittedOffset { offset, leader_epoch, metadata: metadata.to_owned(), committed_ms: now })
 }
 
 /// A topic's partitions with what is committed for them.
 struct Fetched {
     topic: StrBytes,
-    partitions: Vec<(i32, Option<CommittedOffset>)>,
+    partitions: Vec<Found>,
+}
+
+/// What is committed for a partition.
+struct Found {
+    index: i32,
+    offset: Option<CommittedOffset>,
+    /// An open transaction may commit another, and the client asked for what is stable (KIP-447).
+    unstable: bool,
+}
+
+impl Found {
+    fn error(&self) -> i16 {
+        if self.unstable { ResponseError::UnstableOffsetCommit.code() } else { 0 }
+    }
 }
 
 pub(super) fn fetch(
@@ -102,11 +115,12 @@ pub(super) fn fetch(
     version: i16,
     request: OffsetFetchRequest,
 ) -> OffsetFetchResponse {
+    let stable = request.require_stable;
     if version < 8 {
         let topics = request.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
         });
-        let topics = fetched(shared, &request.group_id, topics).into_iter().map(|topic| {
+        let topics = fetched(shared, &request.group_id, topics, stable).into_iter().map(|topic| {
             OffsetFetchResponseTopic::default()
                 .with_name(TopicName(topic.topic))
                 .with_partitions(topic.partitions.into_iter().map(partition_old).collect())
@@ -119,7 +133,7 @@ pub(super) fn fetch(
         let topics = group.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
         });
-        let topics = fetched(shared, &group.group_id, topics).into_iter().map(|topic| {
+        let topics = fetched(shared, &group.group_id, topics, stable).into_iter().map(|topic| {
             OffsetFetchResponseTopics::default()
                 .with_name(TopicName(topic.topic))
                 .with_partitions(topic.partitions.into_iter().map(partition).collect())
@@ -136,14 +150,23 @@ fn fetched(
     shared: &Shared,
     group: &GroupId,
     topics: Option<Vec<(TopicName, Vec<i32>)>>,
+    stable: bool,
 ) -> Vec<Fetched> {
+    // Before what is committed: a transaction that ends in between is then either still pending
+    // here or already among those.
+    let pending = if stable { shared.engine.pending_offsets(group) } else { BTreeSet::new() };
     let committed = shared.engine.committed_offsets(group);
+    let found = |place: Option<(StreamId, PartitionIndex)>, index: PartitionIndex| {
+        let unstable = place.is_some_and(|place| pending.contains(&place));
+        let offset = place.filter(|_| !unstable).and_then(|place| committed.get(&place).cloned());
+        Found { index: index.0, offset, unstable }
+    };
     let catalog = shared.engine.catalog();
     let Some(topics) = topics else {
-        let mut all: BTreeMap<&str, Vec<(i32, Option<CommittedOffset>)>> = BTreeMap::new();
-        for ((stream, index), offset) in &committed {
-            if let Some(stream) = catalog.by_id(*stream) {
-                all.entry(&stream.name).or_default().push((index.0, Some(offset.clone())));
+        let mut all: BTreeMap<&str, Vec<Found>> = BTreeMap::new();
+        for &(stream, index) in committed.keys() {
+            if let Some(known) = catalog.by_id(stream) {
+                all.entry(&known.name).or_default().push(found(Some((stream, index)), index));
             }
         }
         let all = all.into_iter();
@@ -151,34 +174,34 @@ fn fetched(
     };
     let topics = topics.into_iter().map(|(name, indexes)| {
         let stream = visible(&catalog, &name).map(|stream| stream.id);
-        let find = |index| {
-            let key = (stream?, PartitionIndex(index));
-            committed.get(&key).cloned()
-        };
-        let partitions = indexes.into_iter().map(|index| (index, find(index))).collect();
+        let indexes = indexes.into_iter().map(PartitionIndex);
+        let find = |index| found(stream.map(|stream| (stream, index)), index);
+        let partitions = indexes.map(find).collect();
         Fetched { topic: name.0, partitions }
     });
     topics.collect()
 }
 
-fn partition_old(
-    (index, committed): (i32, Option<CommittedOffset>),
-) -> OffsetFetchResponsePartition {
-    let (offset, leader_epoch, metadata) = parts(committed);
+fn partition_old(found: Found) -> OffsetFetchResponsePartition {
+    let error = found.error();
+    let (offset, leader_epoch, metadata) = parts(found.offset);
     OffsetFetchResponsePartition::default()
-        .with_partition_index(index)
+        .with_partition_index(found.index)
         .with_committed_offset(offset)
         .with_committed_leader_epoch(leader_epoch)
         .with_metadata(Some(metadata))
+        .with_error_code(error)
 }
 
-fn partition((index, committed): (i32, Option<CommittedOffset>)) -> OffsetFetchResponsePartitions {
-    let (offset, leader_epoch, metadata) = parts(committed);
+fn partition(found: Found) -> OffsetFetchResponsePartitions {
+    let error = found.error();
+    let (offset, leader_epoch, metadata) = parts(found.offset);
     OffsetFetchResponsePartitions::default()
-        .with_partition_index(index)
+        .with_partition_index(found.index)
         .with_committed_offset(offset)
         .with_committed_leader_epoch(leader_epoch)
         .with_metadata(Some(metadata))
+        .with_error_code(error)
 }
 
 /// Nothing committed is −1, not an error.

@@ -26,16 +26,20 @@ const MAX_TIME: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
+/// An isolation level (KIP-98).
+const READ_COMMITTED: i8 = 1;
+
 pub(super) async fn list(
     shared: &Shared,
     version: i16,
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
+    let committed = request.isolation_level == READ_COMMITTED;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
-            let result = list_one(shared, &topic.name, &wanted).await;
+            let result = list_one(shared, &topic.name, &wanted, committed).await;
             let partition = ListOffsetsPartitionResponse::default()
                 .with_partition_index(wanted.partition_index);
             partitions.push(match result {
@@ -64,11 +68,12 @@ async fn list_one(
     shared: &Shared,
     topic: &str,
     wanted: &ListOffsetsPartition,
+    committed: bool,
 ) -> Result<(Offset, Timestamp), Fault> {
     let log = find(shared, topic, wanted.partition_index, wanted.current_leader_epoch)?;
     let none = Timestamp(-1);
     match wanted.timestamp {
-        // Without transactions everything up to the high watermark is stable.
+        LATEST if committed => Ok((log.last_stable(), none)),
         LATEST => Ok((log.high_watermark(), none)),
         EARLIEST | EARLIEST_LOCAL => Ok((log.log_start(), none)),
         LATEST_TIERED => Ok((Offset(-1), none)),

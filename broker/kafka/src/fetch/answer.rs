@@ -62,14 +62,20 @@ fn partition(out: &mut BytesMut, version: i16, index: i32, committed: bool, foun
     out.put_i32(index);
     out.put_i16(found.fault.as_ref().map_or(0, |fault| fault.error.code()));
     out.put_i64(found.high_watermark.0);
-    // Without transactions everything published is stable.
-    out.put_i64(found.high_watermark.0);
+    out.put_i64(found.last_stable.0);
     if version >= 5 {
         out.put_i64(found.log_start.0);
     }
-    // Aborted transactions: none, or not told about to who reads uncommitted.
+    // Who reads uncommitted is not told about aborted transactions.
     match (committed, flexible) {
-        (true, _) => put_count(out, flexible, 0),
+        (true, _) => {
+            put_count(out, flexible, found.aborted.len());
+            for (producer, first) in &found.aborted {
+                out.put_i64(producer.0);
+                out.put_i64(first.0);
+                put_no_tags(out, flexible);
+            }
+        }
         (false, true) => out.put_u8(0),
         (false, false) => out.put_i32(-1),
     }

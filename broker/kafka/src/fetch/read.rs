@@ -4,7 +4,7 @@ use super::{FetchPartition, FetchRequest, TOPIC_IDS_FROM};
 use crate::errors::Fault;
 use crate::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX};
 use anabranch_engine::{Catalog, Chunk, Engine, Interest, PartitionLog, StreamId, Until};
-use anabranch_types::{Offset, PartitionIndex};
+use anabranch_types::{Offset, PartitionIndex, ProducerId};
 use kafka_protocol::error::ResponseError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,11 @@ const NEAR_RECORDS: i64 = 10_000;
 pub(crate) struct Gathered {
     pub(crate) fault: Option<Fault>,
     pub(crate) high_watermark: Offset,
+    pub(crate) last_stable: Offset,
     pub(crate) log_start: Offset,
     pub(crate) chunks: Vec<Chunk>,
+    /// Transactions whose records among the chunks do not count: whose, and from which offset on.
+    pub(crate) aborted: Vec<(ProducerId, Offset)>,
 }
 
 impl Gathered {
@@ -33,8 +36,10 @@ impl Gathered {
         Self {
             fault: Some(Fault::new(error, message)),
             high_watermark: Offset(-1),
+            last_stable: Offset(-1),
             log_start: Offset(-1),
             chunks: Vec::new(),
+            aborted: Vec::new(),
         }
     }
 }
@@ -160,7 +165,9 @@ async fn read_all(sources: &[Source], request: &FetchRequest, most: usize) -> Ve
             }
             Source::Log(log) => {
                 let of_partition = usize::try_from(wanted.max_bytes).unwrap_or(0);
-                read_one(log, Offset(wanted.offset), of_partition.min(left), first).await
+                let most = of_partition.min(left);
+                let committed = request.read_committed;
+                read_one(log, Offset(wanted.offset), most, first, committed).await
             }
         };
         let bytes = partition.bytes();
@@ -173,23 +180,32 @@ async fn read_all(sources: &[Source], request: &FetchRequest, most: usize) -> Ve
 
 /// Reads from one partition. The log gives at least one batch; one beyond `most` is only sent
 /// as the first of the response, so that a large batch cannot stop a consumer (KIP-74).
-async fn read_one(log: &Arc<PartitionLog>, from: Offset, most: usize, first: bool) -> Gathered {
+async fn read_one(
+    log: &Arc<PartitionLog>,
+    from: Offset,
+    most: usize,
+    first: bool,
+    committed: bool,
+) -> Gathered {
     // The high watermark is taken before reading, and what is read may go a little beyond it.
     let mut gathered = Gathered {
         fault: None,
         high_watermark: log.high_watermark(),
+        last_stable: log.last_stable(),
         log_start: log.log_start(),
         chunks: Vec::new(),
+        aborted: Vec::new(),
     };
+    let until = if committed { Until::Stable } else { Until::Published };
     let behind = gathered.high_watermark.0.saturating_sub(from.0);
     if behind == 0 || (behind > 0 && from >= gathered.log_start && most == 0 && !first) {
         return gathered;
     }
     let result = if behind < NEAR_RECORDS {
-        log.read(from, most, Until::Published)
+        log.read(from, most, until)
     } else {
         let log = Arc::clone(log);
-        let read = move || log.read(from, most, Until::Published);
+        let read = move || log.read(from, most, until);
         match tokio::task::spawn_blocking(read).await {
             Ok(result) => result,
             Err(error) => {
@@ -203,9 +219,14 @@ async fn read_one(log: &Arc<PartitionLog>, from: Offset, most: usize, first: boo
     match result {
         Ok(chunks) => {
             gathered.chunks = chunks;
+            gathered.last_stable = log.last_stable();
             gathered.high_watermark = log.high_watermark();
             if !first && gathered.bytes() > most {
                 gathered.chunks.clear();
+            }
+            if let Some(last) = gathered.chunks.last().filter(|_| committed) {
+                let aborted = log.aborted_within(from, last.next_offset).into_iter();
+                gathered.aborted = aborted.map(|one| (one.producer, one.first)).collect();
             }
         }
         Err(error) => gathered.fault = Some(Fault::read(error)),

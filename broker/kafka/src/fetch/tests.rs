@@ -2,7 +2,7 @@ use super::{FetchPartition, FetchRequest, Gathered, answer};
 use crate::connection::Output;
 use crate::errors::Fault;
 use anabranch_engine::Chunk;
-use anabranch_types::{Offset, Round, Timestamp};
+use anabranch_types::{Offset, ProducerId, Round, Timestamp};
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition as Partition, FetchTopic};
@@ -86,8 +86,10 @@ fn gathered(pieces: &[&Bytes]) -> Gathered {
     Gathered {
         fault: None,
         high_watermark: Offset(50),
+        last_stable: Offset(40),
         log_start: Offset(5),
         chunks: pieces.iter().map(chunk).collect(),
+        aborted: vec![(ProducerId(7), Offset(30)), (ProducerId(8), Offset(31))],
     }
 }
 
@@ -123,8 +125,10 @@ fn responses_of_every_version_are_written() {
         assert_eq!(records(0), [&large[..], &small[..]].concat());
         assert_eq!(records(1), Bytes::new());
         assert_eq!(records(2), [&small[..], &large[..]].concat());
-        assert_eq!((partitions[0].high_watermark, partitions[0].last_stable_offset), (50, 50));
-        assert_eq!(partitions[0].aborted_transactions, Some(Vec::new()));
+        assert_eq!((partitions[0].high_watermark, partitions[0].last_stable_offset), (50, 40));
+        let aborted = partitions[0].aborted_transactions.iter().flatten();
+        let aborted: Vec<_> = aborted.map(|one| (one.producer_id.0, one.first_offset)).collect();
+        assert_eq!(aborted, [(7, 30), (8, 31)]);
         if version >= 5 {
             assert_eq!(partitions[0].log_start_offset, 5);
         }

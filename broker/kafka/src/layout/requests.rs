@@ -138,6 +138,33 @@ pub(crate) static DELETE_GROUPS: Layout = layout(2, &[all(TEXTS)]);
 pub(crate) static INIT_PRODUCER_ID: Layout =
     layout(2, &[all(Text), all(INT32), since(3, INT64), since(3, INT16)]);
 
+pub(crate) static ADD_PARTITIONS_TO_TXN: Layout = layout(
+    3,
+    &[all(Text), all(INT64), all(INT16), all(Array(&Struct(&[all(Text), all(NUMBERS)])))],
+);
+
+pub(crate) static ADD_OFFSETS_TO_TXN: Layout =
+    layout(3, &[all(Text), all(INT64), all(INT16), all(Text)]);
+
+pub(crate) static END_TXN: Layout = layout(3, &[all(Text), all(INT64), all(INT16), all(BOOL)]);
+
+pub(crate) static TXN_OFFSET_COMMIT: Layout = layout(
+    3,
+    &[
+        all(Text),
+        all(Text),
+        all(INT64),
+        all(INT16),
+        since(3, INT32),
+        since(3, Text),
+        since(3, Text),
+        all(Array(&Struct(&[
+            all(Text),
+            all(Array(&Struct(&[all(INT32), all(INT64), since(2, INT32), all(Text)]))),
+        ]))),
+    ],
+);
+
 pub(crate) static CREATE_TOPICS: Layout = layout(
     5,
     &[

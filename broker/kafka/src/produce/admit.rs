@@ -110,9 +110,6 @@ impl<'a> Admission<'a> {
     }
 
     fn part(&self, index: i32, records: Option<Range<usize>>) -> Result<Part, Fault> {
-        if self.head.transactional {
-            return Err(transactions());
-        }
         if !(-1..=1).contains(&self.head.acks) {
             return Err(fault(ResponseError::InvalidRequiredAcks, "acks must be 0, 1 or all (-1)"));
         }
@@ -146,9 +143,6 @@ impl<'a> Admission<'a> {
             passed
         });
         let passed = passed.map_err(refused)?;
-        if passed.header.is_transactional() {
-            return Err(transactions());
-        }
         if !stream.settings.is_empty() && options.timestamps == Timestamps::Producer {
             self.check_times(stream, &passed)?;
         }
@@ -248,13 +242,6 @@ fn unknown_topic() -> Fault {
 fn unknown_partition(stream: &Stream) -> Fault {
     let message = format!("the topic has {} partitions", stream.partitions.len());
     fault(ResponseError::UnknownTopicOrPartition, message)
-}
-
-fn transactions() -> Fault {
-    fault(
-        ResponseError::InvalidTxnState,
-        "transactions are not supported: unset transactional.id (enable.idempotence is fine)",
-    )
 }
 
 fn refused(refusal: RecordFault) -> Fault {

@@ -1,4 +1,5 @@
 use super::{Admission, Admitted, Fault, Outcome, ProduceHead, TopicRef, Visitor, answer, walk};
+use crate::apis::PRODUCE_FLEXIBLE_FROM;
 use crate::wire::Malformed;
 use anabranch_engine::{AppendError, AppendResult, Appended, Catalog};
 use anabranch_types::{Offset, Round, Timestamp};

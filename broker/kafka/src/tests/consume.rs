@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
 };
 use std::time::Duration;
 
-fn fetch(topic: &str, wanted: &[(i32, i64)]) -> FetchRequest {
+pub(super) fn fetch(topic: &str, wanted: &[(i32, i64)]) -> FetchRequest {
     let partitions = wanted.iter().map(|&(index, offset)| {
         FetchPartition::default()
             .with_partition(index)
@@ -36,7 +36,7 @@ async fn append(client: &mut Client, topic: &str, partition: i32, values: &[&str
 }
 
 /// (offset, value) of all records of a partition in a response.
-fn records(response: &FetchResponse, at: usize) -> Vec<(i64, String)> {
+pub(super) fn records(response: &FetchResponse, at: usize) -> Vec<(i64, String)> {
     let partition = &response.responses[0].partitions[at];
     assert_eq!(partition.error_code, 0);
     let bytes = partition.records.clone().unwrap_or_default();

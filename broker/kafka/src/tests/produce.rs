@@ -8,9 +8,8 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    InitProducerIdRequest, ListOffsetsRequest, ProduceRequest, ProduceResponse, TransactionalId,
+    InitProducerIdRequest, ListOffsetsRequest, ProduceRequest, ProduceResponse,
 };
-use kafka_protocol::protocol::StrBytes;
 
 pub(crate) fn produce(topic: &str, partition: i32, records: Bytes) -> ProduceRequest {
     let partition =
@@ -21,7 +20,7 @@ pub(crate) fn produce(topic: &str, partition: i32, records: Bytes) -> ProduceReq
     ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic])
 }
 
-fn only(response: ProduceResponse) -> PartitionProduceResponse {
+pub(super) fn only(response: ProduceResponse) -> PartitionProduceResponse {
     let mut topics = response.responses;
     assert_eq!((topics.len(), topics[0].partition_responses.len()), (1, 1));
     topics.remove(0).partition_responses.remove(0)
@@ -128,11 +127,8 @@ async fn what_is_wrong_is_said() {
     check(request, ResponseError::InvalidRecord, "exactly one batch").await;
     let request = produce("t", 0, Bytes::new());
     check(request, ResponseError::InvalidRecord, "exactly one record batch").await;
-    let request = produce("t", 0, good.clone()).with_acks(3);
+    let request = produce("t", 0, good).with_acks(3);
     check(request, ResponseError::InvalidRequiredAcks, "acks").await;
-    let id = TransactionalId(StrBytes::from_static_str("mine"));
-    let request = produce("t", 0, good).with_transactional_id(Some(id));
-    check(request, ResponseError::InvalidTxnState, "transactional.id").await;
     let request = produce("keyed", 0, batch(&[(Some("k"), "x"), (None, "y")]));
     let answer = check(request, ResponseError::InvalidRecord, "key").await;
     assert_eq!(answer.record_errors[0].batch_index, 1);
@@ -189,17 +185,6 @@ async fn a_duplicate_gets_the_offset_of_the_original() {
     check(1, 0, Ok(3)).await;
     check(0, 3, Err(ResponseError::InvalidProducerEpoch)).await;
     check(1, 1, Ok(4)).await;
-}
-
-#[tokio::test]
-async fn transactions_are_refused_in_words() {
-    let broker = Broker::start();
-    let mut client = broker.client().await;
-    let id = TransactionalId(StrBytes::from_static_str("mine"));
-    let request = InitProducerIdRequest::default().with_transactional_id(Some(id));
-    let given = client.call(4, request).await;
-    assert_eq!(given.error_code, code(ResponseError::TransactionalIdAuthorizationFailed));
-    assert_eq!(given.producer_id.0, -1);
 }
 
 #[tokio::test]

@@ -3,16 +3,23 @@
 //! Each partition is read ahead a little; the chunk with the lowest (round, partition) comes
 //! next. A partition whose chunks have run out is read on before another one is taken, so no
 //! chunk that belongs in front is missed.
+//!
+//! Records of a transaction come when its marker does, with the stamps they have had since: they
+//! are read once more then. What was aborted never comes.
 
 use super::overtaken;
 use super::token::Token;
 use crate::error::{Error, sqlstate};
 use crate::limits::{LIVE_BYTES, LIVE_READ_BYTES};
 use anabranch_engine::{Chunk, Engine, ErrorKind, PartitionLog, ReadError, Stream, Until};
-use anabranch_types::batch::{BatchHeader, Compression, Record, batches, decode_records};
-use anabranch_types::{Offset, PartitionId, PartitionIndex, Round, Stamp, Timestamp, varint};
+use anabranch_types::batch::{
+    BatchHeader, Compression, Ending, Record, batches, decode_records, ending,
+};
+use anabranch_types::{
+    Offset, PartitionId, PartitionIndex, ProducerId, Round, Stamp, Timestamp, varint,
+};
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,6 +36,8 @@ struct Reader {
     id: PartitionId,
     log: Arc<PartitionLog>,
     next: Offset,
+    /// Transactions that are not decided at `next`: where their records begin.
+    open: BTreeMap<ProducerId, Offset>,
     chunks: VecDeque<Chunk>,
 }
 
@@ -41,6 +50,8 @@ pub(super) struct LiveRecord {
     pub(super) value: Option<Bytes>,
     /// As tables keep them.
     pub(super) headers: Vec<u8>,
+    /// Later records may have come already: it was part of a transaction.
+    pub(super) is_late: bool,
 }
 
 /// Some records, and where to resume after them.
@@ -59,7 +70,8 @@ impl Follower {
             };
             let next = log.log_start();
             let index = PartitionIndex(number);
-            readers.push(Reader { index, id, log, next, chunks: VecDeque::new() });
+            let open = BTreeMap::new();
+            readers.push(Reader { index, id, log, next, open, chunks: VecDeque::new() });
         }
         let read_bytes = (4 * LIVE_BYTES / readers.len().max(1)).clamp(16 << 10, LIVE_READ_BYTES);
         Ok(Self { engine: engine.clone(), stream: stream.clone(), readers, read_bytes })
@@ -79,6 +91,7 @@ impl Follower {
                     reader.first_after(Round(token.round.0.saturating_sub(1)))?
                 }
             };
+            reader.open = reader.log.undecided_at(reader.next).into_iter().collect();
             let start = reader.log.log_start();
             if start > Offset(0) {
                 let lost = match first {
@@ -126,6 +139,7 @@ impl Follower {
                 });
             }
             reader.next = offset;
+            reader.open = reader.log.undecided_at(offset).into_iter().collect();
         }
         Ok(())
     }
@@ -226,12 +240,49 @@ impl Reader {
     fn take(&mut self, chunk: &Chunk, records: &mut Vec<LiveRecord>) -> Result<Offset, Error> {
         for batch in batches(&chunk.bytes) {
             let (header, bytes) = batch.map_err(|error| self.damaged(&error))?;
-            if header.next_offset() > self.next && !header.is_control() {
-                self.take_batch(chunk, &header, bytes, records)?;
+            if header.next_offset() <= self.next {
+                continue;
+            }
+            let producer = header.producer_id;
+            if header.is_control() {
+                let open = self.open.remove(&producer);
+                if let (Some(first), Some(Ending::Commit)) = (open, ending(&header, bytes)) {
+                    self.take_transaction(producer, first..header.base_offset, records)?;
+                }
+            } else if header.is_transactional() {
+                self.open.entry(producer).or_insert(header.base_offset);
+            } else {
+                self.take_batch(chunk, &header, bytes, self.next, records)?;
             }
             self.next = self.next.max(header.next_offset());
         }
         Ok(Offset(self.next.0 - 1))
+    }
+
+    /// Takes the records of a committed transaction, which are in `range` among others'.
+    fn take_transaction(
+        &self,
+        producer: ProducerId,
+        range: Range<Offset>,
+        records: &mut Vec<LiveRecord>,
+    ) -> Result<(), Error> {
+        let mut next = range.start.max(self.log.log_start());
+        while next < range.end {
+            let chunks = self.log.read_rounds(next, LIVE_READ_BYTES, Until::Published)?;
+            let Some(last) = chunks.last() else { return Ok(()) };
+            for chunk in &chunks {
+                for batch in batches(&chunk.bytes) {
+                    let (header, bytes) = batch.map_err(|error| self.damaged(&error))?;
+                    let within = header.base_offset >= next && header.base_offset < range.end;
+                    let its = header.is_transactional() && header.producer_id == producer;
+                    if within && its && !header.is_control() {
+                        self.take_batch(chunk, &header, bytes, next, records)?;
+                    }
+                }
+            }
+            next = last.next_offset;
+        }
+        Ok(())
     }
 
     fn take_batch(
@@ -239,6 +290,7 @@ impl Reader {
         chunk: &Chunk,
         header: &BatchHeader,
         bytes: &[u8],
+        from: Offset,
         records: &mut Vec<LiveRecord>,
     ) -> Result<(), Error> {
         let mut scratch = Vec::new();
@@ -252,7 +304,7 @@ impl Reader {
         };
         for record in decoded {
             let record = record.map_err(|error| self.damaged(&error))?;
-            if record.offset >= self.next {
+            if record.offset >= from {
                 found.push(Found::new(&record, base));
             }
         }
@@ -267,6 +319,7 @@ impl Reader {
             key: found.key.map(|range| shared.slice(range)),
             value: found.value.map(|range| shared.slice(range)),
             headers: found.headers,
+            is_late: header.is_transactional(),
         }));
         Ok(())
     }

@@ -2,7 +2,7 @@ use super::token::Token;
 use super::*;
 use crate::testing::Broker;
 use anabranch_types::PartitionId;
-use anabranch_types::batch::Compression;
+use anabranch_types::batch::{Compression, Ending};
 
 async fn open(broker: &Broker, filter: Option<&str>, start: Start) -> Result<LiveTable, Error> {
     let spec = LiveSpec { stream: "t".to_owned(), filter: filter.map(str::to_owned), start };
@@ -150,4 +150,46 @@ async fn what_cannot_be_followed_is_refused() {
     }
     let spec = LiveSpec { stream: "none".to_owned(), filter: None, start: Start::Now };
     assert_eq!(kind(LiveTable::open(&broker.sql, spec).await), Some(ErrorKind::NotFound));
+}
+
+#[tokio::test]
+async fn transactions_are_read_when_they_are_decided() {
+    let broker = keyed().await;
+    broker.run("CREATE STREAM e WITH (partitions = 1)").await;
+    let mut live = open(&broker, None, Start::Now).await.expect("a live query");
+    live.next_batch().await.expect("where it begins");
+    let count = "SELECT count(*), (SELECT count(*) AS n FROM t) AS m FROM e";
+    let records = [(None, Some("1")), (None, Some("2"))];
+    let meanwhile = async {
+        assert_eq!(broker.lines(count).await, ["0|3"], "undecided");
+        broker.produce("e", &[(None, Some("3"), 0)]).await;
+        assert_eq!(broker.lines("SELECT _value FROM e").await, ["33"], "and delays nobody");
+    };
+    broker.transact("e", &records, Ending::Commit, meanwhile).await;
+    broker.transact("e", &records, Ending::Abort, async {}).await;
+    let values = broker.lines("SELECT _offset, _value FROM e ORDER BY 1").await;
+    assert_eq!(values, ["0|31", "1|32", "2|33"]);
+
+    // Of the two rows, one is written again before the transaction is committed: that wins.
+    let records = [(Some("a"), Some(r#"{"n":7}"#)), (Some("z"), Some(r#"{"n":8}"#))];
+    let meanwhile = async {
+        broker.run("INSERT INTO t VALUES ('y', 9)").await;
+        broker.produce("t", &[(Some("a"), Some(r#"{"n":2}"#), 0)]).await;
+        assert_eq!(broker.lines(count).await, ["3|4"]);
+    };
+    broker.transact("t", &records, Ending::Commit, meanwhile).await;
+    broker.transact("t", &[(Some("x"), Some("{}"))], Ending::Abort, async {}).await;
+    broker.run("INSERT INTO t VALUES ('last', 0)").await;
+    let (lines, token) = take(&mut live, 4).await;
+    let expected = [
+        r#"Live Upsert "y" {"n":9,"id":"y"}"#,
+        r#"Live Upsert "a" {"n":2,"id":"a"}"#,
+        r#"Live Upsert "z" {"n":8,"id":"z"}"#,
+        r#"Live Upsert "last" {"n":0,"id":"last"}"#,
+    ];
+    assert_eq!(lines, expected);
+    let rows =
+        broker.lines("SELECT id, n FROM t WHERE id IN ('a', 'x', 'y', 'z') ORDER BY id").await;
+    assert_eq!(rows, ["a|2", "y|9", "z|8"]);
+    assert!(token.is_some());
 }

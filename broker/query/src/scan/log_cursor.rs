@@ -115,7 +115,11 @@ impl LogCursor {
     ) -> Result<bool, Error> {
         let end = header.next_offset();
         let mut enough = false;
-        if !header.is_control() {
+        let counts = match self.until {
+            Until::Round(cut) => self.log.counts_at(header, cut),
+            Until::Stable | Until::Published => self.log.counts(header),
+        };
+        if counts {
             let mut scratch = std::mem::take(&mut self.scratch);
             let records = decode_records(header, bytes, &mut scratch)
                 .map_err(|error| self.damaged(&error))?;

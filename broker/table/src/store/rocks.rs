@@ -161,7 +161,7 @@ impl RocksStore {
                 let name = entry.expect("it can be listed").file_name();
                 if name.to_string_lossy().contains(wanted) {
                     match std::fs::copy(self.db.path().join(&name), to.join(&name)) {
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                         copied => drop(copied.expect("files can be copied")),
                     }
                 }

@@ -48,7 +48,7 @@ fn records_from_a_position_until_full() {
     let check = |chunks: &[Chunk], from: i64, room: usize, seen: &[i64], after: i64| {
         let mut sink = Offsets { seen: Vec::new(), room };
         let mut next = Offset(from);
-        feed(chunks, PartitionIndex(0), &mut next, &mut sink).expect("sound batches");
+        feed(|_| true, chunks, PartitionIndex(0), &mut next, &mut sink).expect("sound batches");
         assert_eq!((sink.seen.as_slice(), next), (seen, Offset(after)));
     };
     // Between 13 and 20 is a gap.
@@ -75,7 +75,8 @@ fn a_broken_batch_says_where_to_go_on() {
     chunks[0].bytes = bytes.into();
     let mut sink = Offsets { seen: Vec::new(), room: 9 };
     let mut next = Offset(10);
-    let error = feed(&chunks, PartitionIndex(0), &mut next, &mut sink).expect_err("broken");
+    let error =
+        feed(|_| true, &chunks, PartitionIndex(0), &mut next, &mut sink).expect_err("broken");
     assert!(matches!(error, StepError::Batch { after: Offset(13), .. }), "{error}");
     assert_eq!(sink.seen, [10, 11]);
 }

@@ -1,0 +1,139 @@
+//! What tables and preconditions make of transactions.
+
+use super::{append, open, part, rows, spec};
+use crate::{Append, Engine, ErrorKind, Mode, Part, Preconditions, Settings, key_hash};
+use anabranch_types::batch::{BatchBuilder, Ending, ValidateOptions, validate};
+use anabranch_types::{PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A transactional producer that counts its records in each partition.
+struct Producer {
+    id: ProducerId,
+    epoch: ProducerEpoch,
+    sent: BTreeMap<PartitionId, i32>,
+}
+
+impl Producer {
+    async fn new(engine: &Engine) -> Self {
+        let (id, epoch) = engine.init_transactional("mine", 60_000, None).await.expect("a new id");
+        Self { id, epoch, sent: BTreeMap::new() }
+    }
+
+    async fn begin(&self, engine: &Engine, partitions: &[PartitionId]) {
+        let added = engine.add_to_transaction("mine", self.id, self.epoch, partitions).await;
+        added.expect("it is the current producer");
+    }
+
+    async fn send(&mut self, engine: &Engine, to: PartitionId, records: &[(&str, Option<&str>)]) {
+        let sequence = self.sent.entry(to).or_default();
+        let mut builder = BatchBuilder::default();
+        builder.set_producer(self.id, self.epoch, Sequence(*sequence));
+        builder.set_transactional();
+        for (key, value) in records {
+            let value = value.map(str::as_bytes);
+            builder.push(Timestamp(1_000), Some(key.as_bytes()), value, &[]);
+        }
+        *sequence += builder.count();
+        let batch = builder.build().expect("not compressed");
+        let options = ValidateOptions { keys_required: true, hash_keys: true };
+        let passed = validate(&batch, options, key_hash, &mut Vec::new()).expect("just built");
+        let part = Part::new(to, batch.freeze(), passed);
+        engine.append(append([part])).await.expect("it is part of the transaction");
+    }
+
+    async fn end(&self, engine: &Engine, ending: Ending) {
+        let ended = engine.end_transaction("mine", self.id, self.epoch, ending).await;
+        ended.expect("a transaction is open");
+    }
+}
+
+fn expected(rows: &[(&str, &str)]) -> BTreeMap<String, String> {
+    rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn open_with_tables(directory: &Path) -> Engine {
+    let settings =
+        Settings { disk_reserve_bytes: 0, journal_file_bytes: 1 << 20, ..Settings::new(directory) };
+    Engine::open(settings).expect("a fresh or sound directory")
+}
+
+#[tokio::test]
+async fn a_table_sees_a_transaction_whole_or_never() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open_with_tables(directory.path());
+    let stream = engine.create_stream(spec("t", Mode::Upsert, 2)).await.expect("new");
+    let [one, two] = stream.partitions[..] else { panic!("two partitions") };
+    let plain = |to, key, value| engine.append(append([part(to, &[(key, value)])]));
+    plain(one, "old", Some("0")).await.expect("accepted");
+    let mut producer = Producer::new(&engine).await;
+    producer.begin(&engine, &stream.partitions).await;
+    producer.send(&engine, one, &[("a", Some("1")), ("b", Some("1")), ("old", None)]).await;
+    producer.send(&engine, two, &[("c", Some("1"))]).await;
+    assert_eq!(rows(&engine, "t").await, expected(&[("old", "0")]));
+    // An open transaction delays nobody, and what is written after its record wins.
+    plain(one, "b", Some("2")).await.expect("accepted");
+    plain(two, "d", Some("2")).await.expect("accepted");
+    let before = [("b", "2"), ("d", "2"), ("old", "0")];
+    assert_eq!(rows(&engine, "t").await, expected(&before));
+    producer.end(&engine, Ending::Commit).await;
+    let committed = [("a", "1"), ("b", "2"), ("c", "1"), ("d", "2")];
+    assert_eq!(rows(&engine, "t").await, expected(&committed));
+
+    producer.begin(&engine, &[one]).await;
+    producer.send(&engine, one, &[("a", Some("lost"))]).await;
+    producer.end(&engine, Ending::Abort).await;
+    assert_eq!(rows(&engine, "t").await, expected(&committed));
+
+    // Open over a restart, with tables that were written meanwhile.
+    producer.begin(&engine, &stream.partitions).await;
+    producer.send(&engine, one, &[("a", Some("3"))]).await;
+    producer.send(&engine, two, &[("c", None), ("e", Some("3"))]).await;
+    plain(two, "d", None).await.expect("accepted");
+    assert_eq!(rows(&engine, "t").await.len(), 3);
+    engine.stop();
+    drop(engine);
+    let engine = open_with_tables(directory.path());
+    assert_eq!(rows(&engine, "t").await, expected(&[("a", "1"), ("b", "2"), ("c", "1")]));
+    producer.send(&engine, one, &[("f", Some("3"))]).await;
+    producer.end(&engine, Ending::Commit).await;
+    let after = expected(&[("a", "3"), ("b", "2"), ("e", "3"), ("f", "3")]);
+    assert_eq!(rows(&engine, "t").await, after);
+    engine.stop();
+    drop(engine);
+
+    // A table that is built anew from the log is the same.
+    std::fs::remove_dir_all(directory.path().join("tables")).expect("it is there");
+    let engine = open_with_tables(directory.path());
+    assert_eq!(rows(&engine, "t").await, after);
+    engine.stop();
+}
+
+#[tokio::test]
+async fn a_precondition_on_an_undecided_key_is_a_conflict() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let stream = engine.create_stream(spec("t", Mode::Upsert, 1)).await.expect("new");
+    let partition = stream.partitions[0];
+    let insert = async |key: &str, cut| {
+        let keys = vec![(partition, key_hash(key.as_bytes()))];
+        let preconditions = Some(Box::new(Preconditions { cut, keys }));
+        let append = Append { preconditions, ..append([part(partition, &[(key, Some("sql"))])]) };
+        engine.append(append).await.map(drop).map_err(|error| error.kind)
+    };
+    let mut producer = Producer::new(&engine).await;
+    producer.begin(&engine, &[partition]).await;
+    producer.send(&engine, partition, &[("a", Some("1"))]).await;
+    let cut = engine.published();
+    assert_eq!(insert("a", cut).await, Err(ErrorKind::Conflict), "nobody knows yet");
+    assert_eq!(insert("b", cut).await, Ok(()), "another key");
+    producer.end(&engine, Ending::Abort).await;
+    assert_eq!(insert("a", cut).await, Ok(()), "it never was");
+    producer.begin(&engine, &[partition]).await;
+    producer.send(&engine, partition, &[("c", Some("1"))]).await;
+    let cut = engine.published();
+    producer.end(&engine, Ending::Commit).await;
+    assert_eq!(insert("c", cut).await, Err(ErrorKind::Conflict), "decided since the read");
+    assert_eq!(insert("c", engine.published()).await, Ok(()), "read since then");
+    engine.stop();
+}

@@ -1,0 +1,306 @@
+use super::client::Client;
+use super::consume::{fetch, records};
+use super::produce::{only, produce};
+use super::{Broker, topic_name};
+use anabranch_types::batch::BatchBuilder;
+use anabranch_types::{PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FetchResponse, GroupId,
+    InitProducerIdRequest, ListOffsetsRequest, OffsetFetchRequest, TransactionalId,
+    TxnOffsetCommitRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+use std::time::Duration;
+
+/// A transactional producer, by hand.
+struct Producer {
+    client: Client,
+    id: i64,
+    epoch: i16,
+    sequence: i32,
+}
+
+fn transactional_id() -> TransactionalId {
+    TransactionalId(StrBytes::from_static_str("mine"))
+}
+
+fn init(timeout_ms: i32) -> InitProducerIdRequest {
+    InitProducerIdRequest::default()
+        .with_transactional_id(Some(transactional_id()))
+        .with_transaction_timeout_ms(timeout_ms)
+        .with_producer_id((-1).into())
+        .with_producer_epoch(-1)
+}
+
+fn error(code: i16) -> Result<(), ResponseError> {
+    ResponseError::try_from_code(code).map_or(Ok(()), Err)
+}
+
+impl Producer {
+    async fn new(broker: &Broker) -> Self {
+        let mut client = broker.client().await;
+        let given = client.call(4, init(60_000)).await;
+        assert_eq!(given.error_code, 0);
+        Self { client, id: given.producer_id.0, epoch: given.producer_epoch, sequence: 0 }
+    }
+
+    async fn add(&mut self, topic: &str, indexes: &[i32]) -> Result<(), ResponseError> {
+        let topic = AddPartitionsToTxnTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(indexes.to_vec());
+        let request = AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(transactional_id())
+            .with_v3_and_below_producer_id(self.id.into())
+            .with_v3_and_below_producer_epoch(self.epoch)
+            .with_v3_and_below_topics(vec![topic]);
+        let answer = self.client.call(3, request).await.results_by_topic_v3_and_below;
+        error(answer[0].results_by_partition[0].partition_error_code)
+    }
+
+    fn batch(&self, values: &[&str]) -> Bytes {
+        let mut builder = BatchBuilder::default();
+        let (id, epoch) = (ProducerId(self.id), ProducerEpoch(self.epoch));
+        builder.set_producer(id, epoch, Sequence(self.sequence));
+        builder.set_transactional();
+        for value in values {
+            let time = Timestamp(1_700_000_000_000);
+            builder.push(time, Some(b"key"), Some(value.as_bytes()), &[]);
+        }
+        builder.build().expect("not compressed").freeze()
+    }
+
+    async fn send(&mut self, topic: &str, values: &[&str]) -> Result<(), ResponseError> {
+        let request =
+            produce(topic, 0, self.batch(values)).with_transactional_id(Some(transactional_id()));
+        let answer = only(self.client.call(9, request).await);
+        error(answer.error_code)?;
+        self.sequence += values.len() as i32;
+        Ok(())
+    }
+
+    async fn end(&mut self, commit: bool) -> Result<(), ResponseError> {
+        let request = EndTxnRequest::default()
+            .with_transactional_id(transactional_id())
+            .with_producer_id(self.id.into())
+            .with_producer_epoch(self.epoch)
+            .with_committed(commit);
+        error(self.client.call(3, request).await.error_code)
+    }
+}
+
+/// What a consumer of committed records gets: (offset, value), with those of aborted transactions
+/// left out, as the client does it.
+async fn committed(client: &mut Client, topic: &str) -> (FetchResponse, Vec<(i64, String)>) {
+    let response = client.call(11, fetch(topic, &[(0, 0)]).with_isolation_level(1)).await;
+    let found = records(&response, 0);
+    (response, found)
+}
+
+async fn end_offset(client: &mut Client, topic: &str, isolation: i8) -> i64 {
+    let partition = ListOffsetsPartition::default().with_timestamp(-1);
+    let topic =
+        ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_isolation_level(isolation)
+        .with_topics(vec![topic]);
+    client.call(5, request).await.topics[0].partitions[0].offset
+}
+
+#[tokio::test]
+async fn what_is_committed_is_read_and_what_is_aborted_is_listed() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    let mut reader = broker.client().await;
+    let mut producer = Producer::new(&broker).await;
+    assert_eq!(producer.send("t", &["early"]).await, Err(ResponseError::InvalidTxnState));
+    assert_eq!(producer.end(true).await, Err(ResponseError::InvalidTxnState));
+    assert_eq!(producer.add("t", &[0]).await, Ok(()));
+    assert_eq!(producer.send("t", &["a", "b"]).await, Ok(()));
+    let (response, found) = committed(&mut reader, "t").await;
+    let partition = &response.responses[0].partitions[0];
+    assert_eq!((partition.high_watermark, partition.last_stable_offset), (2, 0));
+    assert!(found.is_empty());
+    assert_eq!(end_offset(&mut reader, "t", 1).await, 0);
+    assert_eq!(end_offset(&mut reader, "t", 0).await, 2);
+    assert_eq!(producer.end(true).await, Ok(()));
+    assert_eq!(producer.end(true).await, Ok(()), "asked again");
+    assert_eq!(producer.end(false).await, Err(ResponseError::InvalidTxnState));
+    assert_eq!(producer.send("t", &["late"]).await, Err(ResponseError::InvalidTxnState));
+    let (response, found) = committed(&mut reader, "t").await;
+    assert_eq!(response.responses[0].partitions[0].last_stable_offset, 3);
+    assert_eq!(found[..2], [(0, "a".to_owned()), (1, "b".to_owned())]);
+
+    assert_eq!(producer.add("t", &[0]).await, Ok(()));
+    assert_eq!(producer.send("t", &["c"]).await, Ok(()));
+    assert_eq!(producer.end(false).await, Ok(()));
+    let (response, _) = committed(&mut reader, "t").await;
+    let partition = &response.responses[0].partitions[0];
+    assert_eq!(partition.last_stable_offset, 5);
+    let aborted = partition.aborted_transactions.as_ref().expect("a list");
+    let aborted: Vec<_> = aborted.iter().map(|one| (one.producer_id.0, one.first_offset)).collect();
+    assert_eq!(aborted, [(producer.id, 3)]);
+    let response = reader.call(11, fetch("t", &[(0, 0)])).await;
+    assert_eq!(response.responses[0].partitions[0].aborted_transactions, None);
+}
+
+#[tokio::test]
+async fn a_newer_producer_aborts_and_fences_the_older() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    let mut old = Producer::new(&broker).await;
+    assert_eq!(old.add("t", &[0]).await, Ok(()));
+    assert_eq!(old.send("t", &["lost"]).await, Ok(()));
+    let mut new = Producer::new(&broker).await;
+    assert_eq!((new.id, new.epoch), (old.id, old.epoch + 1));
+    assert_eq!(end_offset(&mut new.client, "t", 1).await, 2, "it is decided");
+    assert_eq!(old.send("t", &["late"]).await, Err(ResponseError::InvalidProducerEpoch));
+    assert_eq!(old.add("t", &[0]).await, Err(ResponseError::ProducerFenced));
+    assert_eq!(old.end(true).await, Err(ResponseError::ProducerFenced));
+    assert_eq!(new.add("t", &[0]).await, Ok(()));
+    assert_eq!(new.send("t", &["kept"]).await, Ok(()));
+    assert_eq!(new.end(true).await, Ok(()));
+
+    // A producer that recovers keeps its id (KIP-360); one that was replaced is told so.
+    let known =
+        |id: i64, epoch| init(60_000).with_producer_id(id.into()).with_producer_epoch(epoch);
+    let again = new.client.call(4, known(new.id, new.epoch)).await;
+    assert_eq!((again.error_code, again.producer_epoch), (0, new.epoch + 1));
+    let retried = new.client.call(4, known(new.id, new.epoch)).await;
+    assert_eq!((retried.error_code, retried.producer_epoch), (0, new.epoch + 1));
+    let fenced = new.client.call(4, known(old.id, old.epoch)).await;
+    assert_eq!(error(fenced.error_code), Err(ResponseError::ProducerFenced));
+    let long = new.client.call(4, init(i32::MAX)).await;
+    assert_eq!(error(long.error_code), Err(ResponseError::InvalidTransactionTimeout));
+}
+
+#[tokio::test]
+async fn a_transaction_that_takes_too_long_is_aborted() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    let mut producer = Producer::new(&broker).await;
+    let given = producer.client.call(4, init(1)).await;
+    producer.epoch = given.producer_epoch;
+    assert_eq!(producer.add("t", &[0]).await, Ok(()));
+    assert_eq!(producer.send("t", &["slow"]).await, Ok(()));
+    let log = broker.engine.catalog().by_name("t").map(|stream| stream.partitions[0]);
+    let log = log.and_then(|id| broker.engine.partition(id)).expect("it is there");
+    let interest = broker.engine.interest(&[log.id()]);
+    let mut interest = interest;
+    while log.last_stable().0 < 2 {
+        let moved = tokio::time::timeout(Duration::from_secs(30), interest.changed());
+        moved.await.expect("it is aborted in time");
+    }
+    assert_eq!(producer.end(true).await, Err(ResponseError::ProducerFenced));
+    let id = ProducerId(producer.id);
+    let aborted = log.aborted_within(log.log_start(), log.high_watermark());
+    assert_eq!(
+        aborted.iter().map(|one| (one.producer, one.first.0)).collect::<Vec<_>>(),
+        [(id, 0)]
+    );
+}
+
+async fn committed_offset(client: &mut Client, stable: bool) -> Result<i64, ResponseError> {
+    let topic = OffsetFetchRequestTopic::default()
+        .with_name(topic_name("t"))
+        .with_partition_indexes(vec![0]);
+    let request = OffsetFetchRequest::default()
+        .with_group_id(GroupId(StrBytes::from_static_str("g")))
+        .with_topics(Some(vec![topic]))
+        .with_require_stable(stable);
+    let partition = client.call(7, request).await.topics[0].partitions[0].clone();
+    error(partition.error_code)?;
+    Ok(partition.committed_offset)
+}
+
+#[tokio::test]
+async fn offsets_are_committed_with_the_transaction() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    let mut reader = broker.client().await;
+    let mut producer = Producer::new(&broker).await;
+    let group = || GroupId(StrBytes::from_static_str("g"));
+    let (id, epoch) = (producer.id, producer.epoch);
+    let commit = |offset: i64| {
+        let partition = TxnOffsetCommitRequestPartition::default().with_committed_offset(offset);
+        let topic = TxnOffsetCommitRequestTopic::default()
+            .with_name(topic_name("t"))
+            .with_partitions(vec![partition]);
+        TxnOffsetCommitRequest::default()
+            .with_transactional_id(transactional_id())
+            .with_group_id(group())
+            .with_producer_id(id.into())
+            .with_producer_epoch(epoch)
+            .with_topics(vec![topic])
+    };
+    let code = |answer: kafka_protocol::messages::TxnOffsetCommitResponse| {
+        error(answer.topics[0].partitions[0].error_code)
+    };
+    assert_eq!(code(producer.client.call(3, commit(5)).await), Err(ResponseError::InvalidTxnState));
+    let add = || {
+        AddOffsetsToTxnRequest::default()
+            .with_transactional_id(transactional_id())
+            .with_producer_id(id.into())
+            .with_producer_epoch(epoch)
+            .with_group_id(group())
+    };
+    assert_eq!(producer.client.call(3, add()).await.error_code, 0);
+    assert_eq!(code(producer.client.call(3, commit(5)).await), Ok(()));
+    assert_eq!(committed_offset(&mut reader, false).await, Ok(-1));
+    let unstable = Err(ResponseError::UnstableOffsetCommit);
+    assert_eq!(committed_offset(&mut reader, true).await, unstable);
+    assert_eq!(producer.end(false).await, Ok(()));
+    assert_eq!(committed_offset(&mut reader, true).await, Ok(-1));
+
+    assert_eq!(producer.client.call(3, add()).await.error_code, 0);
+    assert_eq!(code(producer.client.call(3, commit(7)).await), Ok(()));
+    drop((producer, reader));
+
+    // Pending offsets outlive the broker, and so does the transaction.
+    let broker = broker.restart().await;
+    let mut reader = broker.client().await;
+    assert_eq!(committed_offset(&mut reader, true).await, unstable);
+    let mut producer = Producer { client: broker.client().await, id, epoch, sequence: 0 };
+    assert_eq!(producer.end(true).await, Ok(()));
+    assert_eq!(committed_offset(&mut reader, true).await, Ok(7));
+}
+
+#[tokio::test]
+async fn an_open_transaction_outlives_the_broker() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    broker.topic("gone", 1, &[]).await;
+    let mut producer = Producer::new(&broker).await;
+    for (topic, values) in [("t", &["x"][..]), ("gone", &["y"])] {
+        assert_eq!(producer.add(topic, &[0]).await, Ok(()));
+        producer.sequence = 0;
+        assert_eq!(producer.send(topic, values).await, Ok(()));
+    }
+    let (id, epoch) = (producer.id, producer.epoch);
+    drop(producer);
+    let broker = broker.restart().await;
+    let mut reader = broker.client().await;
+    assert_eq!(end_offset(&mut reader, "t", 1).await, 0);
+    // A partition that is gone holds nobody up.
+    broker.engine.drop_stream("gone").await.expect("it is there");
+    let mut producer = Producer { client: broker.client().await, id, epoch, sequence: 1 };
+    assert_eq!(producer.send("t", &["z"]).await, Ok(()));
+    assert_eq!(producer.end(true).await, Ok(()));
+    // What was there before the restart is read from its segment, the rest from memory.
+    let (_, found) = committed(&mut reader, "t").await;
+    assert_eq!(found, [(0, "x".to_owned())]);
+    let response = reader.call(11, fetch("t", &[(0, 1)]).with_isolation_level(1)).await;
+    assert_eq!(records(&response, 0)[0], (1, "z".to_owned()));
+    assert_eq!(end_offset(&mut reader, "t", 1).await, 3);
+    let catalog = broker.engine.catalog();
+    let stream = catalog.by_name("t").expect("it is there");
+    assert!(stream.partition(PartitionIndex(0)).is_some());
+}

@@ -122,10 +122,15 @@ impl Ledger {
             let _ = sender.send(result);
         })?;
         receiver.await.map_err(|_| AppendError::Stopping)??;
+        self.tidy().await;
+        Ok(())
+    }
+
+    /// Writes the map anew if its log has become large.
+    pub(crate) async fn tidy(&self) {
         if let Err(error) = self.compact_if_large().await {
             tracing::warn!(%error, partition = self.partition.0, "a ledger was not written anew");
         }
-        Ok(())
     }
 
     /// Entries that are to be appended together with others'.

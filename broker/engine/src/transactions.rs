@@ -26,7 +26,8 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
 
 /// Transactional ids remembered.
 const IDS_MAX: usize = 100_000;
@@ -91,6 +92,8 @@ pub(crate) struct Transactions {
     /// Offsets that open transactions may commit; of one place by more than one of them, if the
     /// members of a group do not heed their assignment.
     pending: Mutex<BTreeMap<Place, usize>>,
+    /// A transaction has ended.
+    ended: Notify,
 }
 
 const ID_KEY: &str = "transaction";
@@ -131,7 +134,12 @@ impl Transactions {
         }
         let shared = |one| Arc::new(tokio::sync::Mutex::new(one));
         let by_id = all.into_iter().map(|(id, one)| (id, shared(one))).collect();
-        Ok(Self { by_id: Mutex::new(by_id), open: Mutex::new(open), pending: Mutex::new(pending) })
+        Ok(Self {
+            by_id: Mutex::new(by_id),
+            open: Mutex::new(open),
+            pending: Mutex::new(pending),
+            ended: Notify::new(),
+        })
     }
 
     fn find(&self, id: &str) -> Result<Arc<tokio::sync::Mutex<Transactional>>, TransactionError> {
@@ -235,7 +243,7 @@ impl Engine {
         }
         // Kafka keeps the last epoch for fencing.
         let exhausted = record.epoch >= i16::MAX - 1;
-        let fenced = ProducerEpoch(record.epoch + 1);
+        let fenced = ProducerEpoch(record.epoch.saturating_add(1));
         let (producer, epoch) = if exhausted {
             (self.new_producer_id().await?.0, 0)
         } else {
@@ -392,6 +400,24 @@ impl Engine {
         all.take_while(|place| place.0 == group).map(|place| (place.1, place.2)).collect()
     }
 
+    /// Waits until no open transaction may commit an offset of the group, but not for long.
+    pub async fn settle_offsets(&self, group: &str, patience: Duration) {
+        let settled = async {
+            loop {
+                let ended = self.inner.transactions.ended.notified();
+                let mut ended = std::pin::pin!(ended);
+                // Registered first, so that no end slips in between.
+                ended.as_mut().enable();
+                if self.pending_offsets(group).is_empty() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        // What is pending after that is the business of who asked.
+        let _ = tokio::time::timeout(patience, settled).await;
+    }
+
     /// Aborts what has timed out, and fences its producers; forgets ids that are not used, if
     /// `all` are to be looked at.
     pub(crate) async fn expire_transactions(&self, all: bool) {
@@ -481,8 +507,11 @@ impl Engine {
         }
         self.inner.transactions.open.lock().remove(id);
         self.inner.transactions.clear_pending(one.offsets.keys());
+        self.inner.transactions.ended.notify_waiters();
         one.offsets.clear();
         one.record = Some(next);
+        self.inner.groups_ledger.tidy().await;
+        self.inner.transactions_ledger.tidy().await;
         Ok(())
     }
 

@@ -161,7 +161,7 @@ async fn group(
             respond(out, head, &group_offsets::commit(shared, request).await)
         }
         Request::OffsetFetch(request) => {
-            respond(out, head, &group_offsets::fetch(shared, version, request))
+            respond(out, head, &group_offsets::fetch(shared, version, request).await)
         }
         Request::OffsetDelete(request) => {
             respond(out, head, &group_offsets::delete(shared, request).await)

@@ -234,7 +234,10 @@ impl Log {
         if self.stopping {
             return Some(AppendError::Stopping);
         }
-        let internal = append.parts.iter().all(|part| part.partition.0 < INTERNAL_PARTITIONS);
+        let internal = append
+            .parts
+            .iter()
+            .all(|part| part.partition.0 < INTERNAL_PARTITIONS || part.header.is_control());
         let free = self.shared.free_bytes.load(Ordering::Relaxed);
         if free < self.reserve_bytes && !internal {
             // Nothing else may happen that would make the segment writer look.

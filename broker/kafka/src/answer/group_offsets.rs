@@ -26,6 +26,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 type Commit = (StreamId, PartitionIndex, Option<CommittedOffset>);
 
@@ -90,6 +91,13 @@ pub(super) fn committed(
     Ok(CommittedOffset { offset, leader_epoch, metadata: metadata.to_owned(), committed_ms: now })
 }
 
+/// First version that can ask for stable offsets only, and be told to come again (KIP-447).
+const REQUIRE_STABLE_FROM: i16 = 7;
+/// How long an older client waits for a transaction of its group to end. After a restart its
+/// consumer asks where to go on before its producer has asked again to commit: an answer at once
+/// would have it read the transaction's records once more.
+const UNSTABLE_WAIT: Duration = Duration::from_secs(5);
+
 /// A topic's partitions with what is committed for them.
 struct Fetched {
     topic: StrBytes,
@@ -110,12 +118,15 @@ impl Found {
     }
 }
 
-pub(super) fn fetch(
+pub(super) async fn fetch(
     shared: &Shared,
     version: i16,
     request: OffsetFetchRequest,
 ) -> OffsetFetchResponse {
     let stable = request.require_stable;
+    if version < REQUIRE_STABLE_FROM {
+        shared.engine.settle_offsets(&request.group_id, UNSTABLE_WAIT).await;
+    }
     if version < 8 {
         let topics = request.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()

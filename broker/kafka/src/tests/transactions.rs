@@ -208,15 +208,18 @@ async fn a_transaction_that_takes_too_long_is_aborted() {
     );
 }
 
-async fn committed_offset(client: &mut Client, stable: bool) -> Result<i64, ResponseError> {
+fn ask(stable: bool) -> OffsetFetchRequest {
     let topic = OffsetFetchRequestTopic::default()
         .with_name(topic_name("t"))
         .with_partition_indexes(vec![0]);
-    let request = OffsetFetchRequest::default()
+    OffsetFetchRequest::default()
         .with_group_id(GroupId(StrBytes::from_static_str("g")))
         .with_topics(Some(vec![topic]))
-        .with_require_stable(stable);
-    let partition = client.call(7, request).await.topics[0].partitions[0].clone();
+        .with_require_stable(stable)
+}
+
+async fn committed_offset(client: &mut Client, stable: bool) -> Result<i64, ResponseError> {
+    let partition = client.call(7, ask(stable)).await.topics[0].partitions[0].clone();
     error(partition.error_code)?;
     Ok(partition.committed_offset)
 }
@@ -257,7 +260,11 @@ async fn offsets_are_committed_with_the_transaction() {
     assert_eq!(committed_offset(&mut reader, false).await, Ok(-1));
     let unstable = Err(ResponseError::UnstableOffsetCommit);
     assert_eq!(committed_offset(&mut reader, true).await, unstable);
+    // A client that cannot be told so waits for the end.
+    let asked = reader.send(5, &ask(false)).await;
     assert_eq!(producer.end(false).await, Ok(()));
+    let answer = reader.receive::<OffsetFetchRequest>(5, asked).await;
+    assert_eq!(answer.topics[0].partitions[0].committed_offset, -1);
     assert_eq!(committed_offset(&mut reader, true).await, Ok(-1));
 
     assert_eq!(producer.client.call(3, add()).await.error_code, 0);

@@ -3,7 +3,7 @@
 use crate::broker::{Broker, root};
 use crate::process::{PATIENCE, program, run};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -170,6 +170,38 @@ impl Client {
         lines(&run(&mut command, &[]))
     }
 
+    /// Transactions of records, each committed or aborted.
+    #[track_caller]
+    pub(crate) fn transact(
+        self,
+        at: &Target,
+        topic: &str,
+        id: &str,
+        transactions: &[(Vec<Record>, bool)],
+    ) {
+        let end = |commit| if commit { "commit" } else { "abort" };
+        let all = transactions.iter();
+        let input: Vec<String> = all
+            .clone()
+            .map(|(records, commit)| json!({ "records": records, "end": end(*commit) }).to_string())
+            .collect();
+        let mut command = self.command();
+        command.args(["transact", &at.address(), topic, id]);
+        let ended: Vec<Value> =
+            lines(&run(&mut command, format!("{}\n", input.join("\n")).as_bytes()));
+        let expected: Vec<Value> =
+            all.map(|(_, commit)| json!({ "ended": end(*commit) })).collect();
+        assert_eq!(ended, expected, "{self:?}");
+    }
+
+    /// The exactly-once loop: from, to, group, transactional id.
+    pub(crate) fn copy(self, at: &Target, names: [&str; 4], count: usize) -> Copier {
+        let mut command = self.command();
+        command.args(["copy", &at.address()]).args(names).arg(count.to_string());
+        let (child, _input, events) = start(command);
+        Copier { client: self, child, events, copied: 0 }
+    }
+
     /// The answer of an administrative command.
     #[track_caller]
     pub(crate) fn admin(self, at: &Target, arguments: &[&str]) -> Value {
@@ -182,27 +214,63 @@ impl Client {
     pub(crate) fn join(self, at: &Target, topic: &str, group: &str) -> Member {
         let mut command = self.command();
         command.args(["group", &at.address(), topic, group]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the client's program can be started");
-        let output = BufReader::new(child.stdout.take().expect("piped"));
-        let (sender, events) = channel();
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                // The member may be gone before its last line.
-                drop(sender.send(serde_json::from_str(&line).expect("members print JSON lines")));
-            }
-        });
-        Member {
-            client: self,
-            commands: child.stdin.take(),
-            child,
-            events,
-            assigned: Vec::new(),
-            records: Vec::new(),
+        let (child, commands, events) = start(command);
+        let (assigned, records) = (Vec::new(), Vec::new());
+        Member { client: self, commands, child, events, assigned, records }
+    }
+}
+
+/// Starts a client's program; what it prints comes through the channel.
+fn start(mut command: Command) -> (Child, Option<ChildStdin>, Receiver<Value>) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the client's program can be started");
+    let output = BufReader::new(child.stdout.take().expect("piped"));
+    let (sender, events) = channel();
+    thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            // Who started it may be gone before its last line.
+            drop(sender.send(serde_json::from_str(&line).expect("programs print JSON lines")));
         }
+    });
+    let input = child.stdin.take();
+    (child, input, events)
+}
+
+/// The exactly-once loop, as a process.
+pub(crate) struct Copier {
+    client: Client,
+    child: Child,
+    events: Receiver<Value>,
+    copied: u64,
+}
+
+impl Copier {
+    /// Waits until it has copied so many records in all.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, count: u64) {
+        while self.copied < count {
+            let event = self.events.recv_timeout(PATIENCE);
+            let event = event.unwrap_or_else(|error| panic!("{:?}: {error}", self.client));
+            self.copied += event["copied"].as_u64().expect("it says how many");
+        }
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn finish(mut self) {
+        while self.events.recv_timeout(PATIENCE).is_ok() {}
+        assert!(self.child.wait().expect("it is our process").success(), "{:?}", self.client);
+    }
+}
+
+impl Drop for Copier {
+    fn drop(&mut self) {
+        // It has ended already after `finish`.
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 

@@ -29,4 +29,6 @@ mod sql;
 #[cfg(test)]
 mod tour;
 #[cfg(test)]
+mod transactions;
+#[cfg(test)]
 mod websocket;

@@ -9,6 +9,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -34,6 +35,7 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.ApiException;
@@ -45,6 +47,10 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /** Apache Kafka's own client. The commands are described in ../README.md. */
 public final class Client {
     private static final Duration PATIENCE = Duration.ofSeconds(30);
+    /** At most as many records are in a transaction of `copy`. */
+    private static final int TRANSACTION_MAX = 10;
+    /** `copy` gives up when it has copied nothing for so long. */
+    private static final Duration COPY_PATIENCE = Duration.ofSeconds(60);
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final HexFormat HEX = HexFormat.of();
 
@@ -53,6 +59,8 @@ public final class Client {
         switch (arguments[0]) {
             case "produce" -> produce(arguments[1], rest);
             case "consume" -> consume(arguments[1], rest.get(0), Integer.parseInt(rest.get(1)));
+            case "transact" -> transact(arguments[1], rest.get(0), rest.get(1));
+            case "copy" -> copy(arguments[1], rest);
             case "group" -> group(arguments[1], rest.get(0), rest.get(1));
             case "admin" -> admin(arguments[1], rest);
             default -> throw new IllegalArgumentException(arguments[0]);
@@ -61,14 +69,12 @@ public final class Client {
 
     private static void produce(String broker, List<String> arguments) throws Exception {
         Properties settings = at(broker);
-        settings.put("key.serializer", ByteArraySerializer.class);
-        settings.put("value.serializer", ByteArraySerializer.class);
         Map<String, String> names = Map.of("compression", "compression.type",
             "idempotent", "enable.idempotence", "acks", "acks");
         pairs(arguments.subList(1, arguments.size()))
             .forEach((name, value) -> settings.put(names.get(name), value));
         List<Future<RecordMetadata>> sent = new ArrayList<>();
-        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(settings)) {
+        try (KafkaProducer<byte[], byte[]> producer = producer(settings)) {
             BufferedReader input = input();
             for (String line = input.readLine(); line != null; line = input.readLine()) {
                 sent.add(producer.send(record(arguments.get(0), JSON.readTree(line))));
@@ -93,6 +99,113 @@ public final class Client {
         return record;
     }
 
+    private static void transact(String broker, String topic, String id) throws Exception {
+        try (KafkaProducer<byte[], byte[]> producer = transactional(broker, id)) {
+            BufferedReader input = input();
+            for (String line = input.readLine(); line != null; line = input.readLine()) {
+                JsonNode transaction = JSON.readTree(line);
+                List<Future<RecordMetadata>> sent = new ArrayList<>();
+                producer.beginTransaction();
+                for (JsonNode record : transaction.get("records")) {
+                    sent.add(producer.send(record(topic, record)));
+                }
+                for (Future<RecordMetadata> future : sent) {
+                    wait(future);
+                }
+                if (transaction.get("end").textValue().equals("commit")) {
+                    producer.commitTransaction();
+                } else {
+                    producer.abortTransaction();
+                }
+                emit(object().set("ended", transaction.get("end")));
+            }
+        }
+    }
+
+    private static void copy(String broker, List<String> arguments) {
+        String from = arguments.get(0);
+        String to = arguments.get(1);
+        String id = arguments.get(3);
+        int wanted = Integer.parseInt(arguments.get(4));
+        Properties settings = member(broker, arguments.get(2));
+        settings.put("max.poll.records", TRANSACTION_MAX);
+        KafkaProducer<byte[], byte[]> producer = transactional(broker, id);
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(settings)) {
+            consumer.subscribe(List.of(from));
+            long late = System.nanoTime() + COPY_PATIENCE.toNanos();
+            while (wanted > 0) {
+                List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
+                Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofSeconds(1))) {
+                    if (records.size() < wanted) {
+                        records.add(record);
+                        offsets.put(new TopicPartition(from, record.partition()),
+                            new OffsetAndMetadata(record.offset() + 1));
+                    }
+                }
+                if (records.isEmpty()) {
+                    if (System.nanoTime() > late) {
+                        throw new IllegalStateException("no record came");
+                    }
+                    continue;
+                }
+                try {
+                    producer.beginTransaction();
+                    for (ConsumerRecord<byte[], byte[]> record : records) {
+                        producer.send(new ProducerRecord<>(to, record.key(), record.value()));
+                    }
+                    producer.sendOffsetsToTransaction(offsets, consumer.groupMetadata());
+                    producer.commitTransaction();
+                } catch (KafkaException error) {
+                    boolean aborted = true;
+                    try {
+                        producer.abortTransaction();
+                    } catch (KafkaException fatal) {
+                        producer.close(Duration.ZERO);
+                        producer = transactional(broker, id);
+                        aborted = false;
+                    }
+                    if (!wasCommitted(consumer, offsets) || aborted) {
+                        continue;
+                    }
+                }
+                wanted -= records.size();
+                emit(object().put("copied", records.size()));
+                late = System.nanoTime() + COPY_PATIENCE.toNanos();
+            }
+        }
+        producer.close();
+    }
+
+    /** Whether the group is there. If not, the consumer goes back to where it is. */
+    private static boolean wasCommitted(KafkaConsumer<byte[], byte[]> consumer,
+            Map<TopicPartition, OffsetAndMetadata> offsets) {
+        Map<TopicPartition, OffsetAndMetadata> found = consumer.committed(offsets.keySet());
+        if (offsets.entrySet().stream().allMatch(entry -> found.get(entry.getKey()) != null
+                && found.get(entry.getKey()).offset() >= entry.getValue().offset())) {
+            return true;
+        }
+        for (TopicPartition partition : offsets.keySet()) {
+            if (!consumer.assignment().contains(partition)) {
+                continue;
+            }
+            if (found.get(partition) == null) {
+                consumer.seekToBeginning(List.of(partition));
+            } else {
+                consumer.seek(partition, found.get(partition));
+            }
+        }
+        return false;
+    }
+
+    private static KafkaProducer<byte[], byte[]> transactional(String broker, String id) {
+        Properties settings = at(broker);
+        settings.put("transactional.id", id);
+        KafkaProducer<byte[], byte[]> producer = producer(settings);
+        producer.initTransactions();
+        return producer;
+    }
+
     private static void consume(String broker, String topic, int count) {
         Properties settings = at(broker);
         try (KafkaConsumer<byte[], byte[]> consumer = consumer(settings)) {
@@ -101,9 +214,13 @@ public final class Client {
             consumer.assign(partitions);
             consumer.seekToBeginning(partitions);
             int wanted = count;
+            long late = System.nanoTime() + PATIENCE.toNanos();
             while (wanted > 0) {
+                // Also empty, and at once, after records that are not committed.
                 var records = consumer.poll(PATIENCE);
-                if (records.isEmpty()) {
+                if (!records.isEmpty()) {
+                    late = System.nanoTime() + PATIENCE.toNanos();
+                } else if (System.nanoTime() > late) {
                     throw new IllegalStateException("no record came");
                 }
                 for (ConsumerRecord<byte[], byte[]> record : records) {
@@ -124,12 +241,8 @@ public final class Client {
         });
         reader.setDaemon(true);
         reader.start();
-        Properties settings = at(broker);
-        settings.putAll(Map.of("group.id", group, "auto.offset.reset", "earliest",
-            "enable.auto.commit", "false", "session.timeout.ms", "6000",
-            "heartbeat.interval.ms", "500"));
         Map<Integer, Long> positions = new TreeMap<>();
-        try (KafkaConsumer<byte[], byte[]> consumer = consumer(settings)) {
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(member(broker, group))) {
             consumer.subscribe(List.of(topic), new Assignments(positions));
             while (true) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
@@ -248,7 +361,20 @@ public final class Client {
         return settings;
     }
 
+    private static KafkaProducer<byte[], byte[]> producer(Properties settings) {
+        return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    private static Properties member(String broker, String group) {
+        Properties settings = at(broker);
+        settings.putAll(Map.of("group.id", group, "auto.offset.reset", "earliest",
+            "enable.auto.commit", "false", "session.timeout.ms", "6000",
+            "heartbeat.interval.ms", "500"));
+        return settings;
+    }
+
     private static KafkaConsumer<byte[], byte[]> consumer(Properties settings) {
+        settings.put("isolation.level", "read_committed");
         return new KafkaConsumer<>(settings, new ByteArrayDeserializer(),
             new ByteArrayDeserializer());
     }

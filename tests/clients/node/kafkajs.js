@@ -3,10 +3,22 @@
 'use strict';
 
 const readline = require('node:readline');
+const { setTimeout: sleep } = require('node:timers/promises');
 const { CompressionTypes, ConfigResourceTypes, Kafka, KafkaJSProtocolError,
   logLevel } = require('kafkajs');
 
 const SECONDS = 30;
+// At most as many records are in a transaction of `copy`.
+const TRANSACTION_MAX = 10;
+// `copy` gives up when it has copied nothing for so long.
+const PATIENCE = 60;
+const MEMBER = {
+  sessionTimeout: 6000,
+  heartbeatInterval: 500,
+  rebalanceTimeout: 10000,
+  maxWaitTimeInMs: 500,
+  readUncommitted: false,
+};
 const toHex = (bytes) => (bytes === null || bytes === undefined ? null : bytes.toString('hex'));
 const fromHex = (text) => (text === null ? null : Buffer.from(text, 'hex'));
 const emit = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
@@ -37,6 +49,17 @@ function described(partition, message) {
   };
 }
 
+function messageOf(record) {
+  const message = {
+    key: fromHex(record.key),
+    value: fromHex(record.value),
+    headers: headersOf(record.headers),
+  };
+  if (record.partition !== null) message.partition = record.partition;
+  if (record.timestamp !== null) message.timestamp = String(record.timestamp);
+  return message;
+}
+
 async function produce(broker, topic, ...options) {
   const settings = {};
   const sending = { topic };
@@ -48,15 +71,8 @@ async function produce(broker, topic, ...options) {
   const producer = connect(broker).producer(settings);
   await producer.connect();
   for await (const line of readline.createInterface({ input: process.stdin })) {
-    const record = JSON.parse(line);
-    const message = {
-      key: fromHex(record.key),
-      value: fromHex(record.value),
-      headers: headersOf(record.headers),
-    };
-    if (record.partition !== null) message.partition = record.partition;
-    if (record.timestamp !== null) message.timestamp = String(record.timestamp);
-    const answers = await producer.send({ ...sending, messages: [message] });
+    const messages = [messageOf(JSON.parse(line))];
+    const answers = await producer.send({ ...sending, messages });
     emit(answers.length === 0 ? {}
       : { partition: answers[0].partition, offset: Number(answers[0].baseOffset) });
   }
@@ -65,7 +81,10 @@ async function produce(broker, topic, ...options) {
 
 // kafkajs reads only as a member of a group.
 async function consume(broker, topic, count) {
-  const consumer = connect(broker).consumer({ groupId: `consume-${process.pid}-${Date.now()}` });
+  const consumer = connect(broker).consumer({
+    groupId: `consume-${process.pid}-${Date.now()}`,
+    readUncommitted: false,
+  });
   await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
   let wanted = Number(count);
@@ -86,14 +105,94 @@ async function consume(broker, topic, count) {
   await consumer.disconnect();
 }
 
-async function group(broker, topic, name) {
-  const consumer = connect(broker).consumer({
-    groupId: name,
-    sessionTimeout: 6000,
-    heartbeatInterval: 500,
-    rebalanceTimeout: 10000,
-    maxWaitTimeInMs: 500,
+async function transactional(broker, transactionalId) {
+  const settings = { transactionalId, idempotent: true, maxInFlightRequests: 1 };
+  const producer = connect(broker).producer(settings);
+  await producer.connect();
+  // It is initialized with its first transaction.
+  await (await producer.transaction()).abort();
+  return producer;
+}
+
+async function transact(broker, topic, id) {
+  const producer = await transactional(broker, id);
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const { records, end } = JSON.parse(line);
+    const transaction = await producer.transaction();
+    await transaction.send({ topic, messages: records.map(messageOf) });
+    await transaction[end]();
+    emit({ ended: end });
+  }
+  await producer.disconnect();
+}
+
+async function copy(broker, from, to, groupId, id, count) {
+  let producer = await transactional(broker, id);
+  const client = connect(broker).admin();
+  await client.connect();
+  const consumer = connect(broker).consumer({ ...MEMBER, groupId });
+  await consumer.connect();
+  await consumer.subscribe({ topic: from, fromBeginning: true });
+
+  async function attempt(partition, messages, offset) {
+    const transaction = await producer.transaction();
+    await transaction.send({ topic: to, messages });
+    const topics = [{ topic: from, partitions: [{ partition, offset }] }];
+    await transaction.sendOffsets({ consumerGroupId: groupId, topics });
+    await transaction.commit();
+  }
+
+  // A new producer aborts what the one before has left open. Whether the group is at the offset.
+  async function wasCommitted(partition, offset) {
+    producer.disconnect().catch(() => {});
+    for (;;) {
+      try {
+        producer = await transactional(broker, id);
+        const committed = await ADMIN.committed(client, groupId, from);
+        return committed[partition] >= Number(offset);
+      } catch {
+        await sleep(200);
+      }
+    }
+  }
+
+  let wanted = Number(count);
+  await new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error('nothing was copied')), PATIENCE * 1000);
+    consumer.on(consumer.events.CRASH, ({ payload }) => payload.restart || reject(payload.error));
+    consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      eachBatch: async ({ batch, resolveOffset, heartbeat }) => {
+        let at = 0;
+        while (wanted > 0 && at < batch.messages.length) {
+          const records = batch.messages.slice(at, at + Math.min(TRANSACTION_MAX, wanted));
+          const messages = records.map(({ key, value }) => ({ key, value }));
+          const last = records.at(-1).offset;
+          const next = String(Number(last) + 1);
+          try {
+            await attempt(batch.partition, messages, next);
+          } catch {
+            if (!await wasCommitted(batch.partition, next)) continue;
+          }
+          resolveOffset(last);
+          at += records.length;
+          wanted -= records.length;
+          emit({ copied: records.length });
+          late.refresh();
+          if (wanted === 0) resolve();
+          else await heartbeat();
+        }
+      },
+    }).catch(reject);
   });
+  await consumer.disconnect();
+  await client.disconnect();
+  await producer.disconnect();
+}
+
+async function group(broker, topic, name) {
+  const consumer = connect(broker).consumer({ ...MEMBER, groupId: name });
   const positions = {};
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     const assigned = (payload.memberAssignment[topic] ?? []).sort((a, b) => a - b);
@@ -192,7 +291,7 @@ async function admin(broker, command, ...rest) {
 }
 
 const [command, ...rest] = process.argv.slice(2);
-({ produce, consume, group, admin })[command](...rest).then(
+({ produce, consume, transact, copy, group, admin })[command](...rest).then(
   // What waits to be written to a pipe is lost at exit.
   () => process.stdout.write('', () => process.exit(0)),
   (error) => {

@@ -6,9 +6,20 @@ import sys
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import BrokerResponseError, for_code
+from aiokafka.errors import BrokerResponseError, KafkaError, for_code
 
-from wire import Commands, assign, emit, producer_settings, read_records, run, to_hex
+from wire import (
+    TRANSACTION_MAX,
+    Commands,
+    assign,
+    be_patient,
+    emit,
+    producer_settings,
+    read_records,
+    read_transactions,
+    run,
+    to_hex,
+)
 
 SECONDS = 30
 
@@ -16,22 +27,114 @@ SECONDS = 30
 async def produce(broker, topic, *options):
     producer = AIOKafkaProducer(bootstrap_servers=broker, **producer_settings(options))
     await producer.start()
-    sent = [
-        await producer.send(
-            topic,
-            key=record["key"],
-            value=record["value"],
-            headers=record["headers"],
-            partition=record["partition"],
-            timestamp_ms=record["timestamp"],
-        )
-        for record in read_records()
-    ]
+    sent = [await send(producer, topic, record) for record in read_records()]
     for future in sent:
         answer = await asyncio.wait_for(future, SECONDS)
         # With acks=0 there is no answer.
         emit({"partition": answer.partition, "offset": answer.offset} if answer else {})
     await producer.stop()
+
+
+def send(producer, topic, record):
+    return producer.send(
+        topic,
+        key=record["key"],
+        value=record["value"],
+        headers=record["headers"],
+        partition=record["partition"],
+        timestamp_ms=record["timestamp"],
+    )
+
+
+async def transactional(broker, name):
+    while True:
+        producer = AIOKafkaProducer(bootstrap_servers=broker, transactional_id=name)
+        try:
+            await producer.start()
+            return producer
+        except KafkaError:
+            await producer.stop()
+            await asyncio.sleep(0.2)
+
+
+async def transact(broker, topic, name):
+    producer = await asyncio.wait_for(transactional(broker, name), SECONDS)
+    for records, end in read_transactions():
+        await producer.begin_transaction()
+        for future in [await send(producer, topic, record) for record in records]:
+            await asyncio.wait_for(future, SECONDS)
+        if end == "commit":
+            await producer.commit_transaction()
+        else:
+            await producer.abort_transaction()
+        emit({"ended": end})
+    await producer.stop()
+
+
+class Transactions(ConsumerRebalanceListener):
+    """Rebalances wait for transactions: otherwise they take the offsets from before."""
+
+    def __init__(self):
+        self.running = asyncio.Lock()
+
+    async def on_partitions_revoked(self, revoked):
+        async with self.running:
+            pass
+
+    async def on_partitions_assigned(self, assigned):
+        pass
+
+
+async def copy(broker, source, target, group, name, count):
+    be_patient()
+    producer = await transactional(broker, name)
+    consumer = member(broker, group)
+    transactions = Transactions()
+    consumer.subscribe([source], listener=transactions)
+    await consumer.start()
+    wanted = int(count)
+    while wanted > 0:
+        most = min(TRANSACTION_MAX, wanted)
+        polled = await consumer.getmany(timeout_ms=1000, max_records=most)
+        records = [record for each in polled.values() for record in each]
+        if not records:
+            continue
+        ends = {partition: each[-1].offset + 1 for partition, each in polled.items()}
+        async with transactions.running:
+            try:
+                # Aborts after an error, unless the producer is of no use any more.
+                async with producer.transaction():
+                    sent = [
+                        await producer.send(target, key=record.key, value=record.value)
+                        for record in records
+                    ]
+                    for future in sent:
+                        await future
+                    await producer.send_offsets_to_transaction(ends, group)
+            except KafkaError:
+                # Which of both it was cannot be asked.
+                await producer.stop()
+                producer = await transactional(broker, name)
+                if not await was_committed(consumer, ends):
+                    continue
+        wanted -= len(records)
+        emit({"copied": len(records)})
+        be_patient()
+    await consumer.stop()
+    await producer.stop()
+
+
+async def was_committed(consumer, ends):
+    """Whether the group is there. If not, the consumer goes back to where it is."""
+    found = {partition: await consumer.committed(partition) for partition in ends}
+    if all((found[partition] or 0) >= end for partition, end in ends.items()):
+        return True
+    for partition in found.keys() & consumer.assignment():
+        if found[partition] is None:
+            await consumer.seek_to_beginning(partition)
+        else:
+            consumer.seek(partition, found[partition])
+    return False
 
 
 def described(record):
@@ -51,7 +154,9 @@ async def partitions_of(consumer, topic):
 
 
 async def consume(broker, topic, count):
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id=None)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker, group_id=None, isolation_level="read_committed"
+    )
     await consumer.start()
     partitions = await partitions_of(consumer, topic)
     consumer.assign(partitions)
@@ -73,15 +178,20 @@ class Assignments(ConsumerRebalanceListener):
         assign(self.positions, [partition.partition for partition in assigned])
 
 
-async def group(broker, topic, name):
-    consumer = AIOKafkaConsumer(
+def member(broker, group):
+    return AIOKafkaConsumer(
         bootstrap_servers=broker,
-        group_id=name,
+        group_id=group,
+        isolation_level="read_committed",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         session_timeout_ms=6000,
         heartbeat_interval_ms=500,
     )
+
+
+async def group(broker, topic, name):
+    consumer = member(broker, name)
     positions = {}
     consumer.subscribe([topic], listener=Assignments(positions))
     await consumer.start()
@@ -197,6 +307,8 @@ if __name__ == "__main__":
         sys.argv,
         produce=within_loop(produce),
         consume=within_loop(consume),
+        transact=within_loop(transact),
+        copy=within_loop(copy),
         group=within_loop(group),
         admin=within_loop(admin),
     )

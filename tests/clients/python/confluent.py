@@ -1,8 +1,10 @@
 """confluent-kafka (librdkafka). The commands are described in ../README.md."""
 
 import sys
+import time
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     ConsumerGroupTopicPartitions,
@@ -21,7 +23,18 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from wire import Commands, assign, emit, read_records, run, to_hex
+from wire import (
+    PATIENCE,
+    TRANSACTION_MAX,
+    Commands,
+    assign,
+    be_patient,
+    emit,
+    read_records,
+    read_transactions,
+    run,
+    to_hex,
+)
 
 SECONDS = 30
 
@@ -37,37 +50,138 @@ def produce(broker, topic, *options):
 
     def delivered(index):
         def callback(error, message):
-            if error is not None:
-                raise KafkaException(error)
+            check(error)
             answers[index] = {"partition": message.partition(), "offset": message.offset()}
 
         return callback
 
     for record in read_records():
         answers.append(None)
-        given = {}
-        if record["partition"] is not None:
-            given["partition"] = record["partition"]
-        if record["timestamp"] is not None:
-            given["timestamp"] = record["timestamp"]
-        while True:
-            try:
-                producer.produce(
-                    topic,
-                    key=record["key"],
-                    value=record["value"],
-                    headers=record["headers"],
-                    on_delivery=delivered(len(answers) - 1),
-                    **given,
-                )
-                break
-            except BufferError:
-                producer.poll(0.1)
-        producer.poll(0)
-    if producer.flush(SECONDS) > 0:
-        raise TimeoutError("records were not acknowledged")
+        send(producer, topic, record, delivered(len(answers) - 1))
+    flush(producer)
     for answer in answers:
         emit(answer)
+
+
+def check(error):
+    if error is not None:
+        raise KafkaException(error)
+
+
+def send(producer, topic, record, on_delivery):
+    given = {}
+    if record["partition"] is not None:
+        given["partition"] = record["partition"]
+    if record["timestamp"] is not None:
+        given["timestamp"] = record["timestamp"]
+    while True:
+        try:
+            producer.produce(
+                topic,
+                key=record["key"],
+                value=record["value"],
+                headers=record["headers"],
+                on_delivery=on_delivery,
+                **given,
+            )
+            break
+        except BufferError:
+            producer.poll(0.1)
+    producer.poll(0)
+
+
+def flush(producer):
+    if producer.flush(SECONDS) > 0:
+        raise TimeoutError("records were not acknowledged")
+
+
+def patiently(call, *arguments):
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return call(*arguments, SECONDS)
+        except KafkaException as error:
+            if not error.args[0].retriable() or time.monotonic() > end:
+                raise
+
+
+def transactional(broker, name):
+    producer = Producer(
+        {
+            "bootstrap.servers": broker,
+            "transactional.id": name,
+            # Otherwise offsets cannot be sent any more after a restart: librdkafka's issue 5511.
+            "metadata.recovery.strategy": "none",
+        }
+    )
+    patiently(producer.init_transactions)
+    return producer
+
+
+def transact(broker, topic, name):
+    producer = transactional(broker, name)
+    for records, end in read_transactions():
+        producer.begin_transaction()
+        for record in records:
+            send(producer, topic, record, lambda error, _: check(error))
+        flush(producer)
+        patiently(producer.commit_transaction if end == "commit" else producer.abort_transaction)
+        emit({"ended": end})
+    producer.close()
+
+
+def copy(broker, source, target, group, name, count):
+    be_patient()
+    producer = transactional(broker, name)
+    consumer = member(broker, group)
+    consumer.subscribe([source])
+    wanted = int(count)
+    while wanted > 0:
+        polled = consumer.consume(min(TRANSACTION_MAX, wanted), 1)
+        membership = consumer.consumer_group_metadata()
+        records = [message for message in polled if message.error() is None]
+        if not records:
+            continue
+        ends = {message.partition(): message.offset() + 1 for message in records}
+        offsets = [TopicPartition(source, p, next) for p, next in ends.items()]
+        try:
+            producer.begin_transaction()
+            for message in records:
+                producer.produce(target, key=message.key(), value=message.value())
+            patiently(producer.send_offsets_to_transaction, offsets, membership)
+            patiently(producer.commit_transaction)
+        except KafkaException:
+            try:
+                patiently(producer.abort_transaction)
+                aborted = True
+            except KafkaException:
+                producer = transactional(broker, name)
+                aborted = False
+            if not was_committed(consumer, offsets) or aborted:
+                continue
+        wanted -= len(records)
+        emit({"copied": len(records)})
+        be_patient()
+    consumer.close()
+    producer.close()
+
+
+def was_committed(consumer, offsets):
+    """Whether the group is there. If not, the consumer goes back to where it is."""
+    asked = [TopicPartition(each.topic, each.partition) for each in offsets]
+    found = {}
+    for each in consumer.committed(asked, PATIENCE):
+        check(each.error)
+        found[each.partition] = each.offset
+    if all(found[each.partition] >= each.offset for each in offsets):
+        return True
+    for each in consumer.assignment():
+        if each.partition in found:
+            each.offset = found[each.partition]
+            if each.offset < 0:
+                each.offset = OFFSET_BEGINNING
+            consumer.seek(each)
+    return False
 
 
 def described(message):
@@ -83,7 +197,13 @@ def described(message):
 
 
 def consume(broker, topic, count):
-    consumer = Consumer({"bootstrap.servers": broker, "group.id": "none"})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker,
+            "group.id": "none",
+            "isolation.level": "read_committed",
+        }
+    )
     partitions = consumer.list_topics(topic, SECONDS).topics[topic].partitions
     consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
     for _ in range(int(count)):
@@ -96,11 +216,12 @@ def consume(broker, topic, count):
     consumer.close()
 
 
-def group(broker, topic, name):
-    consumer = Consumer(
+def member(broker, group):
+    return Consumer(
         {
             "bootstrap.servers": broker,
-            "group.id": name,
+            "group.id": group,
+            "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "session.timeout.ms": 6000,
@@ -108,6 +229,9 @@ def group(broker, topic, name):
         }
     )
 
+
+def group(broker, topic, name):
+    consumer = member(broker, name)
     positions = {}
 
     def assigned(_, partitions):
@@ -215,4 +339,12 @@ ADMIN = {
 }
 
 if __name__ == "__main__":
-    run(sys.argv, produce=produce, consume=consume, group=group, admin=admin)
+    run(
+        sys.argv,
+        produce=produce,
+        consume=consume,
+        transact=transact,
+        copy=copy,
+        group=group,
+        admin=admin,
+    )

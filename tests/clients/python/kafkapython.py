@@ -4,31 +4,120 @@ import sys
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import BrokerResponseError
+from kafka.errors import BrokerResponseError, KafkaError
 from kafka.structs import OffsetAndMetadata
 
-from wire import Commands, assign, emit, producer_settings, read_records, run, to_hex
+from wire import (
+    PATIENCE,
+    TRANSACTION_MAX,
+    Commands,
+    assign,
+    be_patient,
+    emit,
+    producer_settings,
+    read_records,
+    read_transactions,
+    run,
+    to_hex,
+)
 
 SECONDS = 30
 
 
 def produce(broker, topic, *options):
     producer = KafkaProducer(bootstrap_servers=broker, **producer_settings(options))
-    sent = [
-        producer.send(
-            topic,
-            key=record["key"],
-            value=record["value"],
-            headers=record["headers"],
-            partition=record["partition"],
-            timestamp_ms=record["timestamp"],
-        )
-        for record in read_records()
-    ]
+    sent = [send(producer, topic, record) for record in read_records()]
     for future in sent:
         answer = future.get(SECONDS)
         emit({"partition": answer.partition, "offset": answer.offset})
     producer.close()
+
+
+def send(producer, topic, record):
+    return producer.send(
+        topic,
+        key=record["key"],
+        value=record["value"],
+        headers=record["headers"],
+        partition=record["partition"],
+        timestamp_ms=record["timestamp"],
+    )
+
+
+def transactional(broker, name):
+    producer = KafkaProducer(
+        bootstrap_servers=broker, transactional_id=name, reconnect_backoff_max_ms=1000
+    )
+    producer.init_transactions()
+    return producer
+
+
+def transact(broker, topic, name):
+    producer = transactional(broker, name)
+    for records, end in read_transactions():
+        producer.begin_transaction()
+        for future in [send(producer, topic, record) for record in records]:
+            future.get(SECONDS)
+        if end == "commit":
+            producer.commit_transaction()
+        else:
+            producer.abort_transaction()
+        emit({"ended": end})
+    producer.close()
+
+
+def copy(broker, source, target, group, name, count):
+    be_patient()
+    producer = transactional(broker, name)
+    consumer = member(broker, group)
+    consumer.subscribe([source])
+    wanted = int(count)
+    while wanted > 0:
+        polled = consumer.poll(timeout_ms=1000, max_records=min(TRANSACTION_MAX, wanted))
+        membership = consumer.group_metadata()
+        records = [record for each in polled.values() for record in each]
+        if not records:
+            continue
+        ends = {partition: each[-1].offset + 1 for partition, each in polled.items()}
+        try:
+            producer.begin_transaction()
+            sent = [producer.send(target, key=each.key, value=each.value) for each in records]
+            for future in sent:
+                future.get(PATIENCE)
+            producer.send_offsets_to_transaction(offsets_at(ends), membership)
+            producer.commit_transaction()
+        except KafkaError:
+            try:
+                producer.abort_transaction()
+                aborted = True
+            except KafkaError:
+                producer.close(0)
+                producer = transactional(broker, name)
+                aborted = False
+            if not was_committed(consumer, ends) or aborted:
+                continue
+        wanted -= len(records)
+        emit({"copied": len(records)})
+        be_patient()
+    consumer.close()
+    producer.close()
+
+
+def was_committed(consumer, ends):
+    """Whether the group is there. If not, the consumer goes back to where it is."""
+    found = {partition: consumer.committed(partition) for partition in ends}
+    if all((found[partition] or 0) >= end for partition, end in ends.items()):
+        return True
+    for partition in found.keys() & consumer.assignment():
+        if found[partition] is None:
+            consumer.seek_to_beginning(partition)
+        else:
+            consumer.seek(partition, found[partition])
+    return False
+
+
+def offsets_at(ends):
+    return {partition: OffsetAndMetadata(end, "", -1) for partition, end in ends.items()}
 
 
 def described(record):
@@ -44,7 +133,10 @@ def described(record):
 
 def consume(broker, topic, count):
     consumer = KafkaConsumer(
-        bootstrap_servers=broker, group_id=None, consumer_timeout_ms=SECONDS * 1000
+        bootstrap_servers=broker,
+        group_id=None,
+        isolation_level="read_committed",
+        consumer_timeout_ms=SECONDS * 1000,
     )
     partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
     consumer.assign(partitions)
@@ -72,15 +164,21 @@ class Assignments(ConsumerRebalanceListener):
         assign(self.positions, [partition.partition for partition in assigned])
 
 
-def group(broker, topic, name):
-    consumer = KafkaConsumer(
+def member(broker, group):
+    return KafkaConsumer(
         bootstrap_servers=broker,
-        group_id=name,
+        group_id=group,
+        isolation_level="read_committed",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         session_timeout_ms=6000,
         heartbeat_interval_ms=500,
+        reconnect_backoff_max_ms=1000,
     )
+
+
+def group(broker, topic, name):
+    consumer = member(broker, name)
     positions = {}
     consumer.subscribe([topic], listener=Assignments(positions))
     commands = Commands()
@@ -91,12 +189,8 @@ def group(broker, topic, name):
                 emit({"record": described(record)})
         command = commands.next()
         if command == "commit":
-            consumer.commit(
-                {
-                    TopicPartition(topic, p): OffsetAndMetadata(next, "", -1)
-                    for p, next in positions.items()
-                }
-            )
+            ends = {TopicPartition(topic, p): next for p, next in positions.items()}
+            consumer.commit(offsets_at(ends))
             emit({"committed": {str(p): next for p, next in positions.items()}})
         elif command == "close":
             consumer.close()
@@ -176,4 +270,12 @@ ADMIN = {
 }
 
 if __name__ == "__main__":
-    run(sys.argv, produce=produce, consume=consume, group=group, admin=admin)
+    run(
+        sys.argv,
+        produce=produce,
+        consume=consume,
+        transact=transact,
+        copy=copy,
+        group=group,
+        admin=admin,
+    )

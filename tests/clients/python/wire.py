@@ -1,9 +1,15 @@
 """What the Python clients share: records as JSON lines, commands from standard input."""
 
+import faulthandler
 import json
 import queue
 import sys
 import threading
+
+# At most as many records are in a transaction of `copy`.
+TRANSACTION_MAX = 10
+# `copy` gives up when it has copied nothing for so long.
+PATIENCE = 60
 
 
 def run(arguments, **commands):
@@ -44,13 +50,27 @@ def producer_settings(options):
     return settings
 
 
+def from_json(record):
+    record["key"] = from_hex(record["key"])
+    record["value"] = from_hex(record["value"])
+    record["headers"] = [(name, from_hex(value)) for name, value in record["headers"]]
+    return record
+
+
 def read_records():
     for line in sys.stdin:
-        record = json.loads(line)
-        record["key"] = from_hex(record["key"])
-        record["value"] = from_hex(record["value"])
-        record["headers"] = [(name, from_hex(value)) for name, value in record["headers"]]
-        yield record
+        yield from_json(json.loads(line))
+
+
+def read_transactions():
+    for line in sys.stdin:
+        transaction = json.loads(line)
+        yield [from_json(record) for record in transaction["records"]], transaction["end"]
+
+
+def be_patient():
+    """Ends the program, with a trace, unless called again within PATIENCE."""
+    faulthandler.dump_traceback_later(PATIENCE, exit=True)
 
 
 class Commands:

@@ -33,6 +33,8 @@ use tokio::sync::{Notify, oneshot};
 const IDS_MAX: usize = 100_000;
 /// An id is forgotten when it was not used for so long (`transactional.id.expiration.ms`).
 const ID_EXPIRES_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// How often an end is tried while partitions are deleted under it.
+const END_ATTEMPTS: u32 = 10;
 /// Longest time-out that a producer may ask for (`transaction.max.timeout.ms`).
 pub const TRANSACTION_TIMEOUT_MS_MAX: i32 = 15 * 60 * 1000;
 
@@ -488,7 +490,7 @@ impl Engine {
             committed.map(|(place, offset)| (offset_key(place), Some(to_json(offset)))).collect();
         let mut own_entries = vec![(id_key(id), Some(to_json(&next)))];
         own_entries.extend(one.offsets.keys().map(|place| (pending_key(id, place), None)));
-        loop {
+        for attempt in 1.. {
             // Always in this order: a ledger that is written anew waits for nobody who waits.
             let groups = self.inner.groups_ledger.hold(group_entries.clone()).await?;
             let own = self.inner.transactions_ledger.hold(own_entries.clone()).await?;
@@ -498,7 +500,8 @@ impl Engine {
             let markers = markers.collect::<Result<Vec<Part>, Error>>()?;
             match self.append_held(markers, [groups, own]).await {
                 // Deleted just now.
-                Err(AppendError::UnknownPartition(_) | AppendError::Together) => {}
+                Err(AppendError::UnknownPartition(_) | AppendError::Together)
+                    if attempt < END_ATTEMPTS => {}
                 other => {
                     other?;
                     break;

@@ -63,15 +63,16 @@ impl Producers {
             let begins = header.is_transactional() && !header.is_control();
             return if begins { Err(outside) } else { Ok(None) };
         };
+        if header.is_control() {
+            // The coordinator's word: whoever writes with this id, the transaction has to end.
+            return Ok(None);
+        }
         let found = header.base_sequence;
         if header.producer_epoch < producer.epoch {
             return Err(AppendError::ProducerFenced {
                 current: producer.epoch.0,
                 found: header.producer_epoch.0,
             });
-        }
-        if header.is_control() {
-            return Ok(None);
         }
         if header.producer_epoch > producer.epoch {
             return match found {
@@ -145,7 +146,10 @@ impl Producers {
             return None;
         }
         let id = header.producer_id;
-        let producer = self.of(id, header.producer_epoch, now);
+        let known = self.by_id.get(&id).map(|producer| producer.epoch);
+        // Only a marker may come late, and it brings no older epoch back.
+        let epoch = known.map_or(header.producer_epoch, |known| known.max(header.producer_epoch));
+        let producer = self.of(id, epoch, now);
         if header.is_control() {
             let ended = std::mem::replace(&mut producer.transaction, Transaction::None);
             let (Transaction::Open(first), Some(ending)) = (ended, marker) else { return None };

@@ -311,3 +311,20 @@ async fn an_open_transaction_outlives_the_broker() {
     let stream = catalog.by_name("t").expect("it is there");
     assert!(stream.partition(PartitionIndex(0)).is_some());
 }
+
+#[tokio::test]
+async fn a_stranger_with_the_same_id_keeps_no_transaction_open() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    let mut producer = Producer::new(&broker).await;
+    assert_eq!(producer.add("t", &[0]).await, Ok(()));
+    assert_eq!(producer.send("t", &["mine"]).await, Ok(()));
+    let mut builder = BatchBuilder::default();
+    builder.set_producer(ProducerId(producer.id), ProducerEpoch(100), Sequence(0));
+    builder.push(Timestamp(1_700_000_000_000), None, Some(b"a stranger's"), &[]);
+    let batch = builder.build().expect("not compressed").freeze();
+    let mut stranger = broker.client().await;
+    assert_eq!(only(stranger.call(9, produce("t", 0, batch)).await).error_code, 0);
+    assert_eq!(producer.end(true).await, Ok(()));
+    assert_eq!(end_offset(&mut stranger, "t", 1).await, 3, "data, the stranger's, the marker");
+}

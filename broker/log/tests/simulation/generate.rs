@@ -135,9 +135,9 @@ impl Generator<'_> {
         let epoch = producer.epoch;
         let next = producer.next().0;
         if self.rng.random_bool(if producer.begun { 0.3 } else { 0.03 }) {
-            let fences = i16::from(self.rng.random_bool(0.2));
+            let fences = if self.rng.random_bool(0.3) { self.rng.random_range(-1..=1) } else { 0 };
             let ending = if self.rng.random_bool(0.5) { Ending::Commit } else { Ending::Abort };
-            let marker = marker(id, ProducerEpoch(epoch + fences), ending, self.now);
+            let marker = marker(id, ProducerEpoch((epoch + fences).max(0)), ending, self.now);
             return marker.expect("no compression").freeze();
         }
         let transactional = producer.begun != self.rng.random_bool(0.05);

@@ -114,7 +114,8 @@ impl Partition {
             if let Some(open) = open {
                 open.end = Some((batch.base(), ending));
             }
-            self.producer(id, epoch).begun = false;
+            let known = self.producers.get(&id).map_or(epoch, |producer| producer.epoch);
+            self.producer(id, epoch.max(known)).begun = false;
             return;
         }
         if header.is_transactional() && open.is_none() {
@@ -162,12 +163,12 @@ impl Model {
             let found = header.base_sequence.0;
             Expected::Refused(AppendError::OutOfOrderSequence { expected, found })
         };
+        if header.is_control() {
+            return Expected::Accepted;
+        }
         let (current, epoch) = (producer.epoch, header.producer_epoch.0);
         if epoch < current {
             return Expected::Refused(AppendError::ProducerFenced { current, found: epoch });
-        }
-        if header.is_control() {
-            return Expected::Accepted;
         }
         if epoch > current && header.is_transactional() {
             return outside();

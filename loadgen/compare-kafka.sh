@@ -215,7 +215,10 @@ cell() {
     echo "$name" >&2
     local file=$out/${name//[^a-z0-9]/-}
     # shellcheck disable=SC2086
+    # What was left to the page cache is not to be written at the cost of who comes next.
+    sync
     measure Kafka "$kafka_port" "$kafka_pid" "$file-kafka" ingest "$@" $kafka_configs || return 0
+    sync
     measure Anabranch "$broker_port" "$broker_pid" "$file-anabranch" ingest "$@" || return 0
     jq -cn --arg cell "$name" --slurpfile kafka "$file-kafka.json" \
         --slurpfile anabranch "$file-anabranch.json" \

@@ -1,8 +1,8 @@
 # Sourced by every script of this project: where build products live, and RocksDB compiled once.
 #
-# Build products stand outside the checkout, so that a fresh clone reuses them. RocksDB is 343 C++
-# files and two thirds of a cold build: it is compiled once into the same cache, keyed by what it
-# depends on, and linked from there by every profile and clone.
+# Build products stand outside the checkout, so that a fresh clone reuses them. RocksDB, 343 C++
+# files, is compiled once into the same cache, keyed by what it depends on, and linked from there by
+# every profile and clone.
 
 anabranch_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export ANABRANCH_CACHE=${ANABRANCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anabranch}

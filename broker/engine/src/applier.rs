@@ -376,26 +376,17 @@ impl Applier {
         range: std::ops::Range<Offset>,
         out: &mut Vec<Mutation>,
     ) -> Result<(), Error> {
-        let mut next = range.start.max(log.log_start());
-        while next < range.end {
-            let chunks = match log.read_rounds(next, READ_BYTES, Until::Published) {
-                Err(_) if log.is_deleted() => return Ok(()),
-                chunks => chunks.map_err(|error| storage(&error))?,
-            };
-            let Some(last) = chunks.last() else { return Ok(()) };
-            for chunk in &chunks {
-                for (header, batch) in batches(&chunk.bytes).flatten() {
-                    let within = header.base_offset >= next && header.base_offset < range.end;
-                    let its = header.is_transactional() && header.producer_id == producer;
-                    if within && its && !header.is_control() {
-                        let at = At { table, partition: log.id(), from: next };
-                        self.batch(at, chunk, &header, batch, out);
-                    }
-                }
+        let read = log.transaction(producer, range, |chunk, batch| {
+            if let Ok((header, batch)) = batch {
+                let at = At { table, partition: log.id(), from: header.base_offset };
+                self.batch(at, chunk, &header, batch, out);
             }
-            next = last.next_offset;
+            Ok(())
+        });
+        match read {
+            Err(_) if log.is_deleted() => Ok(()),
+            read => read.map_err(|error| storage(&error)),
         }
-        Ok(())
     }
 
     /// What cannot be decoded was validated once, so it is damage: counted, and stops nobody.

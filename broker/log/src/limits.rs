@@ -47,6 +47,9 @@ pub const TAIL_BYTES_MAX: usize = 32 << 20;
 /// Bytes that one read of a partition gives at most, whatever is asked; one batch may be larger.
 pub const READ_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes taken at a time when a transaction is read once more.
+pub const TRANSACTION_READ_BYTES: usize = 1 << 20;
+
 /// Producers remembered a partition; the one that wrote longest ago is forgotten first.
 pub const PRODUCERS_MAX: usize = 10_000;
 

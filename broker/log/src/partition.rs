@@ -9,13 +9,13 @@
 //! Only what is published is here: the commit thread publishes a round after its sync.
 
 use crate::disk::Disk;
-use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES};
+use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES, TRANSACTION_READ_BYTES};
 use crate::read::{Chunk, Range, ReadError, Until};
 use crate::round::Placed;
 use crate::segment::{Segment, SegmentEnd, dir};
 use crate::transactions::{Aborted, Event, Transactions};
 use crate::writer::Chunks;
-use anabranch_types::batch::{BatchHeader, HEADER_BYTES, batches, decode_records};
+use anabranch_types::batch::{BatchError, BatchHeader, HEADER_BYTES, batches, decode_records};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, ProducerId, Round, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -176,6 +176,39 @@ impl PartitionLog {
     #[must_use]
     pub fn aborted_within(&self, from: Offset, to: Offset) -> Vec<Aborted> {
         self.state.lock().transactions.aborted_within(from, to)
+    }
+
+    /// Shows the batches of a producer's transaction, which stand in `range` among others'; and
+    /// what is no batch.
+    ///
+    /// # Errors
+    /// The disk's, and those of `each`.
+    pub fn transaction<E: From<ReadError>>(
+        &self,
+        producer: ProducerId,
+        range: std::ops::Range<Offset>,
+        mut each: impl FnMut(&Chunk, Result<(BatchHeader, &[u8]), BatchError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut next = range.start.max(self.log_start());
+        while next < range.end {
+            let chunks = self.read_rounds(next, TRANSACTION_READ_BYTES, Until::Published)?;
+            let Some(last) = chunks.last() else { return Ok(()) };
+            for chunk in &chunks {
+                for batch in batches(&chunk.bytes) {
+                    let is_its = |header: &BatchHeader| {
+                        (next..range.end).contains(&header.base_offset)
+                            && header.is_transactional()
+                            && header.producer_id == producer
+                            && !header.is_control()
+                    };
+                    if batch.as_ref().map_or(true, |(header, _)| is_its(header)) {
+                        each(chunk, batch)?;
+                    }
+                }
+            }
+            next = last.next_offset;
+        }
+        Ok(())
     }
 
     /// Whether the records of a batch count, to who reads below [`Self::last_stable`]: they are no

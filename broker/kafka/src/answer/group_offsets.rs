@@ -6,7 +6,7 @@ use crate::errors::{About, Fault};
 use crate::group::Identity;
 use crate::limits::OFFSET_METADATA_BYTES_MAX;
 use crate::wire::Reader;
-use anabranch_engine::{CommittedOffset, StreamId};
+use anabranch_engine::{CommittedOffset, Stream, StreamId};
 use anabranch_types::PartitionIndex;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
@@ -26,6 +26,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 type Commit = (StreamId, PartitionIndex, Option<CommittedOffset>);
@@ -48,13 +49,11 @@ pub(super) async fn commit(shared: &Shared, request: OffsetCommitRequest) -> Off
         let partitions = topic.partitions.into_iter().map(|partition| {
             let index = PartitionIndex(partition.partition_index);
             let result = allowed.and_then(|()| {
-                let stream = stream
-                    .filter(|stream| stream.partition(index).is_some())
-                    .ok_or(ResponseError::UnknownTopicOrPartition)?;
                 let metadata = partition.committed_metadata.as_deref();
                 let (offset, epoch) =
                     (partition.committed_offset, partition.committed_leader_epoch);
-                commits.push((stream.id, index, Some(committed(offset, epoch, metadata, now)?)));
+                let (stream, committed) = committed(stream, index, (offset, epoch), metadata, now)?;
+                commits.push((stream, index, Some(committed)));
                 Ok(())
             });
             let error = result.map_or_else(|error| error.code(), |()| 0);
@@ -78,17 +77,24 @@ pub(super) async fn commit(shared: &Shared, request: OffsetCommitRequest) -> Off
     OffsetCommitResponse::default().with_topics(topics)
 }
 
+/// What a request commits for a partition, which must be there: offset and leader epoch, and the
+/// client's words.
 pub(super) fn committed(
-    offset: i64,
-    leader_epoch: i32,
+    stream: Option<&Arc<Stream>>,
+    index: PartitionIndex,
+    (offset, leader_epoch): (i64, i32),
     metadata: Option<&str>,
     now: i64,
-) -> Result<CommittedOffset, ResponseError> {
+) -> Result<(StreamId, CommittedOffset), ResponseError> {
+    let stream = stream
+        .filter(|stream| stream.partition(index).is_some())
+        .ok_or(ResponseError::UnknownTopicOrPartition)?;
     let metadata = metadata.unwrap_or_default();
     if metadata.len() > OFFSET_METADATA_BYTES_MAX {
         return Err(ResponseError::OffsetMetadataTooLarge);
     }
-    Ok(CommittedOffset { offset, leader_epoch, metadata: metadata.to_owned(), committed_ms: now })
+    let metadata = metadata.to_owned();
+    Ok((stream.id, CommittedOffset { offset, leader_epoch, metadata, committed_ms: now }))
 }
 
 /// First version that can ask for stable offsets only, and be told to come again (KIP-447).

@@ -177,13 +177,11 @@ pub(super) async fn commit_offsets(
         let partitions = topic.partitions.into_iter().map(|partition| {
             let index = PartitionIndex(partition.partition_index);
             let result = allowed.and_then(|()| {
-                let stream = stream
-                    .filter(|stream| stream.partition(index).is_some())
-                    .ok_or(ResponseError::UnknownTopicOrPartition)?;
                 let metadata = partition.committed_metadata.as_deref();
                 let (offset, epoch) =
                     (partition.committed_offset, partition.committed_leader_epoch);
-                offsets.push((stream.id, index, committed(offset, epoch, metadata, now)?));
+                let (stream, committed) = committed(stream, index, (offset, epoch), metadata, now)?;
+                offsets.push((stream, index, committed));
                 Ok(())
             });
             TxnOffsetCommitResponsePartition::default()

@@ -266,23 +266,10 @@ impl Reader {
         range: Range<Offset>,
         records: &mut Vec<LiveRecord>,
     ) -> Result<(), Error> {
-        let mut next = range.start.max(self.log.log_start());
-        while next < range.end {
-            let chunks = self.log.read_rounds(next, LIVE_READ_BYTES, Until::Published)?;
-            let Some(last) = chunks.last() else { return Ok(()) };
-            for chunk in &chunks {
-                for batch in batches(&chunk.bytes) {
-                    let (header, bytes) = batch.map_err(|error| self.damaged(&error))?;
-                    let within = header.base_offset >= next && header.base_offset < range.end;
-                    let its = header.is_transactional() && header.producer_id == producer;
-                    if within && its && !header.is_control() {
-                        self.take_batch(chunk, &header, bytes, next, records)?;
-                    }
-                }
-            }
-            next = last.next_offset;
-        }
-        Ok(())
+        self.log.transaction(producer, range, |chunk, batch| {
+            let (header, bytes) = batch.map_err(|error| self.damaged(&error))?;
+            self.take_batch(chunk, &header, bytes, header.base_offset, records)
+        })
     }
 
     fn take_batch(

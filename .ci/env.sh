@@ -47,8 +47,9 @@ anabranch_toolchain() {
     command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; return 1; }
     command -v c++ >/dev/null || missing+=(g++)
     command -v make >/dev/null || missing+=(make)
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
-        compgen -G '/usr/lib/*/libclang*.so*' >/dev/null || missing+=(libclang-dev)
+    # Of RocksDB's binding. Not libclang-cpp, which comes with LLVM's own library.
+    compgen -G '/usr/lib/llvm-*/lib/libclang[.-][s0-9]*' >/dev/null ||
+        compgen -G '/usr/lib/*/libclang[.-][s0-9]*' >/dev/null || missing+=(libclang-dev)
     [ ${#missing[@]} = 0 ] || anabranch_apt "${missing[@]}"
 }
 

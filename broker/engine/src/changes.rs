@@ -5,11 +5,15 @@ use crate::engine::{Engine, log_settings};
 use crate::settings::{check_settings, mode_of, options_of};
 use crate::stream::{Column, Mode, Stream};
 use crate::{Error, ErrorKind};
-use anabranch_log::Operation;
+use anabranch_log::{
+    Append, AppendError, Atomicity, Change, Command, KnownProducer, Operation, Settings,
+};
 use anabranch_table::TableId;
-use anabranch_types::{PartitionId, StreamId};
+use anabranch_types::{Offset, PartitionId, StreamId};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// Most partitions of a stream.
 const PARTITIONS_MAX: i32 = 10_000;
@@ -38,6 +42,9 @@ pub enum StreamChange {
     SetColumns(Vec<Column>),
     /// Sets (`Some`) or resets (`None`) settings.
     Settings(BTreeMap<String, Option<String>>),
+    /// Adds partitions, to this many. Of a keyed stream, rows stay where they are: who writes a
+    /// key next wins, in whatever partition.
+    Partitions(i32),
 }
 
 impl Engine {
@@ -109,7 +116,7 @@ impl Engine {
         let operations = stream.partitions.iter().map(|id| Operation::Create(*id)).collect();
         let settings = log_settings(&stream);
         self.inner.catalog_ledger.change(entries, operations, settings).await?;
-        self.feed(&stream);
+        self.feed(&stream, &stream.partitions);
         self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
         Ok(stream)
     }
@@ -148,12 +155,37 @@ impl Engine {
         to_the_end(async move { engine.alter(&name, change).await }).await
     }
 
+    /// Checks what [`StreamChange::Partitions`] would do.
+    ///
+    /// # Errors
+    /// What [`Self::alter_stream`] would say.
+    pub fn check_partitions(&self, name: &str, count: i32) -> Result<(), Error> {
+        let stream = Arc::clone(self.catalog().find(name)?);
+        refuse_internal(&stream)?;
+        let now = stream.partitions.len();
+        let more = usize::try_from(count).is_ok_and(|count| count > now);
+        if more && count <= PARTITIONS_MAX {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "{name} has {now} partitions, which can only become more, up to {PARTITIONS_MAX}: \
+                 {count} was asked for"
+            ),
+        ))
+    }
+
     async fn alter(&self, name: &str, change: StreamChange) -> Result<Arc<Stream>, Error> {
         let _one_at_a_time = self.inner.changing.lock().await;
         let old = Arc::clone(self.catalog().find(name)?);
         refuse_internal(&old)?;
         let mut stream = Stream::clone(&old);
         match change {
+            StreamChange::Partitions(count) => {
+                self.check_partitions(name, count)?;
+                return self.add_partitions(stream, count.unsigned_abs()).await;
+            }
             StreamChange::SetColumns(columns) => {
                 check_columns(stream.mode, &columns)?;
                 stream.columns = columns;
@@ -182,6 +214,64 @@ impl Engine {
         self.configure(&stream);
         self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
         Ok(stream)
+    }
+
+    async fn add_partitions(&self, mut stream: Stream, count: u32) -> Result<Arc<Stream>, Error> {
+        let mut next = self.next_ids()?;
+        let had = stream.partitions.len();
+        let new = count - u32::try_from(had).expect("streams have few partitions");
+        stream.partitions.extend((next.partition..next.partition + new).map(PartitionId));
+        next.partition += new;
+        let stream = Arc::new(stream);
+        let entries = vec![
+            (stream_key(stream.id), Some(encode_stream(&stream))),
+            (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
+        ];
+        let new = &stream.partitions[had..];
+        let operations = new.iter().map(|id| Operation::Create(*id)).collect();
+        let settings = log_settings(&stream);
+        self.inner.catalog_ledger.change(entries, operations, settings).await?;
+        self.feed(&stream, new);
+        self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
+        Ok(stream)
+    }
+
+    /// Forgets the records before an offset of each partition; durable when this returns.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn delete_records(&self, to: Vec<(PartitionId, Offset)>) -> Result<(), Error> {
+        let operations = to.into_iter().map(|(id, start)| Operation::SetLogStart(id, start));
+        let operations: Vec<Operation> = operations.collect();
+        if operations.is_empty() {
+            return Ok(());
+        }
+        let (sender, receiver) = oneshot::channel();
+        let reply = Box::new(move |result| {
+            // Who asked may have gone.
+            let _ = sender.send(result);
+        });
+        let append =
+            Append { parts: SmallVec::new(), atomicity: Atomicity::AllParts, preconditions: None };
+        let change = Change { append, operations, settings: Settings::default(), reply };
+        self.inner.log.send(Command::Change(change)).map_err(|_| AppendError::Stopping)?;
+        receiver.await.map_err(|_| AppendError::Stopping)??;
+        Ok(())
+    }
+
+    /// Who has written to a partition, as far as it is remembered.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn producers(&self, partition: PartitionId) -> Result<Vec<KnownProducer>, Error> {
+        let (sender, receiver) = oneshot::channel();
+        let reply = Box::new(move |producers| {
+            // Who asked may have gone.
+            let _ = sender.send(producers);
+        });
+        let sent = self.inner.log.send(Command::Producers(partition, reply));
+        sent.map_err(|_| AppendError::Stopping)?;
+        Ok(receiver.await.map_err(|_| AppendError::Stopping)?)
     }
 
     /// Drops a stream with its log, table and committed offsets; durable when this returns.

@@ -227,15 +227,15 @@ impl Engine {
         }
         for stream in self.catalog().streams() {
             self.configure(stream);
-            self.feed(stream);
+            self.feed(stream, &stream.partitions);
         }
         // Partitions of dropped streams need no replay.
         progress.positions.retain(|(id, _)| inner.log.shared().partition(*id).is_some());
     }
 
-    pub(crate) fn feed(&self, stream: &Stream) {
+    pub(crate) fn feed(&self, stream: &Stream, partitions: &[PartitionId]) {
         let Some(table) = stream.table else { return };
-        for id in &stream.partitions {
+        for id in partitions {
             if let Some(log) = self.partition(*id) {
                 self.inner.applier.feed(Feed { table, log });
             }

@@ -1,4 +1,4 @@
-//! Committed offsets of consumer groups, and producer ids: both in ledgers.
+//! Committed offsets of consumer groups, their members, and producer ids: all in ledgers.
 
 use crate::catalog::to_json;
 use crate::engine::Engine;
@@ -24,6 +24,28 @@ pub struct CommittedOffset {
 
 /// A key of `__groups`: readable in `anabranch log dump`, and in order by group.
 type Key<'a> = (&'a str, Uuid, i32);
+
+/// What a door remembers of a group, or of one of its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupEntry {
+    /// The group's name.
+    pub group: String,
+    /// The member's id; `None` for the group itself.
+    pub member: Option<String>,
+    /// The door's words; `None` removes the entry.
+    pub value: Option<Vec<u8>>,
+}
+
+/// The other kind of key in `__groups`.
+#[derive(Debug, Serialize, Deserialize)]
+struct MemberKey {
+    group: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<String>,
+}
+
+/// What such keys begin with.
+const MEMBERS: &[u8] = b"{";
 
 /// Producer ids taken from the log at a time.
 const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -87,6 +109,32 @@ impl Engine {
             .map(|(group, ..)| group)
             .collect();
         names.into_iter().collect()
+    }
+
+    /// Remembers groups and members; durable when this returns.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn save_groups(&self, entries: Vec<GroupEntry>) -> Result<(), Error> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let entries = entries.into_iter().map(|GroupEntry { group, member, value }| {
+            (to_json(&MemberKey { group, member }), value)
+        });
+        self.inner.groups_ledger.put(entries.collect()).await
+    }
+
+    /// Everything that [`Self::save_groups`] was given and did not remove again.
+    #[must_use]
+    pub fn saved_groups(&self) -> Vec<GroupEntry> {
+        let entries = self.inner.groups_ledger.scan(MEMBERS).into_iter();
+        entries
+            .filter_map(|(key, value)| {
+                let MemberKey { group, member } = serde_json::from_slice(&key).ok()?;
+                Some(GroupEntry { group, member, value: Some(value) })
+            })
+            .collect()
     }
 
     /// Removes all committed offsets of a dropped stream.

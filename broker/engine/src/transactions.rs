@@ -55,6 +55,25 @@ pub enum TransactionError {
     Engine(#[from] Error),
 }
 
+/// A transactional id, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionStatus {
+    /// The id.
+    pub id: String,
+    /// Its producer.
+    pub producer: ProducerId,
+    /// The producer's epoch.
+    pub epoch: ProducerEpoch,
+    /// How long a transaction may be open, in milliseconds.
+    pub timeout_ms: i32,
+    /// In Kafka's words: Empty, Ongoing, CompleteCommit, CompleteAbort.
+    pub state: &'static str,
+    /// When the open transaction began, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Where the open transaction writes.
+    pub partitions: BTreeSet<PartitionId>,
+}
+
 /// What `__transactions` holds of a transactional id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
@@ -203,6 +222,26 @@ impl Record {
                 (*since_ms, partitions.clone(), groups.clone())
             }
             _ => (now_ms, BTreeSet::new(), BTreeSet::new()),
+        }
+    }
+
+    fn status(&self, id: String) -> TransactionStatus {
+        let (state, since_ms, partitions) = match &self.state {
+            State::Empty => ("Empty", None, BTreeSet::new()),
+            State::Ongoing { since_ms, partitions, .. } => {
+                ("Ongoing", Some(*since_ms), partitions.iter().copied().map(PartitionId).collect())
+            }
+            State::Committed => ("CompleteCommit", None, BTreeSet::new()),
+            State::Aborted => ("CompleteAbort", None, BTreeSet::new()),
+        };
+        TransactionStatus {
+            id,
+            producer: ProducerId(self.producer),
+            epoch: ProducerEpoch(self.epoch),
+            timeout_ms: self.timeout_ms,
+            state,
+            since_ms,
+            partitions,
         }
     }
 
@@ -391,6 +430,45 @@ impl Engine {
         let next = record.with(ended(ending), self.now().0);
         self.finish(id, &mut one, ending, epoch, next).await?;
         Ok(())
+    }
+
+    /// All transactional ids, in order. One that is being changed is awaited.
+    pub async fn transactions(&self) -> Vec<TransactionStatus> {
+        let all: Vec<_> = {
+            let by_id = self.inner.transactions.by_id.lock();
+            by_id.iter().map(|(id, one)| (id.clone(), Arc::clone(one))).collect()
+        };
+        let mut found = Vec::with_capacity(all.len());
+        for (id, one) in all {
+            let status = one.lock().await.record.as_ref().map(|record| record.status(id));
+            found.extend(status);
+        }
+        found
+    }
+
+    /// One transactional id.
+    pub async fn transaction(&self, id: &str) -> Option<TransactionStatus> {
+        let one = self.inner.transactions.find(id).ok()?;
+        let one = one.lock().await;
+        one.record.as_ref().map(|record| record.status(id.to_owned()))
+    }
+
+    /// Ends whatever transaction the producer has in a partition, at an operator's wish: its
+    /// coordinator is not asked.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn write_marker(
+        &self,
+        partition: PartitionId,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        ending: Ending,
+    ) -> Result<(), Error> {
+        let part = self.marker(partition, producer, epoch, ending)?;
+        let parts = SmallVec::from_iter([part]);
+        let append = Append { parts, atomicity: Atomicity::AllParts, preconditions: None };
+        self.append(append).await.map(drop)
     }
 
     /// Places for which an open transaction may commit an offset of the group.

@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles};
 use crate::limits::{INTERNAL_PARTITIONS, PLACED_BYTES_MAX, TIDY_INTERVAL_MS};
 use crate::partition::{Kept, PartitionLog};
+use crate::producers::KnownProducer;
 use crate::round::{ENTRY_BYTES_MAX, Operation, Placed, put_batches, put_operation, put_placed};
 use crate::segment_writer::{CheckpointPlan, Placing, PlannedPartition, Task};
 use crate::shared::Shared;
@@ -30,6 +31,9 @@ pub enum Command {
     Change(Change),
     /// Sets what the log acts on for some partitions, from the next append on.
     Configure(Vec<(PartitionId, Settings)>),
+    /// Tell who has written to a partition, as far as it is remembered. Called once, on the commit
+    /// thread.
+    Producers(PartitionId, Box<dyn FnOnce(Vec<KnownProducer>) + Send>),
     /// Write everything in memory to segments and begin the journal anew; the channel closes when
     /// it is done.
     Checkpoint(Sender<()>),
@@ -159,6 +163,10 @@ impl Log {
                             writer.settings = settings;
                         }
                     }
+                }
+                Command::Producers(partition, reply) => {
+                    let writer = self.writers.get(&partition);
+                    reply(writer.map(|writer| writer.producers.known()).unwrap_or_default());
                 }
                 Command::Checkpoint(done) => {
                     // Rounds before it belong into it.

@@ -40,6 +40,7 @@ pub use commit_loop::{LogHandle, now};
 pub use inspect::{Inspection, Verified, fuzz};
 pub use journal::JournalSize;
 pub use partition::{PartitionLog, Watcher};
+pub use producers::KnownProducer;
 pub use read::{Chunk, ReadError, Until};
 pub use recovery::Options;
 pub use round::Operation;

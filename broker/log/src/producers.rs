@@ -9,6 +9,21 @@ use anabranch_types::batch::{BatchHeader, Ending};
 use anabranch_types::{Offset, ProducerEpoch, ProducerId, Round, Sequence, Timestamp};
 use std::collections::VecDeque;
 
+/// What is remembered of a producer in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownProducer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its newest epoch.
+    pub epoch: ProducerEpoch,
+    /// Sequence of its last record; `None` if it has written none in this epoch.
+    pub last_sequence: Option<Sequence>,
+    /// When it last wrote, by the broker's clock.
+    pub last_append: Timestamp,
+    /// First record of its open transaction.
+    pub transaction: Option<Offset>,
+}
+
 /// The producers of one partition.
 #[derive(Default, Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Producers {
@@ -123,6 +138,23 @@ impl Producers {
         // A recovery does not know when a transaction began.
         producer.last_append = producer.last_append.max(now);
         producer
+    }
+
+    /// All of them, in the order of their ids.
+    pub(crate) fn known(&self) -> Vec<KnownProducer> {
+        let all = self.by_id.iter().map(|(id, producer)| KnownProducer {
+            id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.batches.back().map(|batch| batch.last),
+            last_append: producer.last_append,
+            transaction: match producer.transaction {
+                Transaction::Open(first) => Some(first),
+                Transaction::None | Transaction::Begun => None,
+            },
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable_by_key(|producer| producer.id);
+        all
     }
 
     /// Producers whose transaction has records here.

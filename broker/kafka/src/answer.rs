@@ -2,10 +2,13 @@
 
 mod cluster;
 mod configs;
+mod consumer_groups;
 mod group_offsets;
 mod groups;
 mod metadata;
 mod offsets;
+mod partitions;
+mod producers;
 mod topics;
 mod transactions;
 mod versions;
@@ -49,6 +52,11 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(peer: SocketAddr, broker: HostPort) -> Self {
         Self { peer, broker, id: String::new(), software: String::new() }
+    }
+
+    /// Its address, as groups are told it.
+    pub(crate) fn host(&self) -> String {
+        format!("/{}", self.peer.ip().to_canonical())
     }
 
     pub(crate) fn set_id(&mut self, id: &[u8]) {
@@ -126,6 +134,27 @@ pub(crate) async fn answer(
         Request::TxnOffsetCommit(request) => {
             respond(out, head, &transactions::commit_offsets(shared, request).await)
         }
+        Request::CreatePartitions(request) => {
+            respond(out, head, &partitions::create(shared, request).await)
+        }
+        Request::DeleteRecords(request) => {
+            respond(out, head, &partitions::delete_records(shared, request).await)
+        }
+        Request::DescribeTopicPartitions(request) => {
+            respond(out, head, &partitions::describe(shared, &request))
+        }
+        Request::DescribeProducers(request) => {
+            respond(out, head, &producers::describe(shared, request).await)
+        }
+        Request::DescribeTransactions(request) => {
+            respond(out, head, &producers::describe_transactions(shared, request).await)
+        }
+        Request::ListTransactions(request) => {
+            respond(out, head, &producers::list_transactions(shared, &request).await)
+        }
+        Request::WriteTxnMarkers(request) => {
+            respond(out, head, &producers::write_markers(shared, request).await)
+        }
         request => group(shared, client, head, request, out).await,
     }
 }
@@ -157,8 +186,15 @@ async fn group(
         Request::DeleteGroups(request) => {
             respond(out, head, &groups::delete(shared, request).await)
         }
+        Request::ConsumerGroupHeartbeat(request) => {
+            let told = consumer_groups::heartbeat(shared, client, version, request).await;
+            respond(out, head, &told)
+        }
+        Request::ConsumerGroupDescribe(request) => {
+            respond(out, head, &consumer_groups::describe(shared, version, request))
+        }
         Request::OffsetCommit(request) => {
-            respond(out, head, &group_offsets::commit(shared, request).await)
+            respond(out, head, &group_offsets::commit(shared, version, request).await)
         }
         Request::OffsetFetch(request) => {
             respond(out, head, &group_offsets::fetch(shared, version, request).await)

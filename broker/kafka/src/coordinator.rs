@@ -1,53 +1,42 @@
 //! All groups of the broker, their clock, and the requests that wait for them.
 //!
-//! Membership lives in memory: after a restart members are told that they are unknown and join
-//! anew. Committed offsets are the engine's, and durable.
+//! What must outlive a restart is written to the engine before anybody is told of it: members
+//! then go on where they were, as nobody but they can say what was assigned to them.
 
-use crate::group::{
-    Effect, Group, Identity, Join, JoinError, Joined, Limits, Moment, State, Sync, Synced, Waiter,
+mod groups;
+mod saved;
+
+use crate::classic_group::{
+    Effect, Group, Identity, Join, JoinError, Joined, Moment, State, Sync, Synced, Waiter,
 };
-use crate::limits::{GROUP_MEMBERS_MAX, GROUPS_BYTES_MAX, GROUPS_MAX};
+use crate::consumer_group::{ConsumerGroup, Heartbeat, HeartbeatError, Told};
 use crate::settings::GroupSettings;
+use anabranch_engine::Engine;
 use bytes::Bytes;
+use groups::{Groups, Kind, Outcome, Reply, Save};
 use kafka_protocol::error::ResponseError;
 use parking_lot::Mutex;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+/// How often groups that nobody is in and that have no offsets are forgotten
+/// (`offsets.retention.check.interval.ms`).
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+
 pub(crate) struct Coordinator {
+    engine: Engine,
     state: Mutex<Groups>,
     /// The next deadline may have come nearer.
     nearer: Notify,
+    /// There is something to save.
+    unsaved: Notify,
     started: Instant,
     pub(crate) settings: GroupSettings,
 }
 
-#[derive(Default)]
-struct Groups {
-    groups: BTreeMap<String, Entry>,
-    waiting: HashMap<Waiter, Reply>,
-    waiters: u64,
-    /// Deadlines to look at; a group's newest is in its entry, older ones are ignored.
-    deadlines: BinaryHeap<Reverse<(Moment, String)>>,
-    /// What members make us remember, of all groups.
-    bytes: usize,
-}
-
-struct Entry {
-    group: Group,
-    scheduled: Option<Moment>,
-    bytes: usize,
-}
-
-enum Reply {
-    Join(oneshot::Sender<Result<Joined, JoinError>>),
-    Sync(oneshot::Sender<Result<Synced, ResponseError>>),
-}
-
-/// A group as tools show it.
+/// A classic group as tools show it.
 #[derive(Debug, Default)]
 pub(crate) struct Described {
     pub(crate) state: &'static str,
@@ -67,15 +56,48 @@ pub(crate) struct DescribedMember {
     pub(crate) assignment: Bytes,
 }
 
+/// A group in a list.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) protocol_type: String,
+    pub(crate) state: &'static str,
+    /// "classic" or "consumer" (KIP-848).
+    pub(crate) kind: &'static str,
+}
+
+/// What members of a group want.
+#[derive(Debug)]
+pub(crate) enum Interests {
+    /// What each member of a classic group says about itself.
+    Classic(Vec<Bytes>),
+    /// Topics.
+    Consumer(BTreeSet<String>),
+}
+
 impl Coordinator {
-    pub(crate) fn new(settings: GroupSettings) -> Self {
-        Self { state: Mutex::default(), nearer: Notify::new(), started: Instant::now(), settings }
+    /// With the groups that the engine remembers.
+    pub(crate) fn new(settings: GroupSettings, engine: Engine) -> Self {
+        let mut groups = Groups::new(settings);
+        groups.restore(engine.saved_groups());
+        Self {
+            engine,
+            state: Mutex::new(groups),
+            nearer: Notify::new(),
+            unsaved: Notify::new(),
+            started: Instant::now(),
+            settings,
+        }
     }
 
-    /// Expires what is due, for ever.
+    /// Expires what is due, and saves what has changed, for ever.
     pub(crate) async fn run(&self) {
+        tokio::join!(self.expire(), self.save(), self.forget());
+    }
+
+    async fn expire(&self) {
         loop {
-            let next = self.expire();
+            let next = self.expire_due();
             let nearer = self.nearer.notified();
             match next {
                 None => nearer.await,
@@ -90,21 +112,67 @@ impl Coordinator {
         }
     }
 
-    /// Joins, and waits for the rebalance's end.
+    fn expire_due(&self) -> Option<Moment> {
+        let mut groups = self.groups();
+        let now = self.now();
+        loop {
+            match groups.next_due(now) {
+                Ok(name) => self.change(&mut groups, &name, |groups, name| groups.tick(name, now)),
+                Err(next) => return next,
+            }
+        }
+    }
+
+    /// Writes what is to be remembered, as much at a time as has gathered, and tells who waits.
+    async fn save(&self) {
+        loop {
+            let mut saves = std::mem::take(&mut self.state.lock().saves);
+            if saves.is_empty() {
+                self.unsaved.notified().await;
+                continue;
+            }
+            let entries = saves.iter_mut().flat_map(|save| std::mem::take(&mut save.entries));
+            let result = self.engine.save_groups(entries.collect()).await;
+            if let Err(error) = &result {
+                tracing::warn!(%error, "members of groups were not saved");
+            }
+            let mut groups = self.state.lock();
+            for save in saves {
+                groups.saved(save, result.is_ok());
+            }
+        }
+    }
+
+    async fn forget(&self) {
+        loop {
+            tokio::time::sleep(FORGET_EVERY).await;
+            let mut groups = self.state.lock();
+            let vacant = groups.vacant();
+            for name in vacant {
+                if self.engine.committed_offsets(&name).is_empty() {
+                    groups.remove(&name, None);
+                }
+            }
+            self.unsaved.notify_one();
+        }
+    }
+
+    /// Joins a classic group, and waits for the rebalance's end.
     pub(crate) async fn join(&self, name: &str, join: Join) -> Result<Joined, JoinError> {
         let member_id = join.member_id.clone();
         let (sender, receiver) = oneshot::channel();
         let waiter = {
-            let mut groups = self.state.lock();
-            let full = groups.bytes > GROUPS_BYTES_MAX
-                || (groups.groups.len() >= GROUPS_MAX && !groups.groups.contains_key(name));
-            if full {
+            let mut groups = self.groups();
+            if groups.is_full(name) {
                 drop(groups);
-                tracing::warn!(group = name, "there are too many groups or members to take more");
-                return Err(JoinError { error: ResponseError::GroupMaxSizeReached, member_id });
+                return Err(JoinError { error: too_many(name), member_id });
+            }
+            let now = self.now();
+            if let Err(error) = groups.classic(name) {
+                return Err(JoinError { error, member_id });
             }
             let waiter = groups.wait(Reply::Join(sender));
-            self.change(&mut groups, name, |group, now, effects| {
+            self.change_classic(&mut groups, name, |group, effects| {
                 group.join(now, join, waiter, effects);
             });
             waiter
@@ -118,12 +186,13 @@ impl Coordinator {
     pub(crate) async fn sync(&self, name: &str, sync: Sync<'_>) -> Result<Synced, ResponseError> {
         let (sender, receiver) = oneshot::channel();
         let waiter = {
-            let mut groups = self.state.lock();
-            if !groups.groups.contains_key(name) {
+            let mut groups = self.groups();
+            if groups.known_classic(name).is_none() {
                 return Err(ResponseError::UnknownMemberId);
             }
             let waiter = groups.wait(Reply::Sync(sender));
-            self.change(&mut groups, name, |group, now, effects| {
+            let now = self.now();
+            self.change_classic(&mut groups, name, |group, effects| {
                 group.sync(now, sync, waiter, effects);
             });
             waiter
@@ -132,6 +201,7 @@ impl Coordinator {
         receiver.await.unwrap_or(Err(ResponseError::CoordinatorNotAvailable))
     }
 
+    /// A classic member's heartbeat.
     pub(crate) fn heartbeat(
         &self,
         name: &str,
@@ -141,22 +211,61 @@ impl Coordinator {
         let now = self.now();
         let mut groups = self.state.lock();
         // A heartbeat only moves deadlines away: the one that is scheduled will see.
-        match groups.groups.get_mut(name) {
-            Some(entry) => entry.group.heartbeat(now, who, generation),
+        match groups.known_classic(name) {
+            Some(group) => group.heartbeat(now, who, generation),
             None => Err(ResponseError::UnknownMemberId),
         }
     }
 
+    /// Takes a classic member out.
     pub(crate) fn leave(&self, name: &str, who: Identity<'_>) -> Result<(), ResponseError> {
-        let mut groups = self.state.lock();
-        if !groups.groups.contains_key(name) {
+        let mut groups = self.groups();
+        if groups.known_classic(name).is_none() {
             return Err(ResponseError::UnknownMemberId);
         }
         let mut result = Ok(());
-        self.change(&mut groups, name, |group, now, effects| {
+        let now = self.now();
+        self.change_classic(&mut groups, name, |group, effects| {
             result = group.leave(now, who, effects);
         });
         result
+    }
+
+    /// Hears a member of a consumer group (KIP-848).
+    pub(crate) async fn consumer_heartbeat(
+        &self,
+        name: &str,
+        heartbeat: Heartbeat,
+    ) -> Result<Told, HeartbeatError> {
+        let mut result = Err(HeartbeatError::new(
+            ResponseError::GroupIdNotFound,
+            "there is no such group of the consumer protocol",
+        ));
+        let receiver = {
+            let mut groups = self.groups();
+            let now = self.now();
+            if groups.is_full(name) {
+                let message = "there are too many groups or members to take more";
+                return Err(HeartbeatError::new(too_many(name), message));
+            }
+            if !groups.consumer(name, heartbeat.epoch) {
+                return result;
+            }
+            let (sender, receiver) = oneshot::channel();
+            self.change(&mut groups, name, |groups, name| {
+                result = groups.heartbeat(name, now, heartbeat);
+                Outcome { done: Some(sender), ..Outcome::default() }
+            });
+            receiver
+        };
+        // Without anything to save, it is answered already.
+        match receiver.await {
+            Ok(true) => result,
+            Ok(false) | Err(_) => Err(HeartbeatError::new(
+                ResponseError::CoordinatorNotAvailable,
+                "the group's state cannot be saved: see the broker's log",
+            )),
+        }
     }
 
     /// Checks that a commit comes from who may make it. A group that nobody is in takes commits
@@ -169,31 +278,77 @@ impl Coordinator {
     ) -> Result<(), ResponseError> {
         let now = self.now();
         let mut groups = self.state.lock();
-        match groups.groups.get_mut(name) {
-            Some(entry) => entry.group.check_commit(now, who, generation),
+        match groups.known(name) {
+            Some(Kind::Classic(group)) => group.check_commit(now, who, generation),
+            Some(Kind::Consumer(group)) => {
+                group.check_commit(who.member_id, who.instance, generation)
+            }
             None if generation < 0 => Ok(()),
             None => Err(ResponseError::IllegalGeneration),
         }
     }
 
-    /// Whether anybody is in the group.
-    pub(crate) fn has_members(&self, name: &str) -> bool {
-        let groups = self.state.lock();
-        groups.groups.get(name).is_some_and(|entry| !entry.group.members.is_empty())
+    /// Checks that who asks for offsets is a member at its epoch, of a consumer group.
+    pub(crate) fn check_fetch(
+        &self,
+        name: &str,
+        member_id: &str,
+        epoch: i32,
+    ) -> Result<(), ResponseError> {
+        match self.state.lock().known(name) {
+            Some(Kind::Consumer(group)) => group.check_commit(member_id, None, epoch),
+            Some(Kind::Classic(_)) | None => Ok(()),
+        }
     }
 
-    /// Metadata of all members of a group of consumers, for looking up their topics.
-    pub(crate) fn subscriptions(&self, name: &str) -> Vec<Bytes> {
-        let groups = self.state.lock();
-        let Some(entry) = groups.groups.get(name) else { return Vec::new() };
-        let group = &entry.group;
-        let members = group.members.values();
-        members.map(|member| member.metadata(&group.protocol)).collect()
+    /// Whether anybody is in the group; `None` if there is no such group.
+    pub(crate) fn has_members(&self, name: &str) -> Option<bool> {
+        let mut groups = self.state.lock();
+        Some(match groups.known(name)? {
+            Kind::Classic(group) => !group.members.is_empty(),
+            Kind::Consumer(group) => !group.members.is_empty(),
+        })
     }
 
-    pub(crate) fn describe(&self, name: &str) -> Option<Described> {
-        let groups = self.state.lock();
-        let group = &groups.groups.get(name)?.group;
+    /// What members want, for looking up their topics.
+    pub(crate) fn interests(&self, name: &str) -> Interests {
+        match self.state.lock().known(name) {
+            None => Interests::Classic(Vec::new()),
+            Some(Kind::Classic(group)) => {
+                let members = group.members.values();
+                let metadata = members.map(|member| member.metadata(&group.protocol));
+                Interests::Classic(metadata.collect())
+            }
+            Some(Kind::Consumer(group)) => {
+                let members = group.members.values();
+                let topics = members.flat_map(|member| group.topics_of(member));
+                Interests::Consumer(topics.map(str::to_owned).collect())
+            }
+        }
+    }
+
+    /// Forgets a group that nobody is in; durable when this returns.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), ResponseError> {
+        let receiver = {
+            let mut groups = self.state.lock();
+            let (sender, receiver) = oneshot::channel();
+            groups.remove(name, Some(sender));
+            receiver
+        };
+        self.unsaved.notify_one();
+        match receiver.await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(ResponseError::CoordinatorNotAvailable),
+        }
+    }
+
+    /// A classic group; `Some(Err)` for one of another kind.
+    pub(crate) fn describe(&self, name: &str) -> Option<Result<Described, ResponseError>> {
+        let mut groups = self.state.lock();
+        let group = match groups.known(name)? {
+            Kind::Classic(group) => group,
+            Kind::Consumer(_) => return Some(Err(ResponseError::GroupIdNotFound)),
+        };
         let stable = group.state == State::Stable;
         let members = group.members.iter().map(|(id, member)| DescribedMember {
             id: id.clone(),
@@ -203,22 +358,29 @@ impl Coordinator {
             metadata: if stable { member.metadata(&group.protocol) } else { Bytes::new() },
             assignment: if stable { member.assignment.clone() } else { Bytes::new() },
         });
-        Some(Described {
+        Some(Ok(Described {
             state: group.state.name(),
             protocol_type: group.protocol_type.clone(),
             protocol: if stable { group.protocol.clone() } else { String::new() },
             members: members.collect(),
-        })
+        }))
     }
 
-    /// Groups with members: name, protocol type, state.
-    pub(crate) fn list(&self) -> Vec<(String, String, &'static str)> {
-        let groups = self.state.lock();
-        let all = groups.groups.iter();
-        all.map(|(name, entry)| {
-            (name.clone(), entry.group.protocol_type.clone(), entry.group.state.name())
-        })
-        .collect()
+    /// Looks at a consumer group.
+    pub(crate) fn describe_consumer<T>(
+        &self,
+        name: &str,
+        look: impl FnOnce(&ConsumerGroup) -> T,
+    ) -> Option<T> {
+        match self.state.lock().known(name)? {
+            Kind::Consumer(group) => Some(look(group)),
+            Kind::Classic(_) => None,
+        }
+    }
+
+    /// All groups that somebody is or was in.
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        self.state.lock().list()
     }
 
     fn now(&self) -> Moment {
@@ -226,95 +388,53 @@ impl Coordinator {
         Moment(u64::try_from(ms).unwrap_or(u64::MAX))
     }
 
+    /// The groups, with the topics as they are now.
+    fn groups(&self) -> parking_lot::MutexGuard<'_, Groups> {
+        let catalog = self.engine.catalog();
+        let mut groups = self.state.lock();
+        groups.see(catalog);
+        groups
+    }
+
+    fn change_classic(
+        &self,
+        groups: &mut Groups,
+        name: &str,
+        change: impl FnOnce(&mut Group, &mut Vec<Effect>),
+    ) {
+        self.change(groups, name, |groups, name| {
+            let mut outcome = Outcome::default();
+            if let Some(group) = groups.known_classic(name) {
+                change(group, &mut outcome.effects);
+            }
+            outcome
+        });
+    }
+
+    /// Changes a group, has it saved, schedules its next deadline, and tells who waits.
     fn change(
         &self,
         groups: &mut Groups,
         name: &str,
-        change: impl FnOnce(&mut Group, Moment, &mut Vec<Effect>),
+        change: impl FnOnce(&mut Groups, &str) -> Outcome,
     ) {
-        let limits =
-            Limits { members: GROUP_MEMBERS_MAX, initial_delay_ms: self.settings.initial_delay_ms };
-        if groups.change(name, limits, self.now(), change) {
+        let outcome = change(groups, name);
+        if groups.settle(name) {
             self.nearer.notify_one();
         }
-    }
-
-    fn expire(&self) -> Option<Moment> {
-        let mut groups = self.state.lock();
-        let now = self.now();
-        while let Some(Reverse((at, name))) = groups.deadlines.peek() {
-            if *at > now {
-                return Some(*at);
-            }
-            let (at, name) = (*at, name.clone());
-            groups.deadlines.pop();
-            let Some(entry) = groups.groups.get_mut(&name) else { continue };
-            if entry.scheduled != Some(at) {
-                continue;
-            }
-            entry.scheduled = None;
-            self.change(&mut groups, &name, |group, now, effects| group.tick(now, effects));
+        let save = Save::new(groups.take_unsaved(name), name, outcome);
+        if save.entries.is_empty() {
+            groups.saved(save, true);
+        } else {
+            groups.saves.push(save);
+            self.unsaved.notify_one();
         }
-        None
     }
 }
 
-impl Groups {
-    fn wait(&mut self, reply: Reply) -> Waiter {
-        self.waiters += 1;
-        let waiter = Waiter(self.waiters);
-        self.waiting.insert(waiter, reply);
-        waiter
-    }
-
-    /// Changes a group, tells who waits, and says whether a nearer deadline was scheduled.
-    fn change(
-        &mut self,
-        name: &str,
-        limits: Limits,
-        now: Moment,
-        change: impl FnOnce(&mut Group, Moment, &mut Vec<Effect>),
-    ) -> bool {
-        if !self.groups.contains_key(name) {
-            let entry = Entry { group: Group::new(limits), scheduled: None, bytes: 0 };
-            self.groups.insert(name.to_owned(), entry);
-        }
-        let entry = self.groups.get_mut(name).expect("it was just put there");
-        let mut effects = Vec::new();
-        change(&mut entry.group, now, &mut effects);
-        self.bytes -= entry.bytes;
-        entry.bytes = entry.group.bytes();
-        self.bytes += entry.bytes;
-        let deadline = entry.group.next_deadline();
-        let nearer = deadline.filter(|&at| entry.scheduled.is_none_or(|known| at < known));
-        if let Some(at) = nearer {
-            entry.scheduled = Some(at);
-            self.deadlines.push(Reverse((at, name.to_owned())));
-        }
-        if entry.group.is_forgettable() {
-            self.groups.remove(name);
-        }
-        for effect in effects {
-            self.tell(effect);
-        }
-        nearer.is_some()
-    }
-
-    /// Whoever asked may be gone by now; then there is nobody to tell.
-    fn tell(&mut self, effect: Effect) {
-        match effect {
-            Effect::Joined(waiter, answer) => {
-                if let Some(Reply::Join(sender)) = self.waiting.remove(&waiter) {
-                    let _ = sender.send(answer);
-                }
-            }
-            Effect::Synced(waiter, answer) => {
-                if let Some(Reply::Sync(sender)) = self.waiting.remove(&waiter) {
-                    let _ = sender.send(answer);
-                }
-            }
-        }
-    }
+fn too_many(group: &str) -> ResponseError {
+    tracing::warn!(group, "there are too many groups or members to take more");
+    ResponseError::GroupMaxSizeReached
 }
 
 /// Takes a request back when its connection ends before it is answered.
@@ -326,12 +446,12 @@ struct Abandon<'a> {
 
 impl Drop for Abandon<'_> {
     fn drop(&mut self) {
-        let mut groups = self.coordinator.state.lock();
-        if groups.waiting.remove(&self.waiter).is_none() || !groups.groups.contains_key(self.name) {
+        let mut groups = self.coordinator.groups();
+        if groups.waiting.remove(&self.waiter).is_none() {
             return;
         }
-        let waiter = self.waiter;
-        self.coordinator.change(&mut groups, self.name, |group, now, _| {
+        let (waiter, now) = (self.waiter, self.coordinator.now());
+        self.coordinator.change_classic(&mut groups, self.name, |group, _| {
             group.abandon(now, waiter);
         });
     }

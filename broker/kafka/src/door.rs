@@ -115,8 +115,8 @@ impl KafkaDoor {
     /// most, and returns.
     pub async fn serve(self, engine: Engine, shutdown: CancellationToken) {
         let shared = Arc::new(Shared {
+            groups: Coordinator::new(self.settings.groups, engine.clone()),
             engine,
-            groups: Coordinator::new(self.settings.groups),
             large_frames: Arc::new(Semaphore::new(LARGE_FRAMES_BYTES_MAX / 1024)),
             fetched: Arc::new(Semaphore::new(FETCHES_BYTES_MAX / 1024)),
             connections: Arc::new(Semaphore::new(self.settings.connections_max)),

@@ -42,6 +42,8 @@ pub(crate) enum Kind {
     Blob,
     Array(&'static Kind),
     Struct(&'static [Field]),
+    /// A struct behind a byte that is 1 if there is one.
+    Optional(&'static [Field]),
 }
 
 impl Layout {
@@ -106,6 +108,11 @@ impl Walk<'_> {
                 }
             }
             Kind::Struct(fields) => self.fields(fields)?,
+            Kind::Optional(fields) => {
+                if self.reader.int8("whether there is a struct")? == 1 {
+                    self.fields(fields)?;
+                }
+            }
         }
         Ok(())
     }

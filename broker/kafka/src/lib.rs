@@ -15,12 +15,13 @@
 
 mod answer;
 pub mod apis;
+mod classic_group;
 mod connection;
+mod consumer_group;
 mod coordinator;
 mod door;
 mod errors;
 pub mod fetch;
-mod group;
 mod layout;
 pub mod limits;
 mod metrics;

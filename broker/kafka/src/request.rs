@@ -69,6 +69,15 @@ pub enum Request {
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     OffsetDelete(OffsetDeleteRequest),
     DescribeCluster(DescribeClusterRequest),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
+    WriteTxnMarkers(WriteTxnMarkersRequest),
+    CreatePartitions(CreatePartitionsRequest),
+    DeleteRecords(DeleteRecordsRequest),
+    DescribeProducers(DescribeProducersRequest),
+    DescribeTransactions(DescribeTransactionsRequest),
+    ListTransactions(ListTransactionsRequest),
+    DescribeTopicPartitions(DescribeTopicPartitionsRequest),
 }
 
 impl Head {
@@ -164,6 +173,17 @@ pub fn decode_body(head: &Head, body: Bytes) -> Result<Request, Malformed> {
         }
         ApiKey::OffsetDelete => Request::OffsetDelete(message(body, version)?),
         ApiKey::DescribeCluster => Request::DescribeCluster(message(body, version)?),
+        ApiKey::ConsumerGroupHeartbeat => Request::ConsumerGroupHeartbeat(message(body, version)?),
+        ApiKey::ConsumerGroupDescribe => Request::ConsumerGroupDescribe(message(body, version)?),
+        ApiKey::WriteTxnMarkers => Request::WriteTxnMarkers(message(body, version)?),
+        ApiKey::CreatePartitions => Request::CreatePartitions(message(body, version)?),
+        ApiKey::DeleteRecords => Request::DeleteRecords(message(body, version)?),
+        ApiKey::DescribeProducers => Request::DescribeProducers(message(body, version)?),
+        ApiKey::DescribeTransactions => Request::DescribeTransactions(message(body, version)?),
+        ApiKey::ListTransactions => Request::ListTransactions(message(body, version)?),
+        ApiKey::DescribeTopicPartitions => {
+            Request::DescribeTopicPartitions(message(body, version)?)
+        }
     })
 }
 

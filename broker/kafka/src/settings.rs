@@ -40,6 +40,10 @@ pub struct GroupSettings {
     pub session_ms_max: u32,
     /// `group.initial.rebalance.delay.ms`: how long a new group waits for more members.
     pub initial_delay_ms: u32,
+    /// `group.consumer.session.timeout.ms`
+    pub consumer_session_ms: u32,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub consumer_heartbeat_ms: u32,
 }
 
 impl Default for KafkaSettings {
@@ -57,7 +61,13 @@ impl Default for KafkaSettings {
 
 impl Default for GroupSettings {
     fn default() -> Self {
-        Self { session_ms_min: 6_000, session_ms_max: 1_800_000, initial_delay_ms: 100 }
+        Self {
+            session_ms_min: 6_000,
+            session_ms_max: 1_800_000,
+            initial_delay_ms: 100,
+            consumer_session_ms: 45_000,
+            consumer_heartbeat_ms: 5_000,
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod client;
 mod consume;
+mod consumer_groups;
 mod groups;
+mod partitions;
 mod produce;
 mod topics;
 mod transactions;

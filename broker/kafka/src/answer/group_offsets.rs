@@ -1,9 +1,10 @@
 //! Committed offsets: durable in the engine before they are answered.
 
 use super::{text, visible};
+use crate::classic_group::Identity;
+use crate::coordinator::Interests;
 use crate::door::Shared;
 use crate::errors::{About, Fault};
-use crate::group::Identity;
 use crate::limits::OFFSET_METADATA_BYTES_MAX;
 use crate::wire::Reader;
 use anabranch_engine::{CommittedOffset, Stream, StreamId};
@@ -31,14 +32,24 @@ use std::time::Duration;
 
 type Commit = (StreamId, PartitionIndex, Option<CommittedOffset>);
 
-pub(super) async fn commit(shared: &Shared, request: OffsetCommitRequest) -> OffsetCommitResponse {
+/// First version whose clients know what a stale epoch is (KIP-848).
+const EPOCHS_FROM: i16 = 9;
+
+pub(super) async fn commit(
+    shared: &Shared,
+    version: i16,
+    request: OffsetCommitRequest,
+) -> OffsetCommitResponse {
     let who =
         Identity { member_id: &request.member_id, instance: request.group_instance_id.as_deref() };
     let generation = request.generation_id_or_member_epoch;
     let allowed = if request.group_id.is_empty() {
         Err(ResponseError::InvalidGroupId)
     } else {
-        shared.groups.check_commit(&request.group_id, who, generation)
+        shared.groups.check_commit(&request.group_id, who, generation).map_err(|error| {
+            let known = version >= EPOCHS_FROM || error != ResponseError::StaleMemberEpoch;
+            if known { error } else { ResponseError::UnsupportedVersion }
+        })
     };
     let now = shared.engine.now().0;
     let catalog = shared.engine.catalog();
@@ -147,6 +158,15 @@ pub(super) async fn fetch(
     let mut seen = HashSet::new();
     let wanted = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
     let groups = wanted.map(|group| {
+        let id = group.member_id.as_deref().unwrap_or_default();
+        let is_admin = id.is_empty() && group.member_epoch < 0;
+        if !is_admin
+            && let Err(error) = shared.groups.check_fetch(&group.group_id, id, group.member_epoch)
+        {
+            return OffsetFetchResponseGroup::default()
+                .with_error_code(error.code())
+                .with_group_id(group.group_id);
+        }
         let topics = group.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
         });
@@ -233,11 +253,11 @@ pub(super) async fn delete(shared: &Shared, request: OffsetDeleteRequest) -> Off
     let group = &request.group_id;
     let committed = shared.engine.committed_offsets(group);
     let has_members = shared.groups.has_members(group);
-    if committed.is_empty() && !has_members {
+    if committed.is_empty() && has_members.is_none() {
         let error = ResponseError::GroupIdNotFound.code();
         return OffsetDeleteResponse::default().with_error_code(error);
     }
-    let subscribed = if has_members { subscribed(shared, group) } else { HashSet::new() };
+    let subscribed = subscribed(shared, group);
     let catalog = shared.engine.catalog();
     let mut removals: Vec<Commit> = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -277,8 +297,12 @@ pub(super) async fn delete(shared: &Shared, request: OffsetDeleteRequest) -> Off
 
 /// Topics that members of a group of consumers are subscribed to.
 fn subscribed(shared: &Shared, group: &str) -> HashSet<String> {
-    let subscriptions = shared.groups.subscriptions(group).into_iter();
-    subscriptions.filter_map(subscription_topics).flatten().collect()
+    match shared.groups.interests(group) {
+        Interests::Classic(metadata) => {
+            metadata.into_iter().filter_map(subscription_topics).flatten().collect()
+        }
+        Interests::Consumer(topics) => topics.into_iter().collect(),
+    }
 }
 
 /// The topics of a consumer's subscription: INT16 version, then an array of names. What other

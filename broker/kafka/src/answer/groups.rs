@@ -1,10 +1,10 @@
 //! Requests of consumer groups: the wire on one side, the coordinator on the other.
 
 use super::{Client, GROUP_OPERATIONS, NO_OPERATIONS, text};
-use crate::coordinator::Described;
+use crate::classic_group::{Identity, Join, JoinError, Joined, Sync};
+use crate::coordinator::{Described, Listed};
 use crate::door::Shared;
 use crate::errors::{About, Fault};
-use crate::group::{Identity, Join, JoinError, Joined, Sync};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -20,9 +20,6 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashSet};
-
-/// What kind the groups of this coordinator are (KIP-848).
-const CLASSIC: &str = "classic";
 
 pub(super) async fn join(
     shared: &Shared,
@@ -70,7 +67,7 @@ fn checked_join(
         member_id: request.member_id.to_string(),
         instance: request.group_instance_id.as_ref().map(ToString::to_string),
         client_id: client.id.clone(),
-        client_host: format!("/{}", client.peer.ip().to_canonical()),
+        client_host: client.host(),
         session_ms,
         rebalance_ms: if version == 0 { session_ms } else { rebalance_ms },
         protocol_type: request.protocol_type.to_string(),
@@ -175,11 +172,14 @@ pub(super) fn describe(
     let mut seen = HashSet::new();
     let names = request.groups.into_iter().filter(|name| seen.insert(name.clone()));
     let groups = names.map(|name| {
-        let described = shared.groups.describe(&name).or_else(|| {
-            let committed = shared.engine.committed_offsets(&name);
-            let empty = Described { state: "Empty", ..Described::default() };
-            (!committed.is_empty()).then_some(empty)
-        });
+        let described = match shared.groups.describe(&name) {
+            Some(described) => described.ok(),
+            None => {
+                let committed = shared.engine.committed_offsets(&name);
+                let empty = Described { state: "Empty", ..Described::default() };
+                (!committed.is_empty()).then_some(empty)
+            }
+        };
         described_group(name, described, version).with_authorized_operations(operations)
     });
     DescribeGroupsResponse::default().with_groups(groups.collect())
@@ -217,25 +217,27 @@ fn described_group(name: GroupId, described: Option<Described>, version: i16) ->
 }
 
 pub(super) fn list(shared: &Shared, request: &ListGroupsRequest) -> ListGroupsResponse {
-    let mut groups: BTreeMap<String, (String, &'static str)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Listed> = BTreeMap::new();
+    // Of who only commits offsets, nothing else is known.
     for name in shared.engine.groups() {
-        groups.insert(name, (String::new(), "Empty"));
+        let (protocol_type, state, kind) = (String::new(), "Empty", "classic");
+        groups.insert(name.clone(), Listed { name, protocol_type, state, kind });
     }
-    for (name, protocol_type, state) in shared.groups.list() {
-        groups.insert(name, (protocol_type, state));
+    for group in shared.groups.list() {
+        groups.insert(group.name.clone(), group);
     }
     let wanted = |filter: &[StrBytes], value: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };
-    let groups = groups.into_iter().filter(|(_, (_, state))| {
-        wanted(&request.states_filter, state) && wanted(&request.types_filter, CLASSIC)
+    let groups = groups.into_values().filter(|group| {
+        wanted(&request.states_filter, group.state) && wanted(&request.types_filter, group.kind)
     });
-    let groups = groups.map(|(name, (protocol_type, state))| {
+    let groups = groups.map(|group| {
         ListedGroup::default()
-            .with_group_id(GroupId(text(name)))
-            .with_protocol_type(text(protocol_type))
-            .with_group_state(StrBytes::from_static_str(state))
-            .with_group_type(StrBytes::from_static_str(CLASSIC))
+            .with_group_id(GroupId(text(group.name)))
+            .with_protocol_type(text(group.protocol_type))
+            .with_group_state(StrBytes::from_static_str(group.state))
+            .with_group_type(StrBytes::from_static_str(group.kind))
     });
     ListGroupsResponse::default().with_groups(groups.collect())
 }
@@ -256,13 +258,15 @@ pub(super) async fn delete(shared: &Shared, request: DeleteGroupsRequest) -> Del
 }
 
 async fn delete_one(shared: &Shared, name: &str) -> Result<(), ResponseError> {
-    if shared.groups.has_members(name) {
+    let has_members = shared.groups.has_members(name);
+    if has_members == Some(true) {
         return Err(ResponseError::NonEmptyGroup);
     }
     let committed = shared.engine.committed_offsets(name);
-    if committed.is_empty() {
+    if committed.is_empty() && has_members.is_none() {
         return Err(ResponseError::GroupIdNotFound);
     }
+    shared.groups.delete(name).await?;
     let removals = committed.into_keys().map(|(stream, index)| (stream, index, None));
     let deleted = shared.engine.commit_offsets(name, removals.collect()).await;
     deleted.map_err(|error| Fault::of(error, About::Coordinator).error)

@@ -2,9 +2,9 @@
 
 use super::group_offsets::committed;
 use super::visible;
+use crate::classic_group::Identity;
 use crate::door::Shared;
 use crate::errors::{About, Fault};
-use crate::group::Identity;
 use anabranch_engine::{TRANSACTION_TIMEOUT_MS_MAX, TransactionError};
 use anabranch_types::batch::Ending;
 use anabranch_types::{PartitionIndex, ProducerEpoch, ProducerId};
@@ -166,7 +166,11 @@ pub(super) async fn commit_offsets(
     } else if anonymous {
         Ok(())
     } else {
-        shared.groups.check_commit(&request.group_id, who, generation)
+        shared.groups.check_commit(&request.group_id, who, generation).map_err(|error| {
+            // What a stale epoch is, this request does not say.
+            let stale = error == ResponseError::StaleMemberEpoch;
+            if stale { ResponseError::IllegalGeneration } else { error }
+        })
     };
     let now = shared.engine.now().0;
     let catalog = shared.engine.catalog();

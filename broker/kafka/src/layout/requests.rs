@@ -1,7 +1,7 @@
 //! The layouts, field by field, from the message schemas of Kafka 4.1
 //! (`clients/src/main/resources/common/message`).
 
-use super::Kind::{Array, Blob, Fixed, Struct, Text};
+use super::Kind::{Array, Blob, Fixed, Optional, Struct, Text};
 use super::{Field, Kind, Layout, all, between, since, until};
 
 const BOOL: Kind = Fixed(1);
@@ -213,3 +213,62 @@ pub(crate) static DESCRIBE_CLUSTER: Layout =
 
 pub(crate) static DESCRIBE_LOG_DIRS: Layout =
     layout(2, &[all(Array(&Struct(&[all(Text), all(NUMBERS)])))]);
+
+pub(crate) static CONSUMER_GROUP_HEARTBEAT: Layout = layout(
+    0,
+    &[
+        all(Text),
+        all(Text),
+        all(INT32),
+        all(Text),
+        all(Text),
+        all(INT32),
+        all(TEXTS),
+        since(1, Text),
+        all(Text),
+        all(Array(&Struct(&[all(UUID), all(NUMBERS)]))),
+    ],
+);
+
+pub(crate) static CONSUMER_GROUP_DESCRIBE: Layout = layout(0, &[all(TEXTS), all(BOOL)]);
+
+pub(crate) static DELETE_RECORDS: Layout = layout(
+    2,
+    &[
+        all(Array(&Struct(&[all(Text), all(Array(&Struct(&[all(INT32), all(INT64)])))]))),
+        all(INT32),
+    ],
+);
+
+pub(crate) static CREATE_PARTITIONS: Layout = layout(
+    2,
+    &[
+        all(Array(&Struct(&[all(Text), all(INT32), all(Array(&Struct(&[all(NUMBERS)])))]))),
+        all(INT32),
+        all(BOOL),
+    ],
+);
+
+pub(crate) static DESCRIBE_TOPIC_PARTITIONS: Layout = layout(
+    0,
+    &[all(Array(&Struct(&[all(Text)]))), all(INT32), all(Optional(&[all(Text), all(INT32)]))],
+);
+
+pub(crate) static DESCRIBE_PRODUCERS: Layout =
+    layout(0, &[all(Array(&Struct(&[all(Text), all(NUMBERS)])))]);
+
+pub(crate) static DESCRIBE_TRANSACTIONS: Layout = layout(0, &[all(TEXTS)]);
+
+pub(crate) static LIST_TRANSACTIONS: Layout =
+    layout(0, &[all(TEXTS), all(Array(&INT64)), since(1, INT64), since(2, Text)]);
+
+pub(crate) static WRITE_TXN_MARKERS: Layout = layout(
+    1,
+    &[all(Array(&Struct(&[
+        all(INT64),
+        all(INT16),
+        all(BOOL),
+        all(Array(&Struct(&[all(Text), all(NUMBERS)]))),
+        all(INT32),
+    ])))],
+);

@@ -76,6 +76,13 @@ impl Writer {
                 }
             }
             Kind::Struct(fields) => self.fields(fields),
+            Kind::Optional(fields) => {
+                let there = self.below(2) == 1;
+                self.out.put_i8(if there { 1 } else { -1 });
+                if there {
+                    self.fields(fields);
+                }
+            }
         }
     }
 }

@@ -119,6 +119,33 @@ async fn two_members_share_and_one_leaves() {
 }
 
 #[tokio::test]
+async fn members_go_on_after_a_restart() {
+    let broker = Broker::start();
+    let mut one = broker.client().await;
+    let waiting = join_anew(&mut one, 6).await;
+    let first = joined(&mut one, 6, waiting).await;
+    assert_eq!(one.call(4, sync(&first, &[(&first.member_id, b"all")])).await.error_code, 0);
+
+    let broker = broker.restart().await;
+    let mut one = broker.client().await;
+    assert_eq!(one.call(4, heartbeat(&first)).await.error_code, 0);
+    let answer = one.call(4, sync(&first, &[])).await;
+    assert_eq!((answer.error_code, &answer.assignment[..]), (0, &b"all"[..]));
+    let member = MemberIdentity::default().with_member_id(first.member_id.clone());
+    let leave = LeaveGroupRequest::default().with_group_id(group("g")).with_members(vec![member]);
+    assert_eq!(one.call(4, leave).await.error_code, 0);
+
+    // The generation is never used again, as a commit of an old one would count.
+    let broker = broker.restart().await;
+    let mut one = broker.client().await;
+    let described = DescribeGroupsRequest::default().with_groups(vec![group("g")]);
+    let described = &one.call(5, described).await.groups[0];
+    assert_eq!((&*described.group_state, &*described.protocol_type), ("Empty", "consumer"));
+    let waiting = join_anew(&mut one, 6).await;
+    assert!(joined(&mut one, 6, waiting).await.generation_id > first.generation_id);
+}
+
+#[tokio::test]
 async fn a_closed_connection_gives_up_its_place() {
     let broker = Broker::start_with(|settings| {
         settings.groups.session_ms_min = 1;

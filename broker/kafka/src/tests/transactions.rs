@@ -12,10 +12,14 @@ use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
+use kafka_protocol::messages::write_txn_markers_request::{
+    WritableTxnMarker, WritableTxnMarkerTopic,
+};
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FetchResponse, GroupId,
-    InitProducerIdRequest, ListOffsetsRequest, OffsetFetchRequest, TransactionalId,
-    TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeProducersRequest,
+    DescribeTransactionsRequest, EndTxnRequest, FetchResponse, GroupId, InitProducerIdRequest,
+    ListOffsetsRequest, ListTransactionsRequest, OffsetFetchRequest, TransactionalId,
+    TxnOffsetCommitRequest, WriteTxnMarkersRequest, describe_producers_request,
 };
 use kafka_protocol::protocol::StrBytes;
 use std::time::Duration;
@@ -327,4 +331,64 @@ async fn a_stranger_with_the_same_id_keeps_no_transaction_open() {
     assert_eq!(only(stranger.call(9, produce("t", 0, batch)).await).error_code, 0);
     assert_eq!(producer.end(true).await, Ok(()));
     assert_eq!(end_offset(&mut stranger, "t", 1).await, 3, "data, the stranger's, the marker");
+}
+
+#[tokio::test]
+async fn operators_see_a_transaction_and_end_it() {
+    let broker = Broker::start();
+    broker.topic("t", 2, &[]).await;
+    let mut producer = Producer::new(&broker).await;
+    producer.add("t", &[0]).await.expect("it is open");
+    producer.send("t", &["a"]).await.expect("it is open");
+    let mut client = broker.client().await;
+    let all = client.call(2, ListTransactionsRequest::default().with_duration_filter(-1)).await;
+    assert_eq!(all.transaction_states.len(), 1);
+    let state = &all.transaction_states[0];
+    assert_eq!((&**state.transactional_id, &*state.transaction_state), ("mine", "Ongoing"));
+    for (filter, unknown, found) in [("Empty", 0, 0), ("Ongoing", 0, 1), ("Weird", 1, 0)] {
+        let request = ListTransactionsRequest::default()
+            .with_duration_filter(-1)
+            .with_state_filters(vec![StrBytes::from_static_str(filter)]);
+        let told = client.call(2, request).await;
+        let counts = (told.unknown_state_filters.len(), told.transaction_states.len());
+        assert_eq!(counts, (unknown, found), "{filter}");
+    }
+    for (pattern, found) in [("m.*", 1), ("in", 0)] {
+        let request = ListTransactionsRequest::default()
+            .with_duration_filter(-1)
+            .with_transactional_id_pattern(Some(StrBytes::from_static_str(pattern)));
+        let told = client.call(2, request).await;
+        assert_eq!(told.transaction_states.len(), found, "{pattern}");
+    }
+    let ids = vec![transactional_id(), TransactionalId(StrBytes::from_static_str("other"))];
+    let request = DescribeTransactionsRequest::default().with_transactional_ids(ids);
+    let told = client.call(0, request).await.transaction_states;
+    assert_eq!((&*told[0].transaction_state, told[0].producer_id.0), ("Ongoing", producer.id));
+    assert_eq!(told[0].topics[0].partitions, [0]);
+    assert_eq!(error(told[1].error_code), Err(ResponseError::TransactionalIdNotFound));
+
+    let topic = describe_producers_request::TopicRequest::default()
+        .with_name(topic_name("t"))
+        .with_partition_indexes(vec![0, 1, 2]);
+    let request = DescribeProducersRequest::default().with_topics(vec![topic]);
+    let told = client.call(0, request.clone()).await.topics.remove(0).partitions;
+    assert_eq!((told[0].error_code, told[0].active_producers.len()), (0, 1));
+    let seen = &told[0].active_producers[0];
+    assert_eq!((seen.producer_id.0, seen.last_sequence), (producer.id, 0));
+    assert_eq!((seen.current_txn_start_offset, told[1].active_producers.len()), (0, 0));
+    assert_eq!(error(told[2].error_code), Err(ResponseError::UnknownTopicOrPartition));
+
+    let topic = WritableTxnMarkerTopic::default()
+        .with_name(topic_name("t"))
+        .with_partition_indexes(vec![0, 2]);
+    let marker = WritableTxnMarker::default()
+        .with_producer_id(producer.id.into())
+        .with_producer_epoch(producer.epoch)
+        .with_topics(vec![topic]);
+    let markers = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
+    let told = client.call(1, markers).await.markers.remove(0).topics.remove(0).partitions;
+    assert_eq!(error(told[0].error_code), Ok(()));
+    assert_eq!(error(told[1].error_code), Err(ResponseError::UnknownTopicOrPartition));
+    let told = client.call(0, request).await.topics.remove(0).partitions;
+    assert_eq!(told[0].active_producers[0].current_txn_start_offset, -1);
 }

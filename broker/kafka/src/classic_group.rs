@@ -17,10 +17,12 @@
 
 mod join;
 mod rebalance;
+mod saved;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use join::Join;
+pub(crate) use saved::SavedGroup;
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
@@ -174,7 +176,7 @@ impl Member {
 pub(crate) struct Group {
     pub(crate) state: State,
     pub(crate) generation: i32,
-    /// "consumer", "connect", …; empty while nobody is in.
+    /// "consumer", "connect", …
     pub(crate) protocol_type: String,
     pub(crate) protocol: String,
     leader: Option<String>,
@@ -191,6 +193,8 @@ pub(crate) struct Group {
     unsynced: HashSet<String>,
     sync_deadline: Moment,
     order: u64,
+    /// It became stable, or empty, and that is not saved yet.
+    pub(crate) unsaved: bool,
     limits: Limits,
 }
 
@@ -210,12 +214,13 @@ impl Group {
             unsynced: HashSet::new(),
             sync_deadline: Moment::default(),
             order: 0,
+            unsaved: false,
             limits,
         }
     }
 
-    /// Whether nothing of it needs remembering.
-    pub(crate) fn is_forgettable(&self) -> bool {
+    /// Whether nobody is in it, nor about to be.
+    pub(crate) fn is_vacant(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty()
     }
 
@@ -370,6 +375,7 @@ impl Group {
             member.assignment = assignments.remove(id).unwrap_or_default();
         }
         self.state = State::Stable;
+        self.unsaved = true;
         let ids: Vec<String> = self.members.keys().cloned().collect();
         for id in ids {
             let member = self.members.get_mut(&id).expect("it is one of them");

@@ -200,6 +200,7 @@ impl Group {
             return;
         }
         // Nothing changed but an id: the generation goes on without a rebalance.
+        self.unsaved = true;
         self.members.get_mut(&id).expect("it was just added").joining = None;
         let mut joined = self.joined(&id);
         if can_skip {

@@ -380,7 +380,7 @@ fn commits_come_from_who_may_make_them() {
         assert_eq!(test.leave(id), Ok(()));
     }
     check(&mut test, "", -1, Ok(()));
-    assert!(test.group.is_forgettable());
+    assert!(test.group.is_vacant());
 }
 
 #[test]
@@ -567,7 +567,7 @@ proptest! {
         for _ in 0..20 {
             test.pass(REBALANCE * 2);
         }
-        prop_assert!(test.group.is_forgettable());
+        prop_assert!(test.group.is_vacant());
         prop_assert_eq!(test.answers.len() as u64, test.waiters);
     }
 }

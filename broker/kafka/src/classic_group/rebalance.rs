@@ -90,8 +90,8 @@ impl Group {
 
     fn become_empty(&mut self) {
         self.state = State::Empty;
+        self.unsaved = true;
         self.protocol.clear();
-        self.protocol_type.clear();
         self.leader = None;
         self.statics.clear();
         self.unsynced.clear();

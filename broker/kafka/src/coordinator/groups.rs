@@ -1,0 +1,386 @@
+//! The groups, who waits for them, and what of them is not saved yet.
+
+use super::saved::{read, write_classic, write_consumer};
+use super::{Listed, ResponseError};
+use crate::classic_group::{self, Effect, Group, JoinError, Joined, Moment, Synced, Waiter};
+use crate::consumer_group::{
+    self, ConsumerGroup, Head, Heartbeat, HeartbeatError, JOINS, Told, Topics,
+};
+use crate::limits::{GROUP_MEMBERS_MAX, GROUPS_BYTES_MAX, GROUPS_MAX};
+use crate::settings::GroupSettings;
+use anabranch_engine::{Catalog, GroupEntry};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+pub(super) struct Groups {
+    groups: BTreeMap<String, Entry>,
+    pub(super) waiting: HashMap<Waiter, Reply>,
+    waiters: u64,
+    /// Deadlines to look at; a group's newest is in its entry, older ones are ignored.
+    deadlines: BinaryHeap<Reverse<(Moment, String)>>,
+    /// What members make us remember, of all groups.
+    bytes: usize,
+    /// In the order in which they were made.
+    pub(super) saves: Vec<Save>,
+    catalog: Option<Arc<Catalog>>,
+    topics: Topics,
+    /// Counts the catalogs that were seen.
+    seen: u64,
+    settings: GroupSettings,
+}
+
+struct Entry {
+    kind: Kind,
+    scheduled: Option<Moment>,
+    bytes: usize,
+    /// Members that the engine remembers.
+    saved: BTreeSet<String>,
+    /// What it remembers of the group itself.
+    head: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Classic(Group),
+    Consumer(ConsumerGroup),
+}
+
+pub(super) enum Reply {
+    Join(oneshot::Sender<Result<Joined, JoinError>>),
+    Sync(oneshot::Sender<Result<Synced, ResponseError>>),
+}
+
+/// What comes of a change, and is told when the change is saved.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) effects: Vec<Effect>,
+    pub(super) done: Option<oneshot::Sender<bool>>,
+}
+
+/// A change on its way to the engine.
+pub(super) struct Save {
+    name: String,
+    pub(super) entries: Vec<GroupEntry>,
+    outcome: Outcome,
+}
+
+impl Save {
+    pub(super) fn new(entries: Vec<GroupEntry>, name: &str, outcome: Outcome) -> Self {
+        Self { name: name.to_owned(), entries, outcome }
+    }
+}
+
+impl Groups {
+    pub(super) fn new(settings: GroupSettings) -> Self {
+        Self {
+            groups: BTreeMap::new(),
+            waiting: HashMap::new(),
+            waiters: 0,
+            deadlines: BinaryHeap::new(),
+            bytes: 0,
+            saves: Vec::new(),
+            catalog: None,
+            topics: Topics::default(),
+            seen: 0,
+            settings,
+        }
+    }
+
+    /// Puts back what the engine remembers.
+    pub(super) fn restore(&mut self, entries: Vec<GroupEntry>) {
+        let (classic, consumer) = (self.classic_limits(), self.consumer_limits());
+        for (name, remembered) in read(entries) {
+            let kind = match remembered.restore(classic, consumer) {
+                Ok(kind) => kind,
+                Err(error) => {
+                    tracing::error!(group = name, %error, "a group's members are not readable");
+                    continue;
+                }
+            };
+            let entry = Entry {
+                kind,
+                scheduled: None,
+                bytes: 0,
+                saved: remembered.members.into_keys().collect(),
+                head: remembered.head,
+            };
+            self.groups.insert(name.clone(), entry);
+            self.settle(&name);
+        }
+    }
+
+    fn classic_limits(&self) -> classic_group::Limits {
+        classic_group::Limits {
+            members: GROUP_MEMBERS_MAX,
+            initial_delay_ms: self.settings.initial_delay_ms,
+        }
+    }
+
+    fn consumer_limits(&self) -> consumer_group::Limits {
+        consumer_group::Limits {
+            members: GROUP_MEMBERS_MAX,
+            session_ms: self.settings.consumer_session_ms,
+            heartbeat_ms: self.settings.consumer_heartbeat_ms,
+        }
+    }
+
+    /// Takes notice of the streams that there are.
+    pub(super) fn see(&mut self, catalog: Arc<Catalog>) {
+        if self.catalog.as_ref().is_some_and(|known| Arc::ptr_eq(known, &catalog)) {
+            return;
+        }
+        let topics = catalog.streams().filter(|stream| !stream.is_internal()).map(|stream| {
+            let partitions = i32::try_from(stream.partitions.len()).unwrap_or(i32::MAX);
+            (stream.name.clone(), (stream.id.0, partitions))
+        });
+        let topics = Topics(topics.collect());
+        // Most changes of the catalog are none of the topics as groups see them.
+        if topics != self.topics || self.seen == 0 {
+            self.topics = topics;
+            self.seen += 1;
+        }
+        self.catalog = Some(catalog);
+    }
+
+    /// Whether there is no room for a group of this name, or for more of it.
+    pub(super) fn is_full(&self, name: &str) -> bool {
+        self.bytes > GROUPS_BYTES_MAX
+            || (self.groups.len() >= GROUPS_MAX && !self.groups.contains_key(name))
+    }
+
+    pub(super) fn known(&mut self, name: &str) -> Option<&mut Kind> {
+        Some(&mut self.groups.get_mut(name)?.kind)
+    }
+
+    pub(super) fn known_classic(&mut self, name: &str) -> Option<&mut Group> {
+        match self.known(name)? {
+            Kind::Classic(group) => Some(group),
+            Kind::Consumer(_) => None,
+        }
+    }
+
+    /// Makes the group a classic one unless it is. One that somebody is in stays what it is.
+    pub(super) fn classic(&mut self, name: &str) -> Result<(), ResponseError> {
+        match self.known(name) {
+            Some(Kind::Classic(_)) => return Ok(()),
+            Some(Kind::Consumer(group)) if !group.members.is_empty() => {
+                return Err(ResponseError::InconsistentGroupProtocol);
+            }
+            Some(Kind::Consumer(_)) | None => {}
+        }
+        self.put(name, Kind::Classic(Group::new(self.classic_limits())));
+        Ok(())
+    }
+
+    /// Makes the group one of KIP-848 unless it is; says whether it is one. Only a member that
+    /// joins makes one.
+    pub(super) fn consumer(&mut self, name: &str, epoch: i32) -> bool {
+        match self.known(name) {
+            Some(Kind::Consumer(_)) => return true,
+            Some(Kind::Classic(group)) if !group.is_vacant() => return false,
+            Some(Kind::Classic(_)) | None if epoch != JOINS => return false,
+            Some(Kind::Classic(_)) | None => {}
+        }
+        let limits = self.consumer_limits();
+        self.put(name, Kind::Consumer(ConsumerGroup::new(Head::default(), limits)));
+        true
+    }
+
+    fn put(&mut self, name: &str, kind: Kind) {
+        match self.groups.get_mut(name) {
+            Some(entry) => entry.kind = kind,
+            None => {
+                let (saved, head) = (BTreeSet::new(), None);
+                let entry = Entry { kind, scheduled: None, bytes: 0, saved, head };
+                self.groups.insert(name.to_owned(), entry);
+            }
+        }
+    }
+
+    pub(super) fn wait(&mut self, reply: Reply) -> Waiter {
+        self.waiters += 1;
+        let waiter = Waiter(self.waiters);
+        self.waiting.insert(waiter, reply);
+        waiter
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        name: &str,
+        now: Moment,
+        heartbeat: Heartbeat,
+    ) -> Result<Told, HeartbeatError> {
+        let entry = self.groups.get_mut(name).expect("it was made a consumer group");
+        match &mut entry.kind {
+            Kind::Consumer(group) => group.heartbeat(now, heartbeat, &self.topics, self.seen),
+            Kind::Classic(_) => {
+                let error = ResponseError::GroupIdNotFound;
+                Err(HeartbeatError::new(error, "the group is a classic one"))
+            }
+        }
+    }
+
+    /// Does what is due in a group.
+    pub(super) fn tick(&mut self, name: &str, now: Moment) -> Outcome {
+        let mut outcome = Outcome::default();
+        match self.groups.get_mut(name).map(|entry| &mut entry.kind) {
+            Some(Kind::Classic(group)) => group.tick(now, &mut outcome.effects),
+            Some(Kind::Consumer(group)) => group.tick(now, &self.topics, self.seen),
+            None => {}
+        }
+        outcome
+    }
+
+    /// A group whose deadline has come, or else when the next one comes.
+    pub(super) fn next_due(&mut self, now: Moment) -> Result<String, Option<Moment>> {
+        while let Some(Reverse((at, _))) = self.deadlines.peek() {
+            if *at > now {
+                return Err(Some(*at));
+            }
+            let Some(Reverse((at, name))) = self.deadlines.pop() else { break };
+            let Some(entry) = self.groups.get_mut(&name) else { continue };
+            if entry.scheduled == Some(at) {
+                entry.scheduled = None;
+                return Ok(name);
+            }
+        }
+        Err(None)
+    }
+
+    /// Schedules a changed group's next deadline, and says whether that is nearer than before; a
+    /// group that nothing needs to be remembered of is forgotten.
+    pub(super) fn settle(&mut self, name: &str) -> bool {
+        let Some(entry) = self.groups.get_mut(name) else { return false };
+        let (bytes, deadline) = match &entry.kind {
+            Kind::Classic(group) => (group.bytes(), group.next_deadline()),
+            Kind::Consumer(group) => (group.bytes(), group.next_deadline()),
+        };
+        self.bytes = self.bytes - entry.bytes + bytes;
+        entry.bytes = bytes;
+        let nearer = deadline.filter(|&at| entry.scheduled.is_none_or(|known| at < known));
+        if let Some(at) = nearer {
+            entry.scheduled = Some(at);
+            self.deadlines.push(Reverse((at, name.to_owned())));
+        }
+        let forgettable = match &entry.kind {
+            Kind::Classic(group) => group.is_vacant() && group.generation == 0,
+            Kind::Consumer(group) => group.members.is_empty() && group.head == Head::default(),
+        };
+        if forgettable && entry.head.is_none() && entry.saved.is_empty() {
+            self.bytes -= bytes;
+            self.groups.remove(name);
+        }
+        nearer.is_some()
+    }
+
+    /// What of a group is to be written.
+    pub(super) fn take_unsaved(&mut self, name: &str) -> Vec<GroupEntry> {
+        let Some(entry) = self.groups.get_mut(name) else { return Vec::new() };
+        let (head, members) = match &mut entry.kind {
+            Kind::Classic(group) => match write_classic(group, &entry.saved) {
+                Some(written) => written,
+                None => return Vec::new(),
+            },
+            Kind::Consumer(group) => write_consumer(group),
+        };
+        let mut entries = Vec::with_capacity(members.len() + 1);
+        for (id, value) in members {
+            let is_news = match &value {
+                Some(_) => {
+                    entry.saved.insert(id.clone());
+                    true
+                }
+                None => entry.saved.remove(&id),
+            };
+            if is_news {
+                entries.push(GroupEntry { group: name.to_owned(), member: Some(id), value });
+            }
+        }
+        if entry.head.as_ref() != Some(&head) {
+            entry.head = Some(head.clone());
+            entries.push(GroupEntry { group: name.to_owned(), member: None, value: Some(head) });
+        }
+        entries
+    }
+
+    /// Tells who waits for a change that it is saved, or that it cannot be.
+    pub(super) fn saved(&mut self, save: Save, well: bool) {
+        if !well && let Some(entry) = self.groups.get_mut(&save.name) {
+            // With the next change all of it is tried again.
+            entry.head = None;
+            match &mut entry.kind {
+                Kind::Classic(group) => group.unsaved = true,
+                Kind::Consumer(group) => group.remember_all(),
+            }
+        }
+        for effect in save.outcome.effects {
+            self.tell(effect, well);
+        }
+        if let Some(done) = save.outcome.done {
+            // Whoever asked may be gone.
+            let _ = done.send(well);
+        }
+    }
+
+    /// Whoever asked may be gone by now; then there is nobody to tell.
+    fn tell(&mut self, effect: Effect, well: bool) {
+        let error = ResponseError::CoordinatorNotAvailable;
+        match effect {
+            Effect::Joined(waiter, answer) => {
+                if let Some(Reply::Join(sender)) = self.waiting.remove(&waiter) {
+                    let lost = |joined: Joined| JoinError { error, member_id: joined.member_id };
+                    let _ = sender.send(
+                        answer.and_then(|joined| if well { Ok(joined) } else { Err(lost(joined)) }),
+                    );
+                }
+            }
+            Effect::Synced(waiter, answer) => {
+                if let Some(Reply::Sync(sender)) = self.waiting.remove(&waiter) {
+                    let _ = sender
+                        .send(answer.and_then(|synced| if well { Ok(synced) } else { Err(error) }));
+                }
+            }
+        }
+    }
+
+    /// Groups that nobody is in.
+    pub(super) fn vacant(&self) -> Vec<String> {
+        let is_vacant = |kind: &Kind| match kind {
+            Kind::Classic(group) => group.is_vacant(),
+            Kind::Consumer(group) => group.members.is_empty(),
+        };
+        let vacant = self.groups.iter().filter(|(_, entry)| is_vacant(&entry.kind));
+        vacant.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Forgets a group.
+    pub(super) fn remove(&mut self, name: &str, done: Option<oneshot::Sender<bool>>) {
+        let mut entries = Vec::new();
+        if let Some(entry) = self.groups.remove(name) {
+            self.bytes -= entry.bytes;
+            let group = || name.to_owned();
+            let members = entry.saved.into_iter().map(Some);
+            let all = members.chain(entry.head.map(|_| None));
+            entries =
+                all.map(|member| GroupEntry { group: group(), member, value: None }).collect();
+        }
+        let outcome = Outcome { effects: Vec::new(), done };
+        self.saves.push(Save::new(entries, name, outcome));
+    }
+
+    pub(super) fn list(&self) -> Vec<Listed> {
+        let all = self.groups.iter();
+        all.map(|(name, entry)| {
+            let (protocol_type, state, kind) = match &entry.kind {
+                Kind::Classic(group) => {
+                    (group.protocol_type.clone(), group.state.name(), "classic")
+                }
+                Kind::Consumer(group) => ("consumer".to_owned(), group.state(), "consumer"),
+            };
+            Listed { name: name.clone(), protocol_type, state, kind }
+        })
+        .collect()
+    }
+}

@@ -84,6 +84,12 @@ impl Engine {
 
     async fn create(&self, mut spec: StreamSpec) -> Result<Arc<Stream>, Error> {
         let _one_at_a_time = self.inner.changing.lock().await;
+        for (name, value) in &*self.inner.stream_defaults.read() {
+            // A mode that was asked for says what the policy is.
+            if name != "cleanup.policy" || spec.mode.is_none() {
+                spec.settings.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
         self.check_stream(&spec)?;
         let mut next = self.next_ids()?;
         let count = spec.partitions.unwrap_or(self.partitions_default()).unsigned_abs();

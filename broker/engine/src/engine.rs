@@ -18,6 +18,7 @@ use anabranch_table::{Progress, TableId, Tables, View};
 use anabranch_types::{LeaderEpoch, PartitionId, Round, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) applier: Arc<Applier>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) catalog: RwLock<Arc<Catalog>>,
+    /// Settings that new streams get.
+    pub(crate) stream_defaults: RwLock<BTreeMap<String, String>>,
     pub(crate) catalog_ledger: Ledger,
     pub(crate) groups_ledger: Ledger,
     pub(crate) transactions_ledger: Ledger,
@@ -190,6 +193,7 @@ impl Engine {
                 applier,
                 tables,
                 catalog: RwLock::new(Arc::new(catalog)),
+                stream_defaults: RwLock::default(),
                 catalog_ledger,
                 groups_ledger,
                 transactions_ledger,

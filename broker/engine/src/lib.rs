@@ -18,6 +18,7 @@ mod housekeeping;
 mod interest;
 mod ledger;
 mod offsets;
+mod resources;
 mod settings;
 mod stream;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use engine::{Cut, Engine, Reserved, Settings, Stats};
 pub use error::{Error, ErrorKind};
 pub use interest::Interest;
 pub use offsets::{CommittedOffset, GroupEntry};
-pub use settings::{KNOWN_SETTINGS, KnownSetting, SettingKind, known_setting};
+pub use resources::Resource;
+pub use settings::{KNOWN_SETTINGS, KnownSetting, SettingKind, check_setting, known_setting};
 pub use stream::{Column, ColumnType, Durability, Mode, Stream, StreamOptions, Timestamps};
 pub use transactions::{TRANSACTION_TIMEOUT_MS_MAX, TransactionError, TransactionStatus};

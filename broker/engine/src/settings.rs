@@ -99,11 +99,20 @@ pub(crate) fn check_settings(settings: &BTreeMap<String, String>) -> Result<(), 
         let Some(setting) = known_setting(name) else {
             return invalid(format!("there is no setting {name}"));
         };
-        if let Err(expected) = check_value(setting.kind, value) {
-            return invalid(format!("{name} = {value}: expected {expected}"));
-        }
+        check_setting(setting, value)?;
     }
     Ok(())
+}
+
+/// Checks a value.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`], with what was expected.
+pub fn check_setting(setting: &KnownSetting, value: &str) -> Result<(), Error> {
+    check_value(setting.kind, value).map_err(|expected| {
+        let message = format!("{} = {value}: expected {expected}", setting.name);
+        Error::new(ErrorKind::InvalidArgument, message)
+    })
 }
 
 fn check_value(kind: SettingKind, value: &str) -> Result<(), String> {

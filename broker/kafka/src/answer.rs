@@ -9,9 +9,12 @@ mod metadata;
 mod offsets;
 mod partitions;
 mod producers;
+mod replicas;
 mod topics;
 mod transactions;
 mod versions;
+
+pub(crate) use configs::{group_timeouts, topic_defaults};
 
 use crate::apis::ApiKey;
 use crate::connection::{Close, Output};
@@ -142,6 +145,22 @@ pub(crate) async fn answer(
         }
         Request::DescribeTopicPartitions(request) => {
             respond(out, head, &partitions::describe(shared, &request))
+        }
+        Request::ElectLeaders(request) => {
+            respond(out, head, &replicas::elect_leaders(shared, request))
+        }
+        Request::AlterPartitionReassignments(request) => {
+            respond(out, head, &replicas::reassign(shared, request))
+        }
+        Request::ListPartitionReassignments(_) => respond(out, head, &replicas::reassignments()),
+        Request::AlterReplicaLogDirs(request) => {
+            respond(out, head, &replicas::alter_log_dirs(shared, request))
+        }
+        Request::DescribeQuorum(request) => {
+            respond(out, head, &replicas::quorum(shared, client, version, request))
+        }
+        Request::ListConfigResources(request) => {
+            respond(out, head, &configs::list_resources(shared, version, &request))
         }
         Request::DescribeProducers(request) => {
             respond(out, head, &producers::describe(shared, request).await)

@@ -95,6 +95,13 @@ pub(crate) struct Head {
 /// What is to be remembered of a change: members by id, `None` for who is gone.
 pub(crate) type Changes = BTreeMap<String, Option<Member>>;
 
+/// Time-outs that a group was given; `None` for the broker's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    pub(crate) session_ms: Option<u32>,
+    pub(crate) heartbeat_ms: Option<u32>,
+}
+
 /// Bounds that members are held to, by Kafka's names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -134,6 +141,11 @@ impl ConsumerGroup {
             limits,
             changes: Changes::new(),
         }
+    }
+
+    /// Holds members to other bounds, from their next heartbeat on.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Puts a remembered member back; its session begins anew.

@@ -6,12 +6,13 @@
 mod groups;
 mod saved;
 
+use crate::answer::{group_timeouts, topic_defaults};
 use crate::classic_group::{
     Effect, Group, Identity, Join, JoinError, Joined, Moment, State, Sync, Synced, Waiter,
 };
-use crate::consumer_group::{ConsumerGroup, Heartbeat, HeartbeatError, Told};
+use crate::consumer_group::{ConsumerGroup, Heartbeat, HeartbeatError, Timeouts, Told};
 use crate::settings::GroupSettings;
-use anabranch_engine::Engine;
+use anabranch_engine::{Engine, Resource};
 use bytes::Bytes;
 use groups::{Groups, Kind, Outcome, Reply, Save};
 use kafka_protocol::error::ResponseError;
@@ -79,7 +80,11 @@ impl Coordinator {
     /// With the groups that the engine remembers.
     pub(crate) fn new(settings: GroupSettings, engine: Engine) -> Self {
         let mut groups = Groups::new(settings);
+        for name in engine.resources(Resource::Group) {
+            groups.configure(&name, group_timeouts(&engine, &name));
+        }
         groups.restore(engine.saved_groups());
+        engine.set_stream_defaults(topic_defaults(&engine));
         Self {
             engine,
             state: Mutex::new(groups),
@@ -266,6 +271,11 @@ impl Coordinator {
                 "the group's state cannot be saved: see the broker's log",
             )),
         }
+    }
+
+    /// Gives a group time-outs of its own.
+    pub(crate) fn configure(&self, name: &str, timeouts: Timeouts) {
+        self.state.lock().configure(name, timeouts);
     }
 
     /// Checks that a commit comes from who may make it. A group that nobody is in takes commits

@@ -70,9 +70,6 @@ pub const GROUPS_BYTES_MAX: usize = 256 << 20;
 /// Partitions that one answer describes: Kafka's `max.request.partition.size.limit`.
 pub const DESCRIBED_PARTITIONS_MAX: usize = 2_000;
 
-/// Record errors of one partition that a produce response lists.
-pub const RECORD_ERRORS_MAX: usize = 1;
-
 /// A batch whose validation takes longer than this many bytes' worth leaves its worker thread to
 /// others meanwhile.
 pub const VALIDATE_INLINE_BYTES_MAX: usize = 512 << 10;

@@ -72,6 +72,12 @@ pub enum Request {
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
     ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
     WriteTxnMarkers(WriteTxnMarkersRequest),
+    AlterReplicaLogDirs(AlterReplicaLogDirsRequest),
+    ElectLeaders(ElectLeadersRequest),
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
+    ListPartitionReassignments(ListPartitionReassignmentsRequest),
+    DescribeQuorum(DescribeQuorumRequest),
+    ListConfigResources(ListConfigResourcesRequest),
     CreatePartitions(CreatePartitionsRequest),
     DeleteRecords(DeleteRecordsRequest),
     DescribeProducers(DescribeProducersRequest),
@@ -175,6 +181,16 @@ pub fn decode_body(head: &Head, body: Bytes) -> Result<Request, Malformed> {
         ApiKey::DescribeCluster => Request::DescribeCluster(message(body, version)?),
         ApiKey::ConsumerGroupHeartbeat => Request::ConsumerGroupHeartbeat(message(body, version)?),
         ApiKey::ConsumerGroupDescribe => Request::ConsumerGroupDescribe(message(body, version)?),
+        ApiKey::AlterReplicaLogDirs => Request::AlterReplicaLogDirs(message(body, version)?),
+        ApiKey::ElectLeaders => Request::ElectLeaders(message(body, version)?),
+        ApiKey::AlterPartitionReassignments => {
+            Request::AlterPartitionReassignments(message(body, version)?)
+        }
+        ApiKey::ListPartitionReassignments => {
+            Request::ListPartitionReassignments(message(body, version)?)
+        }
+        ApiKey::DescribeQuorum => Request::DescribeQuorum(message(body, version)?),
+        ApiKey::ListConfigResources => Request::ListConfigResources(message(body, version)?),
         ApiKey::WriteTxnMarkers => Request::WriteTxnMarkers(message(body, version)?),
         ApiKey::CreatePartitions => Request::CreatePartitions(message(body, version)?),
         ApiKey::DeleteRecords => Request::DeleteRecords(message(body, version)?),

@@ -14,4 +14,7 @@ pub const RECORD_HEADERS_MAX: usize = 10_000;
 /// Most records in one batch. A record takes at least seven bytes on the wire.
 pub const BATCH_RECORDS_MAX: usize = BATCH_DECOMPRESSED_BYTES_MAX / 7;
 
+/// Records of a batch that are named as not to be taken.
+pub const RECORD_FAULTS_MAX: usize = 1_000;
+
 const _: () = assert!(BATCH_BYTES_MAX <= BATCH_DECOMPRESSED_BYTES_MAX);

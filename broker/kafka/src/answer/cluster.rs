@@ -1,5 +1,6 @@
 //! What concerns the broker as a whole: the cluster of one, coordinators, producer ids.
 
+use super::replicas::LOG_DIR;
 use super::{BROKER_ID, CLUSTER_OPERATIONS, Client, NO_OPERATIONS, text, visible};
 use crate::door::Shared;
 use crate::errors::Fault;
@@ -15,9 +16,6 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashSet};
-
-/// What the one log directory is called: paths of the host are nobody else's business.
-const LOG_DIR: &str = "data";
 
 /// Said to who asks for brokers; 2 asks for controllers (KIP-919).
 const ENDPOINT_BROKERS: i8 = 1;

@@ -1,11 +1,15 @@
-//! Settings of topics: described with their defaults, set and reset. Those of the broker stand in
-//! its configuration file and are only described.
+//! Settings of topics, the broker, groups and client metrics: described with their defaults, set
+//! and reset. What stands in the broker's configuration file is only described.
+
+mod known;
 
 use super::{BROKER_ID, text, visible};
+use crate::consumer_group::Timeouts;
 use crate::door::Shared;
 use crate::errors::{About, Fault};
 use anabranch_engine::{
-    ErrorKind, KNOWN_SETTINGS, SettingKind, StreamChange, StreamSpec, known_setting,
+    Engine, ErrorKind, KNOWN_SETTINGS, KnownSetting, Resource, SettingKind, Stream, StreamChange,
+    StreamSpec, check_setting, known_setting,
 };
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
@@ -16,12 +20,15 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
+use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
+    ListConfigResourcesResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 // Kinds of resources (KIP-133, KIP-714, KIP-848).
 const TOPIC: i8 = 2;
@@ -31,8 +38,12 @@ const GROUP: i8 = 32;
 
 // Where a value comes from (KIP-226).
 const SOURCE_TOPIC: i8 = 1;
+const SOURCE_BROKER: i8 = 2;
+const SOURCE_ALL_BROKERS: i8 = 3;
 const SOURCE_BROKER_FILE: i8 = 4;
 const SOURCE_DEFAULT: i8 = 5;
+const SOURCE_CLIENT_METRICS: i8 = 7;
+const SOURCE_GROUP: i8 = 8;
 
 // Types of values (KIP-569).
 const TYPE_BOOLEAN: i8 = 1;
@@ -80,18 +91,35 @@ fn describe_one(
     version: i16,
     synonyms: bool,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Fault> {
-    let mut configs = match resource.resource_type {
-        TOPIC => {
-            let catalog = shared.engine.catalog();
-            let stream = visible(&catalog, &resource.resource_name).ok_or_else(unknown_topic)?;
-            topic_configs(&stream.settings, version, synonyms)
+    let target = Target::find(shared, resource.resource_type, &resource.resource_name)?;
+    let set = target.settings(&shared.engine);
+    let mut configs: Vec<_> = match &target {
+        Target::Broker(name) => {
+            let all = shared.engine.resource_settings(Resource::Broker, ALL_BROKERS);
+            let one = |setting: &known::BrokerSetting| {
+                let known = setting.known();
+                let own = set.get(known.name).filter(|_| name != ALL_BROKERS);
+                let sources = [
+                    own.map(|value| (value.as_str(), SOURCE_BROKER)),
+                    all.get(known.name).map(|value| (value.as_str(), SOURCE_ALL_BROKERS)),
+                ];
+                described(&known, &sources, version, synonyms)
+            };
+            let mut configs: Vec<_> = known::BROKER.iter().map(one).collect();
+            if name != ALL_BROKERS {
+                let names: HashSet<_> = configs.iter().map(|config| config.name.clone()).collect();
+                let file = broker_configs(shared).into_iter();
+                configs.extend(file.filter(|config| !names.contains(&config.name)));
+            }
+            configs
         }
-        BROKER => {
-            check_broker(&resource.resource_name)?;
-            broker_configs(shared)
+        other => {
+            let of = |known: &KnownSetting| {
+                let set = set.get(known.name).map(|value| (value.as_str(), other.source()));
+                described(known, &[set], version, synonyms)
+            };
+            other.known().iter().map(of).collect()
         }
-        GROUP | CLIENT_METRICS => Vec::new(),
-        _ => return Err(unknown_resource()),
     };
     if let Some(keys) = &resource.configuration_keys {
         configs.retain(|config| keys.contains(&config.name));
@@ -99,31 +127,101 @@ fn describe_one(
     Ok(configs)
 }
 
-fn topic_configs(
-    settings: &BTreeMap<String, String>,
+/// What Kafka calls all brokers.
+const ALL_BROKERS: &str = "";
+
+/// What a request is about.
+enum Target {
+    Topic(Arc<Stream>),
+    /// The broker's number, or [`ALL_BROKERS`].
+    Broker(String),
+    Group(String),
+    ClientMetrics(String),
+}
+
+impl Target {
+    fn find(shared: &Shared, kind: i8, name: &str) -> Result<Self, Fault> {
+        let unnamed = || Fault::new(ResponseError::InvalidRequest, "the resource has no name");
+        match kind {
+            TOPIC => {
+                let catalog = shared.engine.catalog();
+                Ok(Self::Topic(Arc::clone(visible(&catalog, name).ok_or_else(unknown_topic)?)))
+            }
+            BROKER => {
+                check_broker(name)?;
+                Ok(Self::Broker(name.to_owned()))
+            }
+            GROUP | CLIENT_METRICS if name.is_empty() => Err(unnamed()),
+            GROUP => Ok(Self::Group(name.to_owned())),
+            CLIENT_METRICS => Ok(Self::ClientMetrics(name.to_owned())),
+            _ => Err(unknown_resource()),
+        }
+    }
+
+    /// What is set.
+    fn settings(&self, engine: &Engine) -> BTreeMap<String, String> {
+        match self {
+            Self::Topic(stream) => stream.settings.clone(),
+            Self::Broker(name) => engine.resource_settings(Resource::Broker, name),
+            Self::Group(name) => engine.resource_settings(Resource::Group, name),
+            Self::ClientMetrics(name) => engine.resource_settings(Resource::ClientMetrics, name),
+        }
+    }
+
+    /// What can be set; of the broker, more.
+    fn known(&self) -> &'static [KnownSetting] {
+        match self {
+            Self::Topic(_) => KNOWN_SETTINGS,
+            Self::Broker(_) => &[],
+            Self::Group(_) => known::GROUP,
+            Self::ClientMetrics(_) => known::CLIENT_METRICS,
+        }
+    }
+
+    fn find_known(&self, name: &str) -> Option<KnownSetting> {
+        match self {
+            Self::Broker(_) => {
+                let setting = known::BROKER.iter().map(known::BrokerSetting::known);
+                setting.into_iter().find(|known| known.name == name)
+            }
+            _ => self.known().iter().find(|known| known.name == name).copied(),
+        }
+    }
+
+    fn source(&self) -> i8 {
+        match self {
+            Self::Topic(_) => SOURCE_TOPIC,
+            Self::Broker(_) => SOURCE_BROKER,
+            Self::Group(_) => SOURCE_GROUP,
+            Self::ClientMetrics(_) => SOURCE_CLIENT_METRICS,
+        }
+    }
+}
+
+/// A setting with its value: the first that is set, of those that come before the default.
+fn described(
+    known: &KnownSetting,
+    set: &[Option<(&str, i8)>],
     version: i16,
     synonyms: bool,
-) -> Vec<DescribeConfigsResourceResult> {
-    let configs = KNOWN_SETTINGS.iter().map(|known| {
-        let set = settings.get(known.name);
-        let mut config = config(known.name, set.map_or(known.default, String::as_str))
-            .with_config_source(if set.is_some() { SOURCE_TOPIC } else { SOURCE_DEFAULT });
-        if version >= 3 {
-            config.config_type = kind(known.kind);
-        }
-        if synonyms {
-            let synonym = |value: &str, source| {
-                DescribeConfigsSynonym::default()
-                    .with_name(StrBytes::from_static_str(known.name))
-                    .with_value(Some(text(value)))
-                    .with_source(source)
-            };
-            config.synonyms.extend(set.map(|value| synonym(value, SOURCE_TOPIC)));
-            config.synonyms.push(synonym(known.default, SOURCE_DEFAULT));
-        }
-        config
-    });
-    configs.collect()
+) -> DescribeConfigsResourceResult {
+    let mut values: Vec<(&str, i8)> = set.iter().copied().flatten().collect();
+    values.push((known.default, SOURCE_DEFAULT));
+    let (value, source) = values[0];
+    let mut config = config(known.name, value).with_config_source(source);
+    if version >= 3 {
+        config.config_type = kind(known.kind);
+    }
+    if synonyms {
+        let synonyms = values.into_iter().map(|(value, source)| {
+            DescribeConfigsSynonym::default()
+                .with_name(StrBytes::from_static_str(known.name))
+                .with_value(Some(text(value)))
+                .with_source(source)
+        });
+        config.synonyms = synonyms.collect();
+    }
+    config
 }
 
 fn kind(kind: SettingKind) -> i8 {
@@ -148,6 +246,15 @@ fn broker_configs(shared: &Shared) -> Vec<DescribeConfigsResourceResult> {
     let engine = &shared.engine;
     let groups = shared.settings.groups;
     let topic = |name| known_setting(name).map_or("", |known| known.default).to_owned();
+    let advertised: Vec<String> = shared
+        .settings
+        .listeners
+        .iter()
+        .map(|listener| match &listener.advertise {
+            Some(advertise) => format!("PLAINTEXT://{advertise}"),
+            None => format!("PLAINTEXT://{}", listener.listen),
+        })
+        .collect();
     let listeners: Vec<String> = shared
         .settings
         .listeners
@@ -155,6 +262,7 @@ fn broker_configs(shared: &Shared) -> Vec<DescribeConfigsResourceResult> {
         .map(|listener| format!("PLAINTEXT://{}", listener.listen))
         .collect();
     let values = [
+        ("advertised.listeners", advertised.join(",")),
         ("auto.create.topics.enable", engine.auto_create().to_string()),
         ("broker.id", BROKER_ID.to_string()),
         ("compression.type", topic("compression.type")),
@@ -204,15 +312,14 @@ pub(super) async fn alter(shared: &Shared, request: AlterConfigsRequest) -> Alte
             let value = config.value.as_ref().map(ToString::to_string);
             changes.insert(config.name.to_string(), value);
         }
-        let name = &resource.resource_name;
-        let resets = settings(shared, resource.resource_type, name).map(|settings| {
-            for name in settings.into_keys() {
-                changes.entry(name).or_insert(None);
+        let target = Target::find(shared, resource.resource_type, &resource.resource_name);
+        let result = match target {
+            Ok(target) => {
+                for name in target.settings(&shared.engine).into_keys() {
+                    changes.entry(name).or_insert(None);
+                }
+                apply(shared, &target, changes, request.validate_only).await
             }
-            changes
-        });
-        let result = match resets {
-            Ok(changes) => apply(shared, name, changes, request.validate_only).await,
             Err(fault) => Err(fault),
         };
         let response = AlterConfigsResourceResponse::default()
@@ -235,11 +342,14 @@ pub(super) async fn alter_some(
 ) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let name = &resource.resource_name;
-        let changes = settings(shared, resource.resource_type, name)
-            .and_then(|settings| changes(&settings, &resource.configs));
-        let result = match changes {
-            Ok(changes) => apply(shared, name, changes, request.validate_only).await,
+        let target = Target::find(shared, resource.resource_type, &resource.resource_name);
+        let result = match target {
+            Ok(target) => {
+                match changes(&target, &target.settings(&shared.engine), &resource.configs) {
+                    Ok(changes) => apply(shared, &target, changes, request.validate_only).await,
+                    Err(fault) => Err(fault),
+                }
+            }
             Err(fault) => Err(fault),
         };
         let response = IncrementalResponse::default()
@@ -255,34 +365,8 @@ pub(super) async fn alter_some(
     IncrementalAlterConfigsResponse::default().with_responses(responses)
 }
 
-/// What is set of a resource that can be changed.
-fn settings(
-    shared: &Shared,
-    resource_type: i8,
-    name: &str,
-) -> Result<BTreeMap<String, String>, Fault> {
-    match resource_type {
-        TOPIC => {
-            let catalog = shared.engine.catalog();
-            Ok(visible(&catalog, name).ok_or_else(unknown_topic)?.settings.clone())
-        }
-        BROKER => {
-            check_broker(name)?;
-            Err(Fault::new(
-                ResponseError::InvalidConfig,
-                "the broker's settings cannot be changed while it runs: change its \
-                 configuration file and restart it",
-            ))
-        }
-        GROUP | CLIENT_METRICS => Err(Fault::new(
-            ResponseError::InvalidConfig,
-            "groups and client metrics have no settings here",
-        )),
-        _ => Err(unknown_resource()),
-    }
-}
-
 fn changes(
+    target: &Target,
     settings: &BTreeMap<String, String>,
     configs: &[AlterableConfig],
 ) -> Result<BTreeMap<String, Option<String>>, Fault> {
@@ -298,7 +382,8 @@ fn changes(
             SET => Some(value()?.to_owned()),
             DELETE => None,
             operation @ (APPEND | SUBTRACT) => {
-                let list = known_setting(name)
+                let list = target
+                    .find_known(name)
                     .filter(|known| matches!(known.kind, SettingKind::Words(_) | SettingKind::Text))
                     .ok_or_else(|| invalid(format!("{name} is not a list")))?;
                 let now = settings.get(name).map_or(list.default, String::as_str);
@@ -337,22 +422,109 @@ fn edited(list: &str, words: &str, add: bool) -> String {
 
 async fn apply(
     shared: &Shared,
-    name: &str,
+    target: &Target,
     changes: BTreeMap<String, Option<String>>,
     validate_only: bool,
 ) -> Result<(), Fault> {
-    for name in changes.keys() {
-        if known_setting(name).is_none() {
-            let message = format!("there is no setting {name}");
-            return Err(Fault::new(ResponseError::InvalidConfig, message));
+    let invalid = |message| Fault::new(ResponseError::InvalidConfig, message);
+    for (name, value) in &changes {
+        let Some(known) = target.find_known(name) else {
+            return Err(match target {
+                Target::Broker(_) => Fault::new(
+                    ResponseError::InvalidRequest,
+                    format!(
+                        "{name} cannot be changed while the broker runs: change its configuration \
+                         file and restart it"
+                    ),
+                ),
+                _ => invalid(format!("there is no setting {name}")),
+            });
+        };
+        if let Some(value) = value {
+            check_setting(&known, value).map_err(|error| invalid(error.message))?;
         }
     }
-    let result = if validate_only {
-        check(shared, name, changes)
-    } else {
-        shared.engine.alter_stream(name, StreamChange::Settings(changes)).await.map(drop)
+    let engine = &shared.engine;
+    let (resource, name) = match target {
+        Target::Topic(stream) => {
+            let result = if validate_only {
+                check(shared, &stream.name, changes)
+            } else {
+                engine.alter_stream(&stream.name, StreamChange::Settings(changes)).await.map(drop)
+            };
+            return result.map_err(|error| Fault::of(error, About::Config));
+        }
+        Target::Broker(name) => (Resource::Broker, name),
+        Target::Group(name) => (Resource::Group, name),
+        Target::ClientMetrics(name) => (Resource::ClientMetrics, name),
     };
-    result.map_err(|error| Fault::of(error, About::Config))
+    if validate_only {
+        return Ok(());
+    }
+    let set = engine.set_resource(resource, name, changes).await;
+    set.map_err(|error| Fault::of(error, About::Config))?;
+    match target {
+        Target::Group(name) => shared.groups.configure(name, group_timeouts(engine, name)),
+        Target::Broker(_) => engine.set_stream_defaults(topic_defaults(engine)),
+        Target::Topic(_) | Target::ClientMetrics(_) => {}
+    }
+    Ok(())
+}
+
+/// The time-outs that a group was given.
+pub(crate) fn group_timeouts(engine: &Engine, name: &str) -> Timeouts {
+    let settings = engine.resource_settings(Resource::Group, name);
+    let number = |name: &str| settings.get(name).and_then(|value| value.trim().parse().ok());
+    Timeouts {
+        session_ms: number(known::SESSION_TIMEOUT),
+        heartbeat_ms: number(known::HEARTBEAT_INTERVAL),
+    }
+}
+
+/// Settings of topics that are created, as the broker's own settings have them.
+pub(crate) fn topic_defaults(engine: &Engine) -> BTreeMap<String, String> {
+    let mut set = engine.resource_settings(Resource::Broker, ALL_BROKERS);
+    set.extend(engine.resource_settings(Resource::Broker, &BROKER_ID.to_string()));
+    let all = known::BROKER.iter();
+    let defaults = all.filter_map(|setting| {
+        Some((setting.of_topics()?.to_owned(), set.get(setting.known().name)?.clone()))
+    });
+    defaults.collect()
+}
+
+pub(super) fn list_resources(
+    shared: &Shared,
+    version: i16,
+    request: &ListConfigResourcesRequest,
+) -> ListConfigResourcesResponse {
+    let all = [TOPIC, BROKER, CLIENT_METRICS, GROUP];
+    // Before version 1 there were only those of client metrics.
+    let wanted = match (version, request.resource_types.as_slice()) {
+        (0, _) => &[CLIENT_METRICS][..],
+        (_, []) => &all[..],
+        (_, some) => some,
+    };
+    let mut resources = Vec::new();
+    for kind in all.into_iter().filter(|kind| wanted.contains(kind)) {
+        let names = match kind {
+            TOPIC => {
+                let catalog = shared.engine.catalog();
+                let visible = catalog.streams().filter(|stream| !stream.is_internal());
+                visible.map(|stream| stream.name.clone()).collect()
+            }
+            BROKER => vec![BROKER_ID.to_string()],
+            CLIENT_METRICS => shared.engine.resources(Resource::ClientMetrics),
+            _ => shared.engine.resources(Resource::Group),
+        };
+        for name in names {
+            let resource = ConfigResource::default().with_resource_name(text(name));
+            resources.push(if version == 0 { resource } else { resource.with_resource_type(kind) });
+        }
+    }
+    let unknown = wanted.iter().any(|kind| !all.contains(kind));
+    let error = if unknown { ResponseError::UnsupportedVersion.code() } else { 0 };
+    let resources = if unknown { Vec::new() } else { resources };
+    ListConfigResourcesResponse::default().with_error_code(error).with_config_resources(resources)
 }
 
 /// Checks settings by pretending to create the topic with them: that it exists is the last thing

@@ -4,7 +4,7 @@ use super::saved::{read, write_classic, write_consumer};
 use super::{Listed, ResponseError};
 use crate::classic_group::{self, Effect, Group, JoinError, Joined, Moment, Synced, Waiter};
 use crate::consumer_group::{
-    self, ConsumerGroup, Head, Heartbeat, HeartbeatError, JOINS, Told, Topics,
+    self, ConsumerGroup, Head, Heartbeat, HeartbeatError, JOINS, Timeouts, Told, Topics,
 };
 use crate::limits::{GROUP_MEMBERS_MAX, GROUPS_BYTES_MAX, GROUPS_MAX};
 use crate::settings::GroupSettings;
@@ -29,6 +29,8 @@ pub(super) struct Groups {
     /// Counts the catalogs that were seen.
     seen: u64,
     settings: GroupSettings,
+    /// Of groups that were given their own.
+    timeouts: BTreeMap<String, Timeouts>,
 }
 
 struct Entry {
@@ -85,13 +87,15 @@ impl Groups {
             topics: Topics::default(),
             seen: 0,
             settings,
+            timeouts: BTreeMap::new(),
         }
     }
 
     /// Puts back what the engine remembers.
     pub(super) fn restore(&mut self, entries: Vec<GroupEntry>) {
-        let (classic, consumer) = (self.classic_limits(), self.consumer_limits());
+        let classic = self.classic_limits();
         for (name, remembered) in read(entries) {
+            let consumer = self.consumer_limits(&name);
             let kind = match remembered.restore(classic, consumer) {
                 Ok(kind) => kind,
                 Err(error) => {
@@ -118,11 +122,25 @@ impl Groups {
         }
     }
 
-    fn consumer_limits(&self) -> consumer_group::Limits {
+    fn consumer_limits(&self, name: &str) -> consumer_group::Limits {
+        let own = self.timeouts.get(name).copied().unwrap_or_default();
         consumer_group::Limits {
             members: GROUP_MEMBERS_MAX,
-            session_ms: self.settings.consumer_session_ms,
-            heartbeat_ms: self.settings.consumer_heartbeat_ms,
+            session_ms: own.session_ms.unwrap_or(self.settings.consumer_session_ms),
+            heartbeat_ms: own.heartbeat_ms.unwrap_or(self.settings.consumer_heartbeat_ms),
+        }
+    }
+
+    /// Gives a group time-outs of its own.
+    pub(super) fn configure(&mut self, name: &str, timeouts: Timeouts) {
+        if timeouts == Timeouts::default() {
+            self.timeouts.remove(name);
+        } else {
+            self.timeouts.insert(name.to_owned(), timeouts);
+        }
+        let limits = self.consumer_limits(name);
+        if let Some(Kind::Consumer(group)) = self.known(name) {
+            group.set_limits(limits);
         }
     }
 
@@ -183,7 +201,7 @@ impl Groups {
             Some(Kind::Classic(_)) | None if epoch != JOINS => return false,
             Some(Kind::Classic(_)) | None => {}
         }
-        let limits = self.consumer_limits();
+        let limits = self.consumer_limits(name);
         self.put(name, Kind::Consumer(ConsumerGroup::new(Head::default(), limits)));
         true
     }

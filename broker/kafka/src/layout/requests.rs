@@ -272,3 +272,27 @@ pub(crate) static WRITE_TXN_MARKERS: Layout = layout(
         all(INT32),
     ])))],
 );
+
+/// Topics with partitions.
+const PLACES: Kind = Array(&Struct(&[all(Text), all(NUMBERS)]));
+
+pub(crate) static ALTER_REPLICA_LOG_DIRS: Layout =
+    layout(2, &[all(Array(&Struct(&[all(Text), all(PLACES)])))]);
+
+pub(crate) static ELECT_LEADERS: Layout = layout(2, &[since(1, INT8), all(PLACES), all(INT32)]);
+
+pub(crate) static ALTER_PARTITION_REASSIGNMENTS: Layout = layout(
+    0,
+    &[
+        all(INT32),
+        since(1, BOOL),
+        all(Array(&Struct(&[all(Text), all(Array(&Struct(&[all(INT32), all(NUMBERS)])))]))),
+    ],
+);
+
+pub(crate) static LIST_PARTITION_REASSIGNMENTS: Layout = layout(0, &[all(INT32), all(PLACES)]);
+
+pub(crate) static DESCRIBE_QUORUM: Layout =
+    layout(0, &[all(Array(&Struct(&[all(Text), all(Array(&Struct(&[all(INT32)])))])))]);
+
+pub(crate) static LIST_CONFIG_RESOURCES: Layout = layout(0, &[since(1, Array(&INT8))]);

@@ -29,13 +29,14 @@ pub(crate) struct Fault {
     pub(crate) error: ResponseError,
     /// What is wrong and what to do.
     pub(crate) message: Cow<'static, str>,
-    /// The record that is to blame, by its number in the batch (KIP-467).
-    pub(crate) record: Option<i32>,
+    /// The records that are to blame, by their numbers in the batch (KIP-467): clients then send
+    /// the others again.
+    pub(crate) records: Vec<i32>,
 }
 
 impl From<errors::Fault> for Fault {
     fn from(fault: errors::Fault) -> Self {
-        Self { error: fault.error, message: fault.message, record: None }
+        Self { error: fault.error, message: fault.message, records: Vec::new() }
     }
 }
 
@@ -229,7 +230,7 @@ pub(super) fn without(body: &[u8], fields: &[Range<usize>], flexible: bool) -> B
 }
 
 fn fault(error: ResponseError, message: impl Into<Cow<'static, str>>) -> Fault {
-    Fault { error, message: message.into(), record: None }
+    Fault { error, message: message.into(), records: Vec::new() }
 }
 
 fn unknown_topic() -> Fault {
@@ -248,10 +249,10 @@ fn refused(refusal: RecordFault) -> Fault {
     match refusal {
         RecordFault::Corrupt(error) => fault(ResponseError::CorruptMessage, error.to_string()),
         RecordFault::Invalid(message) => fault(ResponseError::InvalidRecord, message),
-        RecordFault::Records { first, message } => Fault {
+        RecordFault::Records { numbers, message } => Fault {
             error: ResponseError::InvalidRecord,
             message: message.into(),
-            record: i32::try_from(first).ok(),
+            records: numbers.into_iter().filter_map(|number| i32::try_from(number).ok()).collect(),
         },
     }
 }

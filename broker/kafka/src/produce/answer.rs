@@ -87,8 +87,8 @@ impl Writer<'_> {
         }
         if self.version >= 8 {
             let message = bounded(&fault.message);
-            put_count(self.out, self.flexible, usize::from(fault.record.is_some()));
-            if let Some(record) = fault.record {
+            put_count(self.out, self.flexible, fault.records.len());
+            for &record in &fault.records {
                 self.out.put_i32(record);
                 put_nullable_text(self.out, self.flexible, Some(message));
                 put_no_tags(self.out, self.flexible);
@@ -145,7 +145,7 @@ fn lost() -> Fault {
     Fault {
         error: ResponseError::RequestTimedOut,
         message: "the broker stopped before it knew whether the batch was written".into(),
-        record: None,
+        records: Vec::new(),
     }
 }
 

@@ -136,7 +136,7 @@ fn responses_of_every_version_are_written() {
         let fault = Fault {
             error: ResponseError::InvalidRecord,
             message: "no key".into(),
-            record: Some(5),
+            records: vec![5],
         };
         let admitted = Admitted {
             correlation: 42,
@@ -223,7 +223,7 @@ fn a_long_message_is_cut_between_characters() {
     let fault = Fault {
         error: ResponseError::InvalidRecord,
         message: "é".repeat(2000).into(),
-        record: None,
+        records: Vec::new(),
     };
     let admitted = Admitted {
         correlation: 42,

@@ -283,3 +283,61 @@ async fn settings_are_described_set_and_reset() {
     let logs = client.call(2, DescribeLogDirsRequest::default().with_topics(None)).await;
     assert_eq!(logs.results[0].topics[0].partitions.len(), 1);
 }
+
+#[tokio::test]
+async fn broker_and_groups_have_settings() {
+    let broker = Broker::start();
+    let mut client = broker.client().await;
+    let alter =
+        |kind: i8, name: &'static str, operation, value: Option<&'static str>, of: &'static str| {
+            let config = AlterableConfig::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_config_operation(operation)
+                .with_value(value.map(StrBytes::from_static_str));
+            let resource = AlterConfigsResource::default()
+                .with_resource_type(kind)
+                .with_resource_name(StrBytes::from_static_str(of))
+                .with_configs(vec![config]);
+            IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
+        };
+    for (kind, of, name, operation, value, expected) in [
+        (4, "1", "background.threads", 0, Some("9"), 0),
+        (4, "1", "background.threads", 0, Some("many"), ResponseError::InvalidConfig.code()),
+        (4, "1", "broker.id", 0, Some("9"), ResponseError::InvalidRequest.code()),
+        (4, "", "log.cleanup.policy", 2, Some("compact"), 0),
+        (4, "", "log.cleanup.policy", 3, Some("delete"), 0),
+        (32, "g", "consumer.session.timeout.ms", 0, Some("50000"), 0),
+        (32, "g", "consumer.session.timeout.ms", 0, Some("1"), ResponseError::InvalidConfig.code()),
+        (32, "", "consumer.session.timeout.ms", 1, None, ResponseError::InvalidRequest.code()),
+        (32, "g", "no.such", 0, Some("1"), ResponseError::InvalidConfig.code()),
+    ] {
+        let told = client.call(1, alter(kind, name, operation, value, of)).await;
+        assert_eq!(told.responses[0].error_code, expected, "{of} {name} {value:?}");
+    }
+    let broker = broker.restart().await;
+    let mut client = broker.client().await;
+    let described = |kind: i8, of: &'static str, name: &'static str| {
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(StrBytes::from_static_str(of))
+            .with_configuration_keys(Some(vec![StrBytes::from_static_str(name)]));
+        DescribeConfigsRequest::default().with_resources(vec![resource])
+    };
+    for (kind, of, name, value, source) in [
+        (4, "1", "background.threads", "9", 2),
+        (4, "1", "log.cleanup.policy", "compact", 3),
+        (4, "1", "num.io.threads", "8", 5),
+        (4, "1", "node.id", "1", 4),
+        (32, "g", "consumer.session.timeout.ms", "50000", 8),
+        (32, "h", "consumer.session.timeout.ms", "45000", 5),
+    ] {
+        let told = client.call(4, described(kind, of, name)).await;
+        let config = &told.results[0].configs[0];
+        let found = (config.value.as_deref(), config.config_source);
+        assert_eq!(found, (Some(value), source), "{of} {name}");
+    }
+    // What the broker's settings say of topics holds for new ones.
+    broker.topic("t", 1, &[]).await;
+    let told = client.call(4, described(2, "t", "cleanup.policy")).await;
+    assert_eq!(told.results[0].configs[0].value.as_deref(), Some("compact"));
+}

@@ -3,6 +3,7 @@
 
 use super::{BatchError, BatchHeader, Compression, decode_records};
 use crate::Timestamp;
+use crate::limits::RECORD_FAULTS_MAX;
 
 /// What the stream asks of its records.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,10 +35,11 @@ pub enum RecordFault {
     #[error("{0}")]
     Invalid(&'static str),
     /// Records that the stream does not take, by their number in the batch.
-    #[error("{message} (record {first} of the batch)")]
+    #[error("{message} (record {} of the batch)", numbers.first().copied().unwrap_or_default())]
     Records {
-        /// Number in the batch of the first such record, from 0.
-        first: usize,
+        /// Numbers in the batch of such records, from 0; at least one, and not more than
+        /// [`RECORD_FAULTS_MAX`].
+        numbers: Vec<u32>,
         /// What is wrong and what to do.
         message: &'static str,
     },
@@ -71,6 +73,7 @@ pub fn validate(
     if header.producer_id.0 >= 0 && (header.producer_epoch.0 < 0 || header.base_sequence.0 < 0) {
         return Err(RecordFault::Invalid("an idempotent producer needs an epoch and a sequence"));
     }
+    let mut keyless = Vec::new();
     let mut max_timestamp = Timestamp(i64::MIN);
     let mut key_hashes = Vec::new();
     if options.hash_keys {
@@ -87,14 +90,20 @@ pub fn validate(
         max_timestamp = max_timestamp.max(record.timestamp);
         match record.key {
             None if options.keys_required => {
-                return Err(RecordFault::Records {
-                    first: number,
-                    message: "this stream is keyed: every record needs a key",
-                });
+                keyless.push(number as u32);
+                if keyless.len() == RECORD_FAULTS_MAX {
+                    break;
+                }
             }
             Some(key) if options.hash_keys => key_hashes.push(hash(key)),
             _ => {}
         }
+    }
+    if !keyless.is_empty() {
+        return Err(RecordFault::Records {
+            numbers: keyless,
+            message: "this stream is keyed: every record needs a key",
+        });
     }
     if !records.rest().is_empty() {
         return Err(RecordFault::Invalid(if compressed {

@@ -367,12 +367,12 @@ fn check_columns(mode: Mode, columns: &[Column]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Runs a change to its end, even if who asked goes: the catalog in memory would otherwise not
-/// follow the log.
-async fn to_the_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
+/// Runs a change to its end, even if who asked goes: what is in memory would otherwise not follow
+/// the log.
+pub(crate) async fn to_the_end<T: Send + 'static, E: From<Error> + Send + 'static>(
+    change: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
     tokio::spawn(change).await.unwrap_or_else(|error| {
-        Err(Error::new(ErrorKind::Internal, format!("the change did not end: {error}")))
+        Err(Error::new(ErrorKind::Internal, format!("the change did not end: {error}")).into())
     })
 }

@@ -413,13 +413,13 @@ impl Engine {
     pub async fn cut(&self, timeout: Duration) -> Result<Cut, Error> {
         let shared = self.inner.log.shared();
         // After a storage error nothing newer will be published.
-        let target = match shared.failure() {
-            Some(_) => shared.published(),
-            None => shared.written(),
-        };
+        let mut target = shared.written();
         let reach = async {
             let mut applied = self.inner.applier.subscribe();
             loop {
+                if shared.failure().is_some() {
+                    target = target.min(shared.published());
+                }
                 self.inner.published.reach(shared, target).await;
                 let Applied { round, view } = applied.borrow_and_update().clone();
                 if round >= target {

@@ -26,8 +26,9 @@ mod tests;
 mod transactions;
 
 pub use anabranch_log::{
-    Aborted, Append, AppendError, AppendResult, Appended, Atomicity, Chunk, Inspection, Part,
-    PartitionLog, Preconditions, ReadError, Reply, Submission, Until, Verified, key_hash,
+    Aborted, Append, AppendError, AppendResult, Appended, Atomicity, Chunk, Inspection,
+    KnownProducer, Part, PartitionLog, Preconditions, ReadError, Reply, Submission, Until,
+    Verified, key_hash,
 };
 pub use anabranch_table::{self as table, TableId};
 pub use anabranch_types::StreamId;

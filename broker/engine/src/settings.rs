@@ -25,17 +25,21 @@ pub enum SettingKind {
     Boolean,
     /// A whole number from the first to the second.
     Number(i64, i64),
+    /// The same, but for the third.
+    NumberBut(i64, i64, i64),
     /// A number between 0 and 1.
     Fraction,
     /// One of these words.
     Word(&'static [&'static str]),
     /// Words of these, with commas between.
     Words(&'static [&'static str]),
+    /// Replicas, as `partition:broker` with commas between, or `*`.
+    Replicas,
     /// Anything.
     Text,
 }
 
-use SettingKind::{Boolean, Fraction, Number, Text, Word, Words};
+use SettingKind::{Boolean, Fraction, Number, NumberBut, Replicas, Word, Words};
 
 const fn known(name: &'static str, default: &'static str, kind: SettingKind) -> KnownSetting {
     KnownSetting { name, default, kind }
@@ -52,7 +56,7 @@ pub const KNOWN_SETTINGS: &[KnownSetting] = &[
         "producer",
         Word(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
     ),
-    known("compression.gzip.level", "-1", Number(-1, 9)),
+    known("compression.gzip.level", "-1", NumberBut(-1, 9, 0)),
     known("compression.lz4.level", "9", Number(1, 17)),
     known("compression.zstd.level", "3", Number(-131_072, 22)),
     known("delete.retention.ms", "86400000", LONG),
@@ -60,9 +64,9 @@ pub const KNOWN_SETTINGS: &[KnownSetting] = &[
     known("file.delete.delay.ms", "60000", LONG),
     known("flush.messages", "9223372036854775807", Number(1, i64::MAX)),
     known("flush.ms", "9223372036854775807", LONG),
-    known("follower.replication.throttled.replicas", "", Text),
+    known("follower.replication.throttled.replicas", "", Replicas),
     known("index.interval.bytes", "4096", Number(0, i32::MAX as i64)),
-    known("leader.replication.throttled.replicas", "", Text),
+    known("leader.replication.throttled.replicas", "", Replicas),
     known("local.retention.bytes", "-2", Number(-2, i64::MAX)),
     known("local.retention.ms", "-2", Number(-2, i64::MAX)),
     known("max.compaction.lag.ms", "9223372036854775807", Number(1, i64::MAX)),
@@ -74,10 +78,10 @@ pub const KNOWN_SETTINGS: &[KnownSetting] = &[
     known("min.compaction.lag.ms", "0", LONG),
     known("min.insync.replicas", "1", Number(1, i32::MAX as i64)),
     known("preallocate", "false", Boolean),
-    known("remote.copy.disable", "false", Boolean),
+    known("remote.log.copy.disable", "false", Boolean),
     known("remote.log.delete.on.disable", "false", Boolean),
-    known("remote.storage.enable", "false", Boolean),
-    known("retention.bytes", "-1", LONG_OR_NONE),
+    known("remote.storage.enable", "false", Word(&["false"])),
+    known("retention.bytes", "-1", Number(i64::MIN, i64::MAX)),
     known("retention.ms", "604800000", LONG_OR_NONE),
     known("segment.bytes", "1073741824", Number(1_048_576, i32::MAX as i64)),
     known("segment.index.bytes", "10485760", Number(4, i32::MAX as i64)),
@@ -117,10 +121,17 @@ pub fn check_setting(setting: &KnownSetting, value: &str) -> Result<(), Error> {
 
 fn check_value(kind: SettingKind, value: &str) -> Result<(), String> {
     let (good, expected) = match kind {
-        Boolean => (matches!(value, "true" | "false"), "true or false".to_owned()),
+        Boolean => (boolean(value).is_some(), "true or false".to_owned()),
         Number(least, most) => (
             value.trim().parse().is_ok_and(|number: i64| (least..=most).contains(&number)),
             format!("a whole number from {least} to {most}"),
+        ),
+        NumberBut(least, most, not) => (
+            value
+                .trim()
+                .parse()
+                .is_ok_and(|number: i64| number != not && (least..=most).contains(&number)),
+            format!("a whole number from {least} to {most}, but not {not}"),
         ),
         Fraction => (
             value.trim().parse().is_ok_and(|number: f64| (0.0..=1.0).contains(&number)),
@@ -128,12 +139,30 @@ fn check_value(kind: SettingKind, value: &str) -> Result<(), String> {
         ),
         Word(words) => (words.contains(&value), format!("one of {}", words.join(", "))),
         Words(words) => (
-            value.split(',').all(|word| words.contains(&word.trim())),
+            value.is_empty() || value.split(',').all(|word| words.contains(&word.trim())),
             format!("some of {}, with commas between", words.join(", ")),
         ),
-        Text => (true, String::new()),
+        Replicas => (
+            matches!(value, "" | "*") || value.split(',').all(is_replica),
+            "partition:broker, with commas between, or *".to_owned(),
+        ),
+        SettingKind::Text => (true, String::new()),
     };
     if good { Ok(()) } else { Err(expected) }
+}
+
+/// Kafka takes any case, and blanks around.
+fn boolean(value: &str) -> Option<bool> {
+    let value = value.trim();
+    [("true", true), ("false", false)]
+        .into_iter()
+        .find(|(word, _)| value.eq_ignore_ascii_case(word))
+        .map(|(_, value)| value)
+}
+
+fn is_replica(words: &str) -> bool {
+    let number = |word: &str| word.trim().parse::<u32>().is_ok();
+    words.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker))
 }
 
 /// The mode that Kafka's cleanup policy asks for.
@@ -151,19 +180,23 @@ pub(crate) fn options_of(settings: &BTreeMap<String, String>) -> StreamOptions {
         settings.get(name).map_or(default, String::as_str).trim()
     };
     let number = |name: &str| -> i64 { text(name).parse().unwrap_or(-1) };
+    // Without a policy, nothing is ever removed.
+    let deletes = text("cleanup.policy").contains("delete");
     StreamOptions {
         durability: match text("durability") {
             "os" => Durability::Os,
             _ => Durability::Fsync,
         },
-        retention_ms: u64::try_from(number("retention.ms")).ok(),
-        retention_bytes: u64::try_from(number("retention.bytes")).ok(),
+        retention_ms: u64::try_from(number("retention.ms")).ok().filter(|_| deletes),
+        retention_bytes: u64::try_from(number("retention.bytes")).ok().filter(|_| deletes),
         segment_bytes: u32::try_from(number("segment.bytes")).unwrap_or(1 << 30),
         batch_bytes_max: u32::try_from(number("max.message.bytes")).unwrap_or(u32::MAX),
         timestamps: match text("message.timestamp.type") {
             "LogAppendTime" => Timestamps::Append,
             _ => Timestamps::Producer,
         },
+        time_before_ms_max: number("message.timestamp.before.max.ms"),
+        time_after_ms_max: number("message.timestamp.after.max.ms"),
     }
 }
 

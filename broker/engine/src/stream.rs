@@ -120,6 +120,10 @@ pub struct StreamOptions {
     pub batch_bytes_max: u32,
     /// `message.timestamp.type`.
     pub timestamps: Timestamps,
+    /// `message.timestamp.before.max.ms`: how far before the append a record's time may be.
+    pub time_before_ms_max: i64,
+    /// `message.timestamp.after.max.ms`: how far behind it.
+    pub time_after_ms_max: i64,
 }
 
 /// When a producer is answered.

@@ -9,9 +9,11 @@
 //! to, the log knows too ([`Operation::Begin`]): it refuses what comes late, in the order of
 //! commits.
 //!
-//! Invariant: a transactional id's changes happen one at a time.
+//! Invariant: a transactional id's changes happen one at a time, and to their end even if the client
+//! that asked goes: what memory does not know of, a later end would commit or leave pending.
 
 use crate::catalog::to_json;
+use crate::changes::to_the_end;
 use crate::engine::Engine;
 use crate::ledger::{Entry, Held};
 use crate::offsets::{CommittedOffset, offset_key};
@@ -262,6 +264,17 @@ impl Engine {
         timeout_ms: i32,
         known: Option<(ProducerId, ProducerEpoch)>,
     ) -> Result<(ProducerId, ProducerEpoch), TransactionError> {
+        let engine = self.clone();
+        let id = id.to_owned();
+        to_the_end(async move { engine.init(&id, timeout_ms, known).await }).await
+    }
+
+    async fn init(
+        &self,
+        id: &str,
+        timeout_ms: i32,
+        known: Option<(ProducerId, ProducerEpoch)>,
+    ) -> Result<(ProducerId, ProducerEpoch), TransactionError> {
         let one = self.inner.transactions.find_or_make(id)?;
         let mut one = one.lock_owned().await;
         let now_ms = self.now().0;
@@ -307,6 +320,18 @@ impl Engine {
         epoch: ProducerEpoch,
         partitions: &[PartitionId],
     ) -> Result<(), TransactionError> {
+        let engine = self.clone();
+        let (id, partitions) = (id.to_owned(), partitions.to_vec());
+        to_the_end(async move { engine.add(&id, producer, epoch, &partitions).await }).await
+    }
+
+    async fn add(
+        &self,
+        id: &str,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        partitions: &[PartitionId],
+    ) -> Result<(), TransactionError> {
         let one = self.inner.transactions.find(id)?;
         let mut one = one.lock_owned().await;
         let record = one.current(producer, epoch)?;
@@ -339,6 +364,18 @@ impl Engine {
         epoch: ProducerEpoch,
         group: &str,
     ) -> Result<(), TransactionError> {
+        let engine = self.clone();
+        let (id, group) = (id.to_owned(), group.to_owned());
+        to_the_end(async move { engine.add_group(&id, producer, epoch, &group).await }).await
+    }
+
+    async fn add_group(
+        &self,
+        id: &str,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        group: &str,
+    ) -> Result<(), TransactionError> {
         let one = self.inner.transactions.find(id)?;
         let mut one = one.lock_owned().await;
         let record = one.current(producer, epoch)?;
@@ -359,6 +396,20 @@ impl Engine {
     /// # Errors
     /// [`TransactionError`]; the group must have been added.
     pub async fn commit_offsets_in_transaction(
+        &self,
+        id: &str,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        group: &str,
+        offsets: Vec<(StreamId, PartitionIndex, CommittedOffset)>,
+    ) -> Result<(), TransactionError> {
+        let engine = self.clone();
+        let (id, group) = (id.to_owned(), group.to_owned());
+        to_the_end(async move { engine.add_offsets(&id, producer, epoch, &group, offsets).await })
+            .await
+    }
+
+    async fn add_offsets(
         &self,
         id: &str,
         producer: ProducerId,
@@ -404,6 +455,18 @@ impl Engine {
     /// # Errors
     /// [`TransactionError`]. After an error of the log, ask again: it may have ended.
     pub async fn end_transaction(
+        &self,
+        id: &str,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        ending: Ending,
+    ) -> Result<(), TransactionError> {
+        let engine = self.clone();
+        let id = id.to_owned();
+        to_the_end(async move { engine.end(&id, producer, epoch, ending).await }).await
+    }
+
+    async fn end(
         &self,
         id: &str,
         producer: ProducerId,

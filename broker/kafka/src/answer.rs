@@ -36,7 +36,7 @@ pub(crate) const BROKER_ID: i32 = 1;
 /// Bits of operations that Kafka reports where nobody is denied anything (KIP-430).
 pub(crate) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 pub(crate) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
-pub(crate) const GROUP_OPERATIONS: i32 = 0b1_0100_1000;
+pub(crate) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 /// Not asked for.
 pub(crate) const NO_OPERATIONS: i32 = i32::MIN;
 

@@ -340,9 +340,9 @@ impl Connection {
         let head = Head::read(&frame)?;
         let body = frame.slice(head.body..);
         let admit = || {
-            let mut admission = Admission::new(catalog, &body, now);
+            let mut admission = Admission::new(catalog, &body, head.version, now);
             produce::walk(&body, head.version, &mut admission)?;
-            Ok::<_, Malformed>(admission.finish(head.correlation, head.version))
+            Ok::<_, Malformed>(admission.finish(head.correlation))
         };
         let (request, append) =
             if frame.len() > VALIDATE_INLINE_BYTES_MAX { aside(admit) } else { admit() }?;

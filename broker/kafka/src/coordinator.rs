@@ -54,6 +54,7 @@ pub(crate) struct DescribedMember {
     pub(crate) client_host: String,
     /// Of the group's protocol; empty unless the group is stable.
     pub(crate) metadata: Bytes,
+    /// The newest it was given.
     pub(crate) assignment: Bytes,
 }
 
@@ -366,7 +367,7 @@ impl Coordinator {
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
             metadata: if stable { member.metadata(&group.protocol) } else { Bytes::new() },
-            assignment: if stable { member.assignment.clone() } else { Bytes::new() },
+            assignment: member.assignment.clone(),
         });
         Some(Ok(Described {
             state: group.state.name(),

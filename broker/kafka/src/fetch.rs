@@ -86,8 +86,10 @@ impl FetchRequest {
             partitions: Vec::new(),
         };
         if version >= 7 {
-            request.session_id = reader.int32("the session id")?;
-            reader.skip(4, "the session epoch")?;
+            let session = reader.int32("the session id")?;
+            // Only what goes on in a session needs one (KIP-227).
+            let goes_on = reader.int32("the session epoch")? > 0;
+            request.session_id = if goes_on { session } else { 0 };
         }
         let topics = reader.count(flexible, "topics")?.unwrap_or(0);
         for _ in 0..topics {

@@ -99,7 +99,15 @@ impl Producers {
         let last = found.plus(header.last_offset_delta);
         let original =
             producer.batches.iter().find(|batch| (batch.first, batch.last) == (found, last));
-        if let Some(original) = original {
+        // What the transaction before wrote is none of this one's: a producer that gave up a batch
+        // and aborted may use its number again.
+        let is_own = |original: &&Written| match producer.transaction {
+            _ if !header.is_transactional() => true,
+            Transaction::None => true,
+            Transaction::Begun => false,
+            Transaction::Open(first) => original.base_offset >= first,
+        };
+        if let Some(original) = original.filter(is_own) {
             return Ok(Some(*original));
         }
         if header.is_transactional() == (producer.transaction == Transaction::None) {

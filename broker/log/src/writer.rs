@@ -6,7 +6,9 @@ use crate::partition::{PartitionLog, Place};
 use crate::producers::Producers;
 use crate::read::Chunk;
 use crate::transactions::Event;
-use anabranch_types::batch::{Ending, ending, set_base_offset_and_epoch, set_log_append_time};
+use anabranch_types::batch::{
+    Ending, ending, set_base_offset_and_epoch, set_log_append_time, set_max_timestamp,
+};
 use anabranch_types::{LeaderEpoch, Offset, ProducerId, Round, Timestamp};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -164,10 +166,15 @@ impl Writer {
         let base = self.next;
         self.next = base.plus(i64::from(part.header.last_offset_delta) + 1);
         let append_time = self.settings.append_time.then_some(now);
+        // Some producers leave it to the broker.
+        let wrong = part.header.max_timestamp != part.max_timestamp;
+        let corrected = wrong.then_some(part.max_timestamp);
         let write = |batch: &mut [u8]| {
             set_base_offset_and_epoch(batch, base, epoch);
             if let Some(time) = append_time {
                 set_log_append_time(batch, time);
+            } else if let Some(time) = corrected {
+                set_max_timestamp(batch, time);
             }
         };
         let covers = Chunk {

@@ -22,7 +22,7 @@ pub use compress::Compression;
 pub use control::{Ending, ending, marker};
 pub use header::{
     BatchHeader, HEADER_BYTES, batches, set_base_offset_and_epoch, set_log_append_time,
-    set_producer,
+    set_max_timestamp, set_producer,
 };
 pub use records::{Header, Headers, Record, Records, decode_records};
 pub use validate::{ProducedBatch, RecordFault, ValidateOptions, validate};

@@ -1,11 +1,17 @@
 //! What tables and preconditions make of transactions.
 
 use super::{append, open, part, rows, spec};
-use crate::{Append, Engine, ErrorKind, Mode, Part, Preconditions, Settings, key_hash};
+use crate::{
+    Append, CommittedOffset, Engine, ErrorKind, Mode, Part, Preconditions, Settings, key_hash,
+};
 use anabranch_types::batch::{BatchBuilder, Ending, ValidateOptions, validate};
-use anabranch_types::{PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use anabranch_types::{
+    PartitionId, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::task::Poll;
+use std::time::Duration;
 
 /// A transactional producer that counts its records in each partition.
 struct Producer {
@@ -136,4 +142,38 @@ async fn a_precondition_on_an_undecided_key_is_a_conflict() {
     assert_eq!(insert("c", cut).await, Err(ErrorKind::Conflict), "decided since the read");
     assert_eq!(insert("c", engine.published()).await, Ok(()), "read since then");
     engine.stop();
+}
+
+/// Whatever a request was at when its client went: with the transaction, its offsets are gone.
+#[tokio::test]
+async fn a_client_that_goes_leaves_nothing_half_done() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let stream = engine.create_stream(spec("t", Mode::Append, 1)).await.expect("new");
+    let producer = Producer::new(&engine).await;
+    let (id, epoch) = (producer.id, producer.epoch);
+    let added = engine.add_group_to_transaction("mine", id, epoch, "g").await;
+    added.expect("it is the current producer");
+    let offset =
+        CommittedOffset { offset: 7, leader_epoch: -1, metadata: String::new(), committed_ms: 0 };
+    let offsets = vec![(stream.id, PartitionIndex(0), offset)];
+    let commit = engine.commit_offsets_in_transaction("mine", id, epoch, "g", offsets);
+    let mut commit = Box::pin(commit);
+    // It is begun and then dropped, as when the connection ends.
+    let begin = std::future::poll_fn(|context| Poll::Ready(commit.as_mut().poll(context)));
+    assert!(begin.await.is_pending(), "it waits for the disk");
+    drop(commit);
+    producer.end(&engine, Ending::Abort).await;
+    engine.settle_offsets("g", Duration::from_secs(30)).await;
+    assert!(engine.pending_offsets("g").is_empty());
+    // Neither does a later transaction commit them, nor one after a restart.
+    let engine = {
+        engine.stop();
+        drop(engine);
+        open(directory.path())
+    };
+    let producer = Producer::new(&engine).await;
+    producer.begin(&engine, &stream.partitions).await;
+    producer.end(&engine, Ending::Commit).await;
+    assert!(engine.committed_offsets("g").is_empty());
 }

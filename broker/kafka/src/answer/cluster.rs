@@ -17,8 +17,9 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, HashSet};
 
-/// Said to who asks for brokers; 2 asks for controllers (KIP-919).
+// What a client takes this endpoint for (KIP-919).
 const ENDPOINT_BROKERS: i8 = 1;
+const ENDPOINT_CONTROLLERS: i8 = 2;
 
 /// Types of coordinators (KIP-98).
 const GROUP: i8 = 0;
@@ -30,8 +31,12 @@ pub(super) fn describe(
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
     if request.endpoint_type != ENDPOINT_BROKERS {
+        let error = match request.endpoint_type {
+            ENDPOINT_CONTROLLERS => ResponseError::MismatchedEndpointType,
+            _ => ResponseError::UnsupportedEndpointType,
+        };
         return DescribeClusterResponse::default()
-            .with_error_code(ResponseError::MismatchedEndpointType.code())
+            .with_error_code(error.code())
             .with_error_message(Some(text("this endpoint is a broker's")));
     }
     let operations = if request.include_cluster_authorized_operations {
@@ -77,16 +82,6 @@ pub(super) fn find_coordinator(
 }
 
 fn coordinator(client: &Client, key: StrBytes, fault: Option<&Fault>) -> Coordinator {
-    let invalid;
-    let fault = if fault.is_none() && key.is_empty() {
-        invalid = Fault::new(
-            ResponseError::InvalidGroupId,
-            "a group, or a transactional id, needs a name",
-        );
-        Some(&invalid)
-    } else {
-        fault
-    };
     let coordinator = Coordinator::default().with_key(key);
     match fault {
         Some(fault) => coordinator

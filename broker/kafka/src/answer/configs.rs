@@ -108,7 +108,7 @@ fn describe_one(
             let mut configs: Vec<_> = known::BROKER.iter().map(one).collect();
             if name != ALL_BROKERS {
                 let names: HashSet<_> = configs.iter().map(|config| config.name.clone()).collect();
-                let file = broker_configs(shared).into_iter();
+                let file = broker_configs(shared, version).into_iter();
                 configs.extend(file.filter(|config| !names.contains(&config.name)));
             }
             configs
@@ -121,7 +121,7 @@ fn describe_one(
             other.known().iter().map(of).collect()
         }
     };
-    if let Some(keys) = &resource.configuration_keys {
+    if let Some(keys) = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty()) {
         configs.retain(|config| keys.contains(&config.name));
     }
     Ok(configs)
@@ -228,21 +228,22 @@ fn kind(kind: SettingKind) -> i8 {
     match kind {
         SettingKind::Boolean => TYPE_BOOLEAN,
         SettingKind::Number(_, most) if most > i64::from(i32::MAX) => TYPE_LONG,
-        SettingKind::Number(..) => TYPE_INT,
+        SettingKind::Number(..) | SettingKind::NumberBut(..) => TYPE_INT,
         SettingKind::Fraction => TYPE_DOUBLE,
-        SettingKind::Words(_) => TYPE_LIST,
+        SettingKind::Words(_) | SettingKind::Replicas => TYPE_LIST,
         SettingKind::Word(_) | SettingKind::Text => TYPE_STRING,
     }
 }
 
 fn config(name: &'static str, value: &str) -> DescribeConfigsResourceResult {
     DescribeConfigsResourceResult::default()
+        .with_documentation(None)
         .with_name(StrBytes::from_static_str(name))
         .with_value(Some(text(value)))
 }
 
 /// What tools look up of a broker. All of it stands in the configuration file.
-fn broker_configs(shared: &Shared) -> Vec<DescribeConfigsResourceResult> {
+fn broker_configs(shared: &Shared, version: i16) -> Vec<DescribeConfigsResourceResult> {
     let engine = &shared.engine;
     let groups = shared.settings.groups;
     let topic = |name| known_setting(name).map_or("", |known| known.default).to_owned();
@@ -286,7 +287,16 @@ fn broker_configs(shared: &Shared) -> Vec<DescribeConfigsResourceResult> {
     let values = values.iter();
     values
         .map(|(name, value)| {
-            config(name, value).with_read_only(true).with_config_source(SOURCE_BROKER_FILE)
+            let kind = match (*name, value.parse::<i64>()) {
+                ("listeners" | "advertised.listeners" | "log.cleanup.policy", _) => TYPE_LIST,
+                (_, Ok(_)) if name.ends_with("bytes") || name.ends_with("ms") => TYPE_LONG,
+                (_, Ok(_)) => TYPE_INT,
+                (_, Err(_)) if value.parse::<bool>().is_ok() => TYPE_BOOLEAN,
+                (_, Err(_)) => TYPE_STRING,
+            };
+            let config = config(name, value).with_read_only(true);
+            let config = config.with_config_source(SOURCE_BROKER_FILE);
+            if version >= 3 { config.with_config_type(kind) } else { config }
         })
         .collect()
 }
@@ -308,19 +318,23 @@ pub(super) async fn alter(shared: &Shared, request: AlterConfigsRequest) -> Alte
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
         let mut changes: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let mut twice = None;
         for config in &resource.configs {
             let value = config.value.as_ref().map(ToString::to_string);
-            changes.insert(config.name.to_string(), value);
+            if changes.insert(config.name.to_string(), value).is_some() {
+                twice = Some(format!("{} stands in the request more than once", &*config.name));
+            }
         }
         let target = Target::find(shared, resource.resource_type, &resource.resource_name);
-        let result = match target {
-            Ok(target) => {
+        let result = match (target, twice) {
+            (Ok(_), Some(twice)) => Err(Fault::new(ResponseError::InvalidRequest, twice)),
+            (Ok(target), None) => {
                 for name in target.settings(&shared.engine).into_keys() {
                     changes.entry(name).or_insert(None);
                 }
                 apply(shared, &target, changes, request.validate_only).await
             }
-            Err(fault) => Err(fault),
+            (Err(fault), _) => Err(fault),
         };
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
@@ -376,7 +390,10 @@ fn changes(
         let name = &*config.name;
         let value = || {
             let value = config.value.as_deref();
-            value.ok_or_else(|| invalid(format!("{name} needs a value")))
+            value.ok_or_else(|| {
+                let message = format!("{name} needs a value");
+                Fault::new(ResponseError::InvalidRequest, message)
+            })
         };
         let change = match config.config_operation {
             SET => Some(value()?.to_owned()),
@@ -384,7 +401,12 @@ fn changes(
             operation @ (APPEND | SUBTRACT) => {
                 let list = target
                     .find_known(name)
-                    .filter(|known| matches!(known.kind, SettingKind::Words(_) | SettingKind::Text))
+                    .filter(|known| {
+                        matches!(
+                            known.kind,
+                            SettingKind::Words(_) | SettingKind::Replicas | SettingKind::Text
+                        )
+                    })
                     .ok_or_else(|| invalid(format!("{name} is not a list")))?;
                 let now = settings.get(name).map_or(list.default, String::as_str);
                 Some(edited(now, value()?, operation == APPEND))

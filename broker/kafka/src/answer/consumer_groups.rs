@@ -95,6 +95,13 @@ pub(super) fn describe(
     let mut seen = HashSet::new();
     let names = request.group_ids.into_iter().filter(|name| seen.insert(name.clone()));
     let groups = names.map(|name| {
+        if name.is_empty() {
+            return described::DescribedGroup::default()
+                .with_error_code(ResponseError::InvalidGroupId.code())
+                .with_error_message(Some(text("a group needs a name")))
+                .with_group_id(name)
+                .with_authorized_operations(NO_OPERATIONS);
+        }
         let found = shared.groups.describe_consumer(&name, |group| {
             described_group(name.clone(), group, &catalog, version)
                 .with_authorized_operations(operations)

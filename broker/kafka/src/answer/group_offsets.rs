@@ -43,14 +43,19 @@ pub(super) async fn commit(
     let who =
         Identity { member_id: &request.member_id, instance: request.group_instance_id.as_deref() };
     let generation = request.generation_id_or_member_epoch;
-    let allowed = if request.group_id.is_empty() {
-        Err(ResponseError::InvalidGroupId)
-    } else {
-        shared.groups.check_commit(&request.group_id, who, generation).map_err(|error| {
-            let known = version >= EPOCHS_FROM || error != ResponseError::StaleMemberEpoch;
-            if known { error } else { ResponseError::UnsupportedVersion }
-        })
-    };
+    // Old clients without a group have one without a name.
+    let exists = shared.groups.has_members(&request.group_id).is_some()
+        || !shared.engine.committed_offsets(&request.group_id).is_empty();
+    let allowed = shared.groups.check_commit(&request.group_id, who, generation);
+    let allowed = allowed.map_err(|error| match error {
+        ResponseError::StaleMemberEpoch if version < EPOCHS_FROM => {
+            ResponseError::UnsupportedVersion
+        }
+        ResponseError::IllegalGeneration if !exists && version >= EPOCHS_FROM => {
+            ResponseError::GroupIdNotFound
+        }
+        error => error,
+    });
     let now = shared.engine.now().0;
     let catalog = shared.engine.catalog();
     let mut commits: Vec<Commit> = Vec::new();
@@ -59,13 +64,11 @@ pub(super) async fn commit(
         let stream = visible(&catalog, &topic.name);
         let partitions = topic.partitions.into_iter().map(|partition| {
             let index = PartitionIndex(partition.partition_index);
-            let result = allowed.and_then(|()| {
-                let metadata = partition.committed_metadata.as_deref();
-                let (offset, epoch) =
-                    (partition.committed_offset, partition.committed_leader_epoch);
-                let (stream, committed) = committed(stream, index, (offset, epoch), metadata, now)?;
-                commits.push((stream, index, Some(committed)));
-                Ok(())
+            let metadata = partition.committed_metadata.as_deref();
+            let (offset, epoch) = (partition.committed_offset, partition.committed_leader_epoch);
+            let committed = committed(stream, index, (offset, epoch), metadata, now);
+            let result = committed.and_then(|(stream, committed)| {
+                allowed.map(|()| commits.push((stream, index, Some(committed))))
             });
             let error = result.map_or_else(|error| error.code(), |()| 0);
             OffsetCommitResponsePartition::default()
@@ -251,6 +254,10 @@ fn parts(committed: Option<CommittedOffset>) -> (i64, i32, StrBytes) {
 
 pub(super) async fn delete(shared: &Shared, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
     let group = &request.group_id;
+    if group.is_empty() {
+        let error = ResponseError::InvalidGroupId.code();
+        return OffsetDeleteResponse::default().with_error_code(error);
+    }
     let committed = shared.engine.committed_offsets(group);
     let has_members = shared.groups.has_members(group);
     if committed.is_empty() && has_members.is_none() {

@@ -118,7 +118,14 @@ pub(super) async fn sync(
         protocol: request.protocol_name.as_deref(),
         assignments: assignments.collect(),
     };
-    match shared.groups.sync(&request.group_id, sync).await {
+    // From this version on, clients say what they take the group's protocol for (KIP-559).
+    let incomplete = version >= 5 && (sync.protocol_type.is_none() || sync.protocol.is_none());
+    let result = match named(&request.group_id) {
+        Err(error) => Err(error),
+        Ok(_) if incomplete => Err(ResponseError::InconsistentGroupProtocol),
+        Ok(group) => shared.groups.sync(group, sync).await,
+    };
+    match result {
         Err(error) => SyncGroupResponse::default().with_error_code(error.code()),
         Ok(synced) => {
             let response = SyncGroupResponse::default().with_assignment(synced.assignment);
@@ -132,10 +139,15 @@ pub(super) async fn sync(
     }
 }
 
+fn named(group: &GroupId) -> Result<&str, ResponseError> {
+    if group.is_empty() { Err(ResponseError::InvalidGroupId) } else { Ok(group) }
+}
+
 pub(super) fn heartbeat(shared: &Shared, request: &HeartbeatRequest) -> HeartbeatResponse {
     let who =
         Identity { member_id: &request.member_id, instance: request.group_instance_id.as_deref() };
-    let result = shared.groups.heartbeat(&request.group_id, who, request.generation_id);
+    let result = named(&request.group_id)
+        .and_then(|group| shared.groups.heartbeat(group, who, request.generation_id));
     HeartbeatResponse::default().with_error_code(code(result))
 }
 
@@ -144,7 +156,10 @@ pub(super) fn leave(
     version: i16,
     request: LeaveGroupRequest,
 ) -> LeaveGroupResponse {
-    let group = &request.group_id;
+    let group = match named(&request.group_id) {
+        Ok(group) => group,
+        Err(error) => return LeaveGroupResponse::default().with_error_code(error.code()),
+    };
     if version < 3 {
         let who = Identity { member_id: &request.member_id, instance: None };
         let result = shared.groups.leave(group, who);
@@ -180,6 +195,7 @@ pub(super) fn describe(
                 (!committed.is_empty()).then_some(empty)
             }
         };
+        let operations = if described.is_some() { operations } else { NO_OPERATIONS };
         described_group(name, described, version).with_authorized_operations(operations)
     });
     DescribeGroupsResponse::default().with_groups(groups.collect())

@@ -39,7 +39,7 @@ pub(super) async fn list(
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
-            let result = list_one(shared, &topic.name, &wanted, committed).await;
+            let result = list_one(shared, &topic.name, &wanted, version, committed).await;
             let partition = ListOffsetsPartitionResponse::default()
                 .with_partition_index(wanted.partition_index);
             partitions.push(match result {
@@ -68,8 +68,20 @@ async fn list_one(
     shared: &Shared,
     topic: &str,
     wanted: &ListOffsetsPartition,
+    version: i16,
     committed: bool,
 ) -> Result<(Offset, Timestamp), Fault> {
+    let known_from = match wanted.timestamp {
+        LATEST | EARLIEST | 0.. => 1,
+        MAX_TIME => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        _ => i16::MAX,
+    };
+    if version < known_from {
+        let message = format!("version {version} knows no time {}", wanted.timestamp);
+        return Err(Fault::new(ResponseError::UnsupportedVersion, message));
+    }
     let log = find(shared, topic, wanted.partition_index, wanted.current_leader_epoch)?;
     let none = Timestamp(-1);
     match wanted.timestamp {
@@ -78,11 +90,7 @@ async fn list_one(
         EARLIEST | EARLIEST_LOCAL => Ok((log.log_start(), none)),
         LATEST_TIERED => Ok((Offset(-1), none)),
         MAX_TIME => search(log, |log| log.find_max_time()).await,
-        time if time >= 0 => search(log, move |log| log.find_time(Timestamp(time))).await,
-        time => {
-            let message = format!("{time} is neither a time nor one of -1 to -5");
-            Err(Fault::new(ResponseError::InvalidRequest, message))
-        }
+        time => search(log, move |log| log.find_time(Timestamp(time))).await,
     }
 }
 
@@ -129,11 +137,12 @@ pub(super) fn leader_epochs(
     shared: &Shared,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
+    let current = shared.engine.leader_epoch();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|wanted| {
             let partition = EpochEndOffset::default().with_partition(wanted.partition);
             let log = find(shared, &topic.topic, wanted.partition, wanted.current_leader_epoch);
-            match log.map(|log| log.epoch_end(LeaderEpoch(wanted.leader_epoch))) {
+            match log.map(|log| epoch_end(&log, LeaderEpoch(wanted.leader_epoch), current)) {
                 Ok(Some((epoch, end))) => {
                     partition.with_leader_epoch(epoch.0).with_end_offset(end.0)
                 }
@@ -148,4 +157,18 @@ pub(super) fn leader_epochs(
         OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions)
     });
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
+}
+
+/// Where an epoch ends. The current one has begun, whether or not anything was written in it.
+fn epoch_end(
+    log: &PartitionLog,
+    epoch: LeaderEpoch,
+    current: LeaderEpoch,
+) -> Option<(LeaderEpoch, Offset)> {
+    match epoch.cmp(&current) {
+        _ if epoch.0 < 0 => None,
+        std::cmp::Ordering::Greater => None,
+        std::cmp::Ordering::Equal => Some((current, log.high_watermark())),
+        std::cmp::Ordering::Less => log.epoch_end(epoch).or(Some((epoch, log.log_start()))),
+    }
 }

@@ -205,6 +205,10 @@ async fn delete_one(
         Some(name) => visible(&catalog, name).ok_or_else(|| {
             Fault::new(ResponseError::UnknownTopicOrPartition, "there is no such topic")
         }),
+        None if topic.topic_id.is_nil() => {
+            let message = "a topic is deleted by its name or its id";
+            Err(Fault::new(ResponseError::InvalidRequest, message))
+        }
         None => catalog
             .by_id(StreamId(topic.topic_id))
             .filter(|stream| !stream.is_internal())

@@ -139,16 +139,11 @@ pub(super) async fn add_offsets(
     version: i16,
     request: &AddOffsetsToTxnRequest,
 ) -> AddOffsetsToTxnResponse {
-    let result = if request.group_id.is_empty() {
-        Err(ResponseError::InvalidGroupId)
-    } else {
-        let producer = ProducerId(request.producer_id.0);
-        let epoch = ProducerEpoch(request.producer_epoch);
-        let id = &request.transactional_id;
-        let added =
-            shared.engine.add_group_to_transaction(id, producer, epoch, &request.group_id).await;
-        added.map_err(|error| code(error, version >= FENCED_FROM))
-    };
+    let (producer, epoch) =
+        (ProducerId(request.producer_id.0), ProducerEpoch(request.producer_epoch));
+    let (id, group) = (&request.transactional_id, &request.group_id);
+    let added = shared.engine.add_group_to_transaction(id, producer, epoch, group).await;
+    let result = added.map_err(|error| code(error, version >= FENCED_FROM));
     AddOffsetsToTxnResponse::default().with_error_code(number(result))
 }
 
@@ -180,13 +175,11 @@ pub(super) async fn commit_offsets(
         let stream = visible(&catalog, &topic.name);
         let partitions = topic.partitions.into_iter().map(|partition| {
             let index = PartitionIndex(partition.partition_index);
-            let result = allowed.and_then(|()| {
-                let metadata = partition.committed_metadata.as_deref();
-                let (offset, epoch) =
-                    (partition.committed_offset, partition.committed_leader_epoch);
-                let (stream, committed) = committed(stream, index, (offset, epoch), metadata, now)?;
-                offsets.push((stream, index, committed));
-                Ok(())
+            let metadata = partition.committed_metadata.as_deref();
+            let (offset, epoch) = (partition.committed_offset, partition.committed_leader_epoch);
+            let committed = committed(stream, index, (offset, epoch), metadata, now);
+            let result = committed.and_then(|(stream, committed)| {
+                allowed.map(|()| offsets.push((stream, index, committed)))
             });
             TxnOffsetCommitResponsePartition::default()
                 .with_partition_index(index.0)
@@ -213,6 +206,10 @@ pub(super) async fn commit_offsets(
 }
 
 pub(super) async fn end(shared: &Shared, version: i16, request: &EndTxnRequest) -> EndTxnResponse {
+    if request.transactional_id.is_empty() {
+        let error = ResponseError::InvalidRequest;
+        return EndTxnResponse::default().with_error_code(error.code());
+    }
     let ending = if request.committed { Ending::Commit } else { Ending::Abort };
     let producer = ProducerId(request.producer_id.0);
     let epoch = ProducerEpoch(request.producer_epoch);

@@ -128,7 +128,8 @@ impl Group {
             }
             self.unsynced.remove(id);
             if self.leader.as_ref() == Some(id) {
-                self.leader = None;
+                let oldest = self.members.iter().min_by_key(|(_, member)| member.order);
+                self.leader = oldest.map(|(id, _)| id.clone());
             }
         }
         if self.members.is_empty() {

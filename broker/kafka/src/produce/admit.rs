@@ -5,8 +5,10 @@ use super::{ProduceHead, TopicRef, Visitor};
 use crate::apis::PRODUCE_FLEXIBLE_FROM;
 use crate::errors;
 use crate::limits::FRAME_BYTES_OWN;
-use anabranch_engine::{Append, Atomicity, Catalog, Mode, Part, Stream, Timestamps, key_hash};
-use anabranch_types::batch::{self, RecordFault, ValidateOptions};
+use anabranch_engine::{
+    Append, Atomicity, Catalog, Mode, Part, Stream, StreamOptions, Timestamps, key_hash,
+};
+use anabranch_types::batch::{self, BatchError, Compression, RecordFault, ValidateOptions};
 use anabranch_types::{PartitionIndex, StreamId, Timestamp};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
@@ -40,6 +42,9 @@ impl From<errors::Fault> for Fault {
     }
 }
 
+/// First version whose clients may compress with zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+
 /// A request whose batches are with the commit loop: all that its response needs.
 #[derive(Debug)]
 pub(crate) struct Admitted {
@@ -61,6 +66,7 @@ pub(crate) struct Admitted {
 pub(crate) struct Admission<'a> {
     catalog: &'a Catalog,
     body: &'a Bytes,
+    version: i16,
     now: Timestamp,
     head: ProduceHead,
     topic: Result<&'a Arc<Stream>, Fault>,
@@ -73,10 +79,11 @@ pub(crate) struct Admission<'a> {
 
 impl<'a> Admission<'a> {
     /// For the request `body`; names mean what they mean in `catalog`.
-    pub(crate) fn new(catalog: &'a Catalog, body: &'a Bytes, now: Timestamp) -> Self {
+    pub(crate) fn new(catalog: &'a Catalog, body: &'a Bytes, version: i16, now: Timestamp) -> Self {
         Self {
             catalog,
             body,
+            version,
             now,
             head: ProduceHead { transactional: false, acks: 0, topics: 0 },
             topic: Err(unknown_topic()),
@@ -92,7 +99,8 @@ impl<'a> Admission<'a> {
     }
 
     /// What came of the walk: the append, unless every batch was refused.
-    pub(crate) fn finish(self, correlation: i32, version: i16) -> (Admitted, Option<Append>) {
+    pub(crate) fn finish(self, correlation: i32) -> (Admitted, Option<Append>) {
+        let version = self.version;
         let append = (!self.append.parts.is_empty()).then_some(self.append);
         let body = if self.large.is_empty() {
             self.body.clone()
@@ -144,20 +152,40 @@ impl<'a> Admission<'a> {
             passed
         });
         let passed = passed.map_err(refused)?;
-        if !stream.settings.is_empty() && options.timestamps == Timestamps::Producer {
-            self.check_times(stream, &passed)?;
+        self.check_version(&passed)?;
+        if options.timestamps == Timestamps::Producer {
+            self.check_times(options, &passed)?;
         }
         Ok(Part::new(partition, self.body.slice(records), passed))
     }
 
-    /// `message.timestamp.{before,after}.max.ms` (KIP-937), where they were set. Of a batch, its
-    /// first record's time is the one checked against `before`.
-    fn check_times(&self, stream: &Stream, passed: &batch::ProducedBatch) -> Result<(), Fault> {
-        let bound = |name| stream.settings.get(name).and_then(|value| value.parse::<i64>().ok());
-        let earliest = bound("message.timestamp.before.max.ms")
-            .map_or(i64::MIN, |ms| self.now.0.saturating_sub(ms));
-        let latest = bound("message.timestamp.after.max.ms")
-            .map_or(i64::MAX, |ms| self.now.0.saturating_add(ms));
+    /// What a client may send only in requests of some versions.
+    fn check_version(&self, passed: &batch::ProducedBatch) -> Result<(), Fault> {
+        let header = &passed.header;
+        if self.version < ZSTD_FROM && header.compression() == Ok(Compression::Zstd) {
+            return Err(fault(
+                ResponseError::UnsupportedCompressionType,
+                "zstd needs version 7 of produce requests (Kafka 2.1)",
+            ));
+        }
+        if header.is_transactional() && !self.head.transactional {
+            return Err(fault(
+                ResponseError::TransactionalIdAuthorizationFailed,
+                "a transactional batch needs the transactional id in its request",
+            ));
+        }
+        Ok(())
+    }
+
+    /// `message.timestamp.{before,after}.max.ms` (KIP-937). Of a batch, its first record's time is
+    /// the one checked against `before`.
+    fn check_times(
+        &self,
+        options: &StreamOptions,
+        passed: &batch::ProducedBatch,
+    ) -> Result<(), Fault> {
+        let earliest = self.now.0.saturating_sub(options.time_before_ms_max);
+        let latest = self.now.0.saturating_add(options.time_after_ms_max);
         let first = passed.header.base_timestamp;
         if first.0 >= earliest && passed.max_timestamp.0 <= latest {
             return Ok(());
@@ -247,7 +275,11 @@ fn unknown_partition(stream: &Stream) -> Fault {
 
 fn refused(refusal: RecordFault) -> Fault {
     match refusal {
-        RecordFault::Corrupt(error) => fault(ResponseError::CorruptMessage, error.to_string()),
+        // Only this can be the network's doing, and be well the next time.
+        RecordFault::Corrupt(error @ BatchError::Checksum { .. }) => {
+            fault(ResponseError::CorruptMessage, error.to_string())
+        }
+        RecordFault::Corrupt(error) => fault(ResponseError::InvalidRecord, error.to_string()),
         RecordFault::Invalid(message) => fault(ResponseError::InvalidRecord, message),
         RecordFault::Records { numbers, message } => Fault {
             error: ResponseError::InvalidRecord,

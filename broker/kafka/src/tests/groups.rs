@@ -266,8 +266,10 @@ async fn coordinators_are_here() {
         let request = FindCoordinatorRequest::default()
             .with_coordinator_keys(vec![text("g"), StrBytes::new()]);
         let found = client.call(version, request).await.coordinators;
-        assert_eq!((found[0].error_code, found[0].port), (0, port));
-        assert_eq!(found[1].error_code, ResponseError::InvalidGroupId.code());
+        // Old clients without a group have one without a name.
+        for coordinator in found {
+            assert_eq!((coordinator.error_code, coordinator.port), (0, port));
+        }
     }
     let request = FindCoordinatorRequest::default().with_key(text("t")).with_key_type(1);
     let found = client.call(3, request).await;

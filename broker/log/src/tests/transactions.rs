@@ -28,6 +28,27 @@ fn marker(id: i64, epoch: i16, ending: Ending, at: i64) -> BatchHeader {
 }
 
 #[test]
+fn a_number_used_again_after_an_abort_is_no_duplicate() {
+    let mut producers = Producers::default();
+    let record = |producers: &mut Producers, sequence, at| {
+        producers.record(&header(1, 0, sequence, at), None, Offset(at), Round(1), NOW);
+    };
+    producers.begin(ProducerId(1), ProducerEpoch(0), NOW);
+    record(&mut producers, 0, 10);
+    let again = producers.check(&header(1, 0, 0, 0)).expect("a retry within the transaction");
+    assert_eq!(again.map(|original| original.base_offset), Some(Offset(10)));
+    // The answer was lost, the client gave the record up and aborted.
+    let abort = marker(1, 0, Ending::Abort, 11);
+    producers.record(&abort, Some(Ending::Abort), Offset(11), Round(2), NOW);
+    producers.begin(ProducerId(1), ProducerEpoch(0), NOW);
+    let expected = Err(AppendError::OutOfOrderSequence { expected: 1, found: 0 });
+    assert_eq!(producers.check(&header(1, 0, 0, 0)), expected);
+    record(&mut producers, 1, 12);
+    let expected = Err(AppendError::OutOfOrderSequence { expected: 2, found: 0 });
+    assert_eq!(producers.check(&header(1, 0, 0, 0)), expected);
+}
+
+#[test]
 fn a_producer_writes_only_within_its_transaction() {
     let mut producers = Producers::default();
     let outside = Err(AppendError::NotInTransaction);

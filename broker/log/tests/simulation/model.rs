@@ -149,7 +149,8 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// By KIP-98, except that an unknown producer may begin anywhere.
+    /// By KIP-98, except that an unknown producer may begin anywhere, and that a number that is
+    /// used again after an abort is no duplicate.
     pub(crate) fn check(&self, partition: PartitionId, header: &BatchHeader) -> Expected {
         let Some(found) = self.partitions.get(&partition) else {
             return Expected::Refused(AppendError::UnknownPartition(partition));
@@ -180,7 +181,15 @@ impl Model {
             other.header.base_sequence == header.base_sequence
                 && other.header.last_offset_delta == header.last_offset_delta
         };
-        if let Some(original) = producer.recent.iter().find(same) {
+        // What an earlier transaction wrote is none of the one that is begun.
+        let id = header.producer_id;
+        let open = found.transactions.iter().find(|one| one.producer == id && one.end.is_none());
+        let is_own = |original: &&Rc<Stored>| {
+            !header.is_transactional()
+                || !producer.begun
+                || open.is_some_and(|open| original.base() >= open.first)
+        };
+        if let Some(original) = producer.recent.iter().find(same).filter(is_own) {
             return Expected::Duplicate(Rc::clone(original));
         }
         if header.is_transactional() != producer.begun {

@@ -169,6 +169,16 @@ pub fn set_log_append_time(batch: &mut [u8], now: Timestamp) {
     batch[CRC_AT..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
 }
 
+/// Says which is the latest time of the batch's records, and renews the checksum.
+///
+/// # Panics
+/// If `batch` is not one whole batch.
+pub fn set_max_timestamp(batch: &mut [u8], time: Timestamp) {
+    batch[35..43].copy_from_slice(&time.0.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
+    batch[CRC_AT..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// Makes the batch an idempotent producer's, or gives it another sequence, and renews the checksum.
 ///
 /// # Panics

@@ -57,6 +57,9 @@ pub fn validate(
     scratch: &mut Vec<u8>,
 ) -> Result<ProducedBatch, RecordFault> {
     let header = BatchHeader::read(bytes)?;
+    if header.base_offset.0 != 0 {
+        return Err(RecordFault::Invalid("a produced batch begins at offset 0"));
+    }
     if header.bytes != bytes.len() {
         return Err(RecordFault::Invalid("a produce request holds exactly one batch a partition"));
     }

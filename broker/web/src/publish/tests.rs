@@ -32,6 +32,8 @@ fn stream(mode: Mode, partitions: u32, batch_bytes_max: u32, key: &[&str]) -> St
             segment_bytes: 1 << 30,
             batch_bytes_max,
             timestamps: Timestamps::Producer,
+            time_before_ms_max: i64::MAX,
+            time_after_ms_max: i64::MAX,
         },
     }
 }

@@ -15,6 +15,8 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod kcat;
 #[cfg(test)]
 mod layers;

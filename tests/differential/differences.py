@@ -1,0 +1,168 @@
+"""The written list: differences that are there on purpose, or harmless to every client.
+
+A bug of ours does not belong here, however small: it is to stay red until it is mended.
+"""
+
+import re
+from dataclasses import dataclass
+
+ANY = object()
+ASK_BY_PARTITION = ("Produce|Fetch|ListOffsets|OffsetForLeaderEpoch|OffsetCommit|OffsetFetch|"
+                    "TxnOffsetCommit|AddPartitionsToTxn|OffsetDelete|DeleteRecords|"
+                    "DescribeProducers")
+
+
+@dataclass
+class Difference:
+    """What an entry is about: APIs, a field's path without list labels, values. A value may be a
+    function that says whether it is meant."""
+    api: str
+    path: str
+    why: str
+    kafka: object = ANY
+    ours: object = ANY
+    when: object = None
+
+    def matches(self, step, path, kafka, ours):
+        plain = re.sub(r"\[[^\]]*\]", "", path)
+        return (re.fullmatch(self.api, step.api) and re.fullmatch(self.path, plain)
+                and meant(self.kafka, kafka) and meant(self.ours, ours)
+                and (self.when is None or self.when(step, path)))
+
+
+def twice(step):
+    """Whether a request names a topic, a partition of it, or anything else more than once."""
+    fields = step.fields
+    for name in ("topics", "topic_data", "v3_and_below_topics", "groups", "resources",
+                 "coordinator_keys", "topic_names"):
+        names = []
+        for each in fields.get(name) or ():
+            if isinstance(each, str):
+                names.append(each)
+                continue
+            own = [each.get(key) for key in ("topic", "name", "group_id", "resource_type",
+                                             "resource_name")]
+            parts = each.get("partition_data") or [{}]
+            names += [str((own, part.get("index"))) for part in parts]
+            if name == "groups":
+                names += [str((own, topic["name"])) for topic in each["topics"] or ()]
+        if len(set(names)) < len(names):
+            return True
+    return False
+
+
+def meant(wanted, value):
+    if wanted is ANY:
+        return True
+    if callable(wanted):
+        return wanted(value)
+    return wanted == value
+
+
+def nothing(value):
+    return not value
+
+
+LIST = [
+    # Words.
+    Difference(".*", r"(.*\.)?error_message", "We say in words what is wrong; where there is "
+               "nothing to say, null and the empty string are the same.", kafka=nothing),
+    Difference("FindCoordinator", r"error_message", "Kafka says NONE where nothing is wrong.",
+               kafka="text", ours=nothing),
+    Difference("DescribeConfigs", r".*\.documentation", "We have no documentation to send.",
+               kafka="text", ours=nothing),
+
+    # Requests that no client makes.
+    Difference(ASK_BY_PARTITION, ".*", "No client names a partition twice; Kafka answers once, or "
+               "refuses, or takes the last; we take each as it comes.",
+               when=lambda step, path: twice(step)),
+    Difference("DeleteTopics|AlterConfigs|IncrementalAlterConfigs", ".*", "No client names a topic "
+               "or a resource twice in a request that changes it; Kafka refuses, or has no answer.",
+               when=lambda step, path: twice(step)),
+    Difference("DescribeGroups|DescribeConfigs|OffsetFetch|FindCoordinator", "groups|results|"
+               "coordinators", "What is named twice is described once, so that answers stay in "
+               "proportion to requests.", when=lambda step, path: twice(step)),
+    Difference(ASK_BY_PARTITION, r"\w+", "A topic without partitions is left out by Kafka, and "
+               "comes back without any from us.", kafka="(absent)",
+               ours=lambda value: isinstance(value, dict) and [] in value.values()),
+    Difference("Fetch|Metadata", ".*", "Kafka fails as a whole when it is asked for the id that no "
+               "topic has; we say that there is no such topic.",
+               when=lambda step, path: step.nil_id),
+    Difference("Fetch", r"(error_code|responses.*)", "Kafka fails at a size below 0; for us it is "
+               "like 0.", kafka=lambda value: value in (-1, "(absent)"),
+               when=lambda step, path: "partition_max_bytes': -1" in str(step.fields)),
+
+    Difference("Produce", r".*(error_code|base_offset)", "No client has a producer id without an "
+               "epoch; we refuse it.", when=lambda step, path: bool(re.search(
+                   r"producer=<(?!.* epoch=)|epoch=<[^>]*-1>", str(step.fields)))),
+    Difference("IncrementalAlterConfigs", r"responses\.error_code", "An operation that does not "
+               "exist: Kafka fails, we say that the request is wrong.", kafka=-1, ours=42),
+    Difference("CreateTopics", r"topics\..*", "Kafka refuses a request that asks for more than "
+               "10,000 "
+               "partitions as a whole; we refuse those topics of it that have more.",
+               when=lambda step, path: "1000000" in str(step.fields)),
+
+    # What is said of what went wrong, or of nothing.
+    Difference("Fetch", r"responses\.partitions\.(high_watermark|last_stable_offset|"
+               "log_start_offset)", "With OFFSET_OUT_OF_RANGE we also say what the range is.",
+               kafka=-1),
+    Difference("Fetch", r"responses\.partitions\.aborted_transactions", "No aborted transactions, "
+               "as null or as an empty list: clients take both.", kafka=nothing, ours=nothing),
+    Difference("Produce", r"responses\.partition_responses\.log_start_offset", "Kafka sometimes "
+               "tells it with an error too; clients do not look at it then.", ours=-1),
+    Difference("Metadata", r"topics\.topic_authorized_operations", "Kafka also says what may be "
+               "done with a topic that does not exist.", ours=-2**31),
+    Difference("Produce", r"responses\.partition_responses\.log_append_time_ms", "To a batch that "
+               "it has already, Kafka says its time as if it had given it; clients then use it "
+               "as the record's, which it is.", ours=-1,
+               kafka=lambda value: str(value).startswith("T+")),
+
+    # On purpose.
+    Difference("InitProducerId|Fetch", r"(.*\.)?producer_epoch", "To abort what a producer left "
+               "open, "
+               "Kafka raises its epoch, and then once more for the new one; one is enough.",
+               kafka=lambda value: value > 1, ours=lambda value: value > 0),
+    Difference("InitProducerId", ".*", "A producer that starts again in the middle of a "
+               "transaction "
+               "is fenced by Kafka, by the epoch that it raised itself to abort; clients abort "
+               "first, and then both answer the same.", kafka=lambda value: value in (90, 47, -1),
+               when=lambda step, path: step.fields["producer_id"] != -1),
+    Difference("JoinGroup|Collect", "generation_id", "A group that nobody was in has been "
+               "forgotten, and "
+               "counts from 1 again; members have other ids, so none is taken for another.",
+               kafka=lambda value: value > 1, ours=lambda value: value > 0),
+    Difference("DescribeGroups|ListGroups|DeleteGroups|OffsetDelete", ".*", "A group that "
+               "nobody is "
+               "in and that has no offsets is forgotten at once; by Kafka, at its next cleaning.",
+               kafka=lambda value: "Empty" in str(value) or value in (0, "text", ""),
+               ours=lambda value: value in ("Dead", "(absent)", 69, "text")),
+    Difference("ListGroups", r"groups", "Version 3 and below do not say that a group is empty.",
+               ours="(absent)", when=lambda step, path: step.version < 4 and "[]" not in path),
+    Difference("ListGroups|DescribeGroups", r"groups\.protocol_type", "Of a group that nobody "
+               "is in, we only know "
+               "its offsets, not what its members spoke.", kafka="consumer", ours=""),
+    Difference("Fetch", "session_id", "We offer no fetch sessions: 0 is the answer that says so "
+               "(KIP-227).", kafka="a session", ours=0),
+    Difference("ApiVersions", r"(supported|finalized)_features.*|zk_migration_ready",
+               "Features are about Kafka's own upgrades; clients look for those they use."),
+    Difference("CreateTopics|DescribeConfigs", r".*configs", "A setting of our own.",
+               kafka="(absent)", when=lambda step, path: "[durability]" in path),
+    Difference("CreateTopics|DescribeConfigs", r".*configs\..*source", "Kafka 4.3 keeps this one's "
+               "default as a setting of the cluster; ours is a constant.", kafka=3, ours=5,
+               when=lambda step, path: "min.insync.replicas" in path),
+    Difference("DescribeConfigs", r".*\.synonyms(\..*)?", "Synonyms tell where in the broker's own "
+               "configuration a default comes from: our broker has no such settings."),
+    Difference("CreateTopics", r"topics\.topic_id", "Where a request only asks whether it would "
+               "succeed, there is no topic and no id; Kafka makes one up.", ours=None,
+               when=lambda step, path: step.fields["validate_only"]),
+    Difference("DescribeTransactions", r"transaction_states\.topics", "A transaction's offsets "
+               "are in "
+               "no partition that clients know: there is no __consumer_offsets.", ours="(absent)",
+               when=lambda step, path: "__consumer_offsets" in path),
+    Difference("DescribeLogDirs", r"results\.(total|usable)_bytes", "How large the disk is is not "
+               "told to everybody: -1 says so.", kafka="some", ours=-1),
+]
+
+
+def listed(step, path, kafka, ours):
+    return next((each for each in LIST if each.matches(step, path, kafka, ours)), None)

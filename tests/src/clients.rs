@@ -210,10 +210,19 @@ impl Client {
         serde_json::from_str(&run(&mut command, &[])).expect("one JSON answer")
     }
 
-    /// Joins a group.
+    /// Joins a classic group.
     pub(crate) fn join(self, at: &Target, topic: &str, group: &str) -> Member {
+        self.join_by(at, topic, group, &[])
+    }
+
+    /// Joins a group whose members the broker assigns (KIP-848).
+    pub(crate) fn join_consumers(self, at: &Target, topic: &str, group: &str) -> Member {
+        self.join_by(at, topic, group, &["consumer"])
+    }
+
+    fn join_by(self, at: &Target, topic: &str, group: &str, protocol: &[&str]) -> Member {
         let mut command = self.command();
-        command.args(["group", &at.address(), topic, group]);
+        command.args(["group", &at.address(), topic, group]).args(protocol);
         let (child, commands, events) = start(command);
         let (assigned, records) = (Vec::new(), Vec::new());
         Member { client: self, commands, child, events, assigned, records }

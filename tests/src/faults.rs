@@ -35,7 +35,7 @@ fn faults_lose_nothing_that_was_promised() {
     let began = Instant::now();
     // The end of its output is the end of the script. What it says is shown if the test fails.
     while let Ok(line) = lines.recv_timeout(PATIENCE.saturating_sub(began.elapsed())) {
-        println!("{line}");
+        eprintln!("{line}");
     }
     if began.elapsed() >= PATIENCE {
         child.kill().expect("the script is our process");

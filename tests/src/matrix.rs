@@ -146,6 +146,47 @@ fn check_group(client: Client) {
     third.close();
 }
 
+/// The same in a group whose members the broker assigns (KIP-848); when the broker is killed, they
+/// go on with what they have.
+fn check_consumer_group(client: Client) {
+    let mut at = Target::start();
+    let (topic, group) = (Target::topic("shared"), Target::topic("group"));
+    assert_eq!(client.admin(&at, &["create", &topic, "4"]), json!({ "created": topic }));
+    let round = |text: &str| -> Vec<Record> {
+        let all = (0..4).map(|p| Record::new(None, Some(format!("{text} {p}").as_bytes())).on(p));
+        all.collect()
+    };
+    client.produce(&at, &topic, &[], &round("first"));
+    let mut first = client.join_consumers(&at, &topic, &group);
+    first.wait("the only member has all partitions", |m| m.assigned == [0, 1, 2, 3]);
+    first.wait("it reads everything", |m| m.records.len() == 4);
+    first.commit();
+    let mut second = client.join_consumers(&at, &topic, &group);
+    second.wait("the second gets half", |m| m.assigned.len() == 2);
+    client.produce(&at, &topic, &[], &round("second"));
+    Member::wait_all([&mut first, &mut second], "each reads its half", |[first, second]| {
+        first.records.len() == 6 && second.records.len() == 2
+    });
+    assert_eq!(second.commit().len(), 2);
+    if let Target::Ours(broker) = &mut at {
+        broker.kill();
+        broker.restart();
+    }
+    client.produce(&at, &topic, &[], &round("third"));
+    Member::wait_all([&mut first, &mut second], "each goes on with its half", |[first, second]| {
+        first.records.len() == 8 && second.records.len() == 4
+    });
+    second.commit();
+    second.close();
+    first.wait("the remaining member has all again", |m| m.assigned == [0, 1, 2, 3]);
+    client.produce(&at, &topic, &[], &round("fourth"));
+    first.wait("and reads them from where the other was", |m| m.records.len() == 12);
+    first.commit();
+    first.close();
+    let committed = json!({ "0": 4, "1": 4, "2": 4, "3": 4 });
+    assert_eq!(client.admin(&at, &["committed", &group, &topic]), committed);
+}
+
 /// Topics are created, described, altered, found by time, deleted; errors have Kafka's numbers.
 fn check_admin(client: Client) {
     let at = Target::start();
@@ -215,4 +256,14 @@ for_each_client! {
     aiokafka = Client::Aiokafka;
     kafkajs = Client::Kafkajs;
     java = Client::Java;
+}
+
+#[test]
+fn confluent_in_a_consumer_group() {
+    check_consumer_group(Client::Confluent);
+}
+
+#[test]
+fn java_in_a_consumer_group() {
+    check_consumer_group(Client::Java);
 }

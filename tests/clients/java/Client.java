@@ -14,6 +14,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -61,7 +62,8 @@ public final class Client {
             case "consume" -> consume(arguments[1], rest.get(0), Integer.parseInt(rest.get(1)));
             case "transact" -> transact(arguments[1], rest.get(0), rest.get(1));
             case "copy" -> copy(arguments[1], rest);
-            case "group" -> group(arguments[1], rest.get(0), rest.get(1));
+            case "group" -> group(arguments[1], rest.get(0), rest.get(1),
+                rest.size() > 2 ? rest.get(2) : "classic");
             case "admin" -> admin(arguments[1], rest);
             default -> throw new IllegalArgumentException(arguments[0]);
         }
@@ -233,7 +235,7 @@ public final class Client {
         }
     }
 
-    private static void group(String broker, String topic, String group) {
+    private static void group(String broker, String topic, String group, String protocol) {
         ConcurrentLinkedQueue<String> commands = new ConcurrentLinkedQueue<>();
         Thread reader = new Thread(() -> {
             input().lines().forEach(commands::add);
@@ -242,8 +244,15 @@ public final class Client {
         reader.setDaemon(true);
         reader.start();
         Map<Integer, Long> positions = new TreeMap<>();
-        try (KafkaConsumer<byte[], byte[]> consumer = consumer(member(broker, group))) {
-            consumer.subscribe(List.of(topic), new Assignments(positions));
+        Properties settings = member(broker, group);
+        settings.put("group.protocol", protocol);
+        if ("consumer".equals(protocol)) {
+            // The broker's.
+            settings.keySet().removeAll(List.of("session.timeout.ms", "heartbeat.interval.ms"));
+        }
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(settings)) {
+            Assignments assignments = new Assignments(positions, new TreeSet<>());
+            consumer.subscribe(List.of(topic), assignments);
             while (true) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
                     positions.put(record.partition(), record.offset() + 1);
@@ -263,16 +272,19 @@ public final class Client {
         emit(object().put("closed", true));
     }
 
-    private record Assignments(Map<Integer, Long> positions) implements ConsumerRebalanceListener {
+    /** In a consumer group only what is new, or gone, is told. */
+    private record Assignments(Map<Integer, Long> positions, Set<Integer> held)
+            implements ConsumerRebalanceListener {
         @Override
-        public void onPartitionsRevoked(Collection<TopicPartition> partitions) {}
+        public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+            partitions.forEach(partition -> held.remove(partition.partition()));
+        }
 
         @Override
         public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
-            List<Integer> assigned =
-                partitions.stream().map(TopicPartition::partition).sorted().toList();
-            positions.keySet().retainAll(assigned);
-            emit(object().set("assigned", JSON.valueToTree(assigned)));
+            partitions.forEach(partition -> held.add(partition.partition()));
+            positions.keySet().retainAll(held);
+            emit(object().set("assigned", JSON.valueToTree(held)));
         }
     }
 

@@ -216,28 +216,35 @@ def consume(broker, topic, count):
     consumer.close()
 
 
-def member(broker, group):
-    return Consumer(
-        {
-            "bootstrap.servers": broker,
-            "group.id": group,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-            "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 500,
-        }
-    )
+def member(broker, group, protocol="classic"):
+    settings = {
+        "bootstrap.servers": broker,
+        "group.id": group,
+        "group.protocol": protocol,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+    }
+    # In a consumer group these are the broker's.
+    if protocol == "classic":
+        settings.update({"session.timeout.ms": 6000, "heartbeat.interval.ms": 500})
+    return Consumer(settings)
 
 
-def group(broker, topic, name):
-    consumer = member(broker, name)
+def group(broker, topic, name, protocol="classic"):
+    consumer = member(broker, name, protocol)
     positions = {}
+    held = set()
 
+    # In a consumer group only what is new, or gone, is told.
     def assigned(_, partitions):
-        assign(positions, [partition.partition for partition in partitions])
+        held.update(partition.partition for partition in partitions)
+        assign(positions, held)
 
-    consumer.subscribe([topic], on_assign=assigned)
+    def revoked(_, partitions):
+        held.difference_update(partition.partition for partition in partitions)
+
+    consumer.subscribe([topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked)
     commands = Commands()
     while True:
         message = consumer.poll(0.1)

@@ -20,8 +20,9 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . .ci/env.sh
+kafka_java_options="-Xms1g -Xmx1g -XX:+UseG1GC"
+. tests/kafka.sh
 
-kafka_version=4.3.0
 seconds=10 warmup=3 cells=. profile=dev bin= out= dir= port=39092
 while [ $# -gt 0 ]; do
     case $1 in
@@ -43,8 +44,8 @@ out=${out:-$ANABRANCH_CACHE/compare}
 mkdir -p "$out"
 work=$(mktemp -d "${dir:-$ANABRANCH_CACHE}/compare.XXXXXX")
 
-kafka_port=$port kafka_controller_port=$((port + 1)) broker_port=$((port + 2))
-kafka_pid= broker_pid=
+kafka_port=$port broker_port=$((port + 2))
+broker_pid=
 
 # stop PID: asks, waits up to 20 s, then insists.
 stop() {
@@ -54,8 +55,9 @@ stop() {
     wait "$1" 2>/dev/null || true
 }
 finish() {
-    stop "$kafka_pid"
+    kafka_stop
     stop "$broker_pid"
+    [ ! -e "$work/kafka/kafka.log" ] || cp "$work/kafka/kafka.log" "$out/"
     rm -rf "$work"
 }
 trap finish EXIT
@@ -63,35 +65,8 @@ trap 'exit 130' INT TERM
 
 need() {
     local missing=()
-    command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
-    command -v mvn >/dev/null || missing+=(maven)
     command -v jq >/dev/null || missing+=(jq)
     [ ${#missing[@]} = 0 ] || anabranch_apt "${missing[@]}"
-}
-
-fetch_kafka() {
-    kafka_home=$ANABRANCH_CACHE/kafka/$kafka_version
-    [ -e "$kafka_home/complete" ] && return
-    echo "fetching Kafka $kafka_version" >&2
-    mkdir -p "$kafka_home"
-    local dependency
-    dependency() { echo "<dependency><groupId>$1</groupId><artifactId>$2</artifactId><version>$3</version></dependency>"; }
-    cat >"$kafka_home/pom.xml" <<POM
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>anabranch</groupId><artifactId>kafka-beside</artifactId><version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    $(dependency org.apache.kafka kafka_2.13 $kafka_version)
-    $(dependency org.apache.kafka kafka-tools $kafka_version)
-    $(dependency org.apache.logging.log4j log4j-slf4j-impl 2.24.3)
-    $(dependency org.apache.logging.log4j log4j-core 2.24.3)
-  </dependencies>
-</project>
-POM
-    timeout 900 mvn -q -B -f "$kafka_home/pom.xml" dependency:copy-dependencies \
-        -DoutputDirectory="$kafka_home/libs" >&2
-    touch "$kafka_home/complete"
 }
 
 build() {
@@ -103,45 +78,8 @@ build() {
     broker=$ANABRANCH_BIN/anabranch loadgen=$ANABRANCH_BIN/anabranch-loadgen
 }
 
-java_kafka() {
-    java "${@:2}" -cp "$kafka_home/libs/*" \
-        -Dlog4j2.configurationFile="file:$work/log4j2.properties" $1
-}
-
 start_kafka() {
-    cat >"$work/server.properties" <<PROPERTIES
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$kafka_controller_port
-listeners=PLAINTEXT://127.0.0.1:$kafka_port,CONTROLLER://127.0.0.1:$kafka_controller_port
-advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
-log.dirs=$work/kafka
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-PROPERTIES
-    cat >"$work/log4j2.properties" <<PROPERTIES
-appender.console.type = Console
-appender.console.name = STDERR
-appender.console.target = SYSTEM_ERR
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = [%d] %p %m (%c)%n
-rootLogger.level = WARN
-rootLogger.appenderRef.console.ref = STDERR
-PROPERTIES
-    local id
-    id=$(java_kafka "kafka.tools.StorageTool random-uuid" 2>/dev/null)
-    java_kafka "kafka.tools.StorageTool format -t $id -c $work/server.properties" >/dev/null
-        java -Xms1g -Xmx1g -XX:+UseG1GC -cp "$kafka_home/libs/*" \
-        -Dlog4j2.configurationFile="file:$work/log4j2.properties" \
-        kafka.Kafka "$work/server.properties" >"$out/kafka.log" 2>&1 &
-    kafka_pid=$!
-    await_port "$kafka_port" "$kafka_pid" "$out/kafka.log"
+    kafka_start "$work/kafka" "$kafka_port" || { cp "$work/kafka/kafka.log" "$out/"; return 1; }
 }
 
 start_broker() {
@@ -229,7 +167,7 @@ synced="--topic-config flush.messages=1"
 
 need
 need_ports
-fetch_kafka
+kafka_fetch
 build
 start_kafka
 start_broker

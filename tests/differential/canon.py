@@ -55,6 +55,8 @@ class Canon:
             value = [self.value(name, each) for each in value]
             if name in LISTINGS.get(self.step.api, ()):
                 value = [each for each in value if self.is_ours(each)]
+            if self.step.api in ("Fetch", "Produce") and name == "responses":
+                value = merged(value)
             if all(isinstance(each, dict) for each in value):
                 return sorted(value, key=key)
             return sorted(value) if all(isinstance(each, int) for each in value) else value
@@ -104,7 +106,7 @@ class Canon:
 
     def is_ours(self, each):
         name = next((each[name] for name in KEYS if isinstance(each.get(name), str)), "")
-        return name.startswith(PREFIX) or name in self.asked
+        return name.startswith(PREFIX) or name != "" and name in self.asked
 
     def number(self, value):
         if isinstance(value, dict):
@@ -115,6 +117,17 @@ class Canon:
             number = self.unknown.setdefault(str(value), len(self.unknown) + 1)
             return f"{value.split()[0]} #{number}"
         return value
+
+
+def merged(topics):
+    """One entry for each topic: Kafka answers partitions with errors in entries of their own."""
+    found = {}
+    for topic in topics:
+        names = {name: each for name, each in topic.items() if not isinstance(each, list)}
+        one = found.setdefault(str(names), dict(names))
+        for name in topic.keys() - names.keys():
+            one[name] = sorted(one.get(name, []) + topic[name], key=key)
+    return list(found.values())
 
 
 def key(each):

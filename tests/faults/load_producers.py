@@ -136,10 +136,13 @@ def transact(broker, name, *topics, pause=0):
                 )
                 if pause:
                     producer.poll(pause)
-            # Only before every other abort: without it librdkafka takes back what was sent and not
-            # answered, and the next transaction has its sequence numbers again.
             if how == "commit" or tx % 2 == 0:
                 producer.flush(PATIENCE)
+            else:
+                # An abort of what is under way, for as long as chance has it. If the broker goes
+                # meanwhile, librdkafka takes back what was sent and not answered, and the next
+                # transaction has its sequence numbers again.
+                time.sleep(tx // 6 % 8 * 0.004)
             if how == "commit":
                 say("committing", tx=tx)
                 patiently(producer.commit_transaction)

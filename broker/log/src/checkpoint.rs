@@ -61,9 +61,13 @@ impl Checkpoint {
     /// The newest valid checkpoint; `None` in a directory that never had one.
     pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Self>, Error> {
         let mut newest: Option<Self> = None;
+        let mut other_version = None;
         for number in 0..SLOTS {
             let Some(bytes) = read_all(disk, &slot(number))? else { continue };
-            let Some(found) = Self::decode_slot(&bytes) else { continue };
+            let Some(found) = Self::decode_slot(&bytes) else {
+                other_version = other_version.or(version_of(&bytes));
+                continue;
+            };
             if newest.as_ref().is_none_or(|other| other.number < found.number) {
                 newest = Some(found);
             }
@@ -71,7 +75,10 @@ impl Checkpoint {
         // Neither exists before the first checkpoint is durable.
         let served = || Ok::<_, Error>([disk.list("journal")?, disk.list("partitions")?]);
         if newest.is_none() && served()?.iter().any(|names| !names.is_empty()) {
-            return Err(Error::CheckpointDamaged);
+            return Err(match other_version {
+                Some(found) => Error::CheckpointVersion { found, known: VERSION },
+                None => Error::CheckpointDamaged,
+            });
         }
         Ok(newest)
     }
@@ -153,6 +160,13 @@ impl Checkpoint {
         }
         Some(Self { number, epoch, journal, link, partitions, unlinking })
     }
+}
+
+/// The version of a slot that is of another one than ours.
+fn version_of(slot: &[u8]) -> Option<u16> {
+    let mut fields = Reader(slot);
+    let magic = fields.u32()?;
+    fields.u16().filter(|&version| magic == MAGIC && version != VERSION)
 }
 
 fn decode_kept(fields: &mut Reader<'_>) -> Option<Kept> {

@@ -101,6 +101,17 @@ pub enum Error {
     /// There is data, but no checkpoint that says how much of it counts.
     #[error("both checkpoint slots are damaged: restore a backup")]
     CheckpointDamaged,
+    /// The data was written by a build that keeps it otherwise.
+    #[error(
+        "the data is of version {found}, this build of Anabranch reads version {known}: start the \
+         build that wrote it, or an empty data directory"
+    )]
+    CheckpointVersion {
+        /// Of the data.
+        found: u16,
+        /// Of this build.
+        known: u16,
+    },
 }
 
 /// The hash of a record's key that [`Preconditions`] go by. The same within one build; never

@@ -316,6 +316,8 @@ fn a_damaged_checkpoint_loses_nothing_silently() {
                 assert_eq!(found.len() as i64, end.0, "seed {seed}");
             }
             Err(Error::JournalDamaged { .. } | Error::CheckpointDamaged | Error::Io(_)) => {}
+            // The byte that was damaged says which version it is.
+            Err(Error::CheckpointVersion { .. }) => {}
             Err(other) => panic!("seed {seed}: {other}"),
         }
     }
@@ -335,4 +337,11 @@ fn without_any_checkpoint_nothing_is_opened_as_new() {
         let answer = small.reopen().map(|_| ());
         assert!(matches!(answer, Err(Error::CheckpointDamaged)), "{answer:?}");
     }
+    let small = ten_rounds(3);
+    for slot in 0..2 {
+        // The version.
+        small.disk.damage(&format!("checkpoint.{slot}"), 4);
+    }
+    let answer = small.reopen().map(|_| ());
+    assert!(matches!(answer, Err(Error::CheckpointVersion { .. })), "{answer:?}");
 }

@@ -75,13 +75,13 @@ LIST = [
     # Requests that no client makes.
     Difference(ASK_BY_PARTITION, ".*", "No client names a partition twice; Kafka answers once, or "
                "refuses, or takes the last; we take each as it comes.",
-               when=lambda step, path: False),
+               ours=lambda value: value is not True, when=lambda step, path: twice(step)),
     Difference("DeleteTopics|AlterConfigs|IncrementalAlterConfigs", ".*", "No client names a topic "
                "or a resource twice in a request that changes it; Kafka refuses, or has no answer.",
-               when=lambda step, path: False),
+               ours=lambda value: value is not True, when=lambda step, path: twice(step)),
     Difference("DescribeGroups|ConsumerGroupDescribe|DescribeConfigs|OffsetFetch|FindCoordinator",
                "groups|results|coordinators", "What is named twice is described once, so that answers stay in "
-               "proportion to requests.", when=lambda step, path: False),
+               "proportion to requests.", when=lambda step, path: twice(step)),
     Difference(ASK_BY_PARTITION, r"\w+", "A topic without partitions is left out by Kafka, and "
                "comes back without any from us.", kafka="(absent)",
                ours=lambda value: isinstance(value, dict) and [] in value.values()),
@@ -115,6 +115,20 @@ LIST = [
                "settings first, we look at numbers first.",
                kafka=lambda value: value in (17, 36, 37, 40),
                ours=lambda value: value in (37, 38, 39, 40, 42)),
+    Difference("CreatePartitions", r"results\.error_code", "More partitions than anybody has: "
+               "Kafka fails as a whole, or looks at the assignment first; we say that it is too "
+               "many.", kafka=lambda value: value in (-1, 39),
+               when=lambda step, path: "2147483647" in str(step.fields)),
+    Difference("OffsetCommit|TxnOffsetCommit", r"topics\.partitions\.error_code", "Wrong in two "
+               "ways: Kafka looks at the transaction first, then at the group, then at the "
+               "metadata; we look at them in the other order.",
+               kafka=lambda value: value in (22, 25, 48, 49, 90, 120),
+               ours=lambda value: value in (12, 22, 25),
+               when=lambda step, path: step.api != "OffsetCommit"
+               or "x" * 4097 in str(step.fields)),
+    Difference("Produce", r"responses\.partition_responses\.error_code", "Wrong in two ways: Kafka "
+               "looks at the version's compression first.", kafka=76,
+               ours=lambda value: value in (2, 21, 87)),
     Difference("ConsumerGroupHeartbeat", "error_code", "Wrong in two ways: Kafka first looks for "
                "the group, we look at the regular expression.", kafka=69, ours=128),
 
@@ -143,6 +157,19 @@ LIST = [
                "first looks for the topic.", kafka=3, ours=21),
 
     # On purpose.
+    Difference("DescribeProducers", r"topics\.partitions\.active_producers\.last_timestamp", "We "
+               "keep the time of a producer's last append, not that of its newest record.",
+               ours="now"),
+    Difference("DescribeProducers", r"topics\.partitions\.active_producers\.coordinator_epoch",
+               "A transaction's coordinator has no epochs of its own.", ours=0),
+    Difference("ListGroups|DescribeGroups|DeleteGroups", r"(groups|results)(\.error_code|"
+               r"\.error_message|\.group_state)?", "A group that never had members is forgotten "
+               "with its last offset; by Kafka, at its next cleaning.",
+               kafka=lambda value: value in (0, None, "", "Empty") or "consumer" not in str(value),
+               ours=lambda value: value in (69, "text", "Dead", "(absent)")),
+    Difference("OffsetDelete", r"error_code|topics", "The same.",
+               kafka=lambda value: value == 0 or "'error_code': 0" in str(value),
+               ours=lambda value: value in (69, "(absent)")),
     Difference("InitProducerId|DescribeTransactions|DescribeProducers|Fetch",
                r"(.*\.)?producer_epoch", "To abort what a producer left open, Kafka raises its "
                "epoch, and then once more for the new one; one is enough.",

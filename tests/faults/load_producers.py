@@ -89,6 +89,8 @@ def transactional(broker, name):
                 "bootstrap.servers": broker,
                 "transactional.id": name,
                 "transaction.timeout.ms": 60_000,
+                # Without it a fatal error is raised wherever Python is; the calls say so, too.
+                "error_cb": lambda error: None,
                 **QUICK,
             }
         )

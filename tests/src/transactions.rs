@@ -8,11 +8,8 @@ use std::collections::BTreeSet;
 
 /// Records that the loop copies: ten transactions or more.
 const COPIED: usize = 100;
-/// How often the broker is killed meanwhile. kafka-python 3.0.12 then waits for ever for a
-/// delivery in about one run of ten, for a reason not known: it is spared.
-fn kills(client: Client) -> usize {
-    if client == Client::KafkaPython { 2 } else { 2 }
-}
+/// How often the broker is killed meanwhile.
+const KILLS: u64 = 2;
 
 fn records(text: &str, count: usize) -> Vec<Record> {
     let record = |n| Record::new(Some(b"key"), Some(format!("{text} {n}").as_bytes()));
@@ -63,12 +60,12 @@ fn check_copy(client: Client) {
     let mut copier = client.copy(&at, [&from, &to, &group, &id], COPIED);
     copier.wait_for(10);
     let mut at = at;
-    for kill in 1..=kills(client) {
+    for kill in 1..=KILLS {
         if let Target::Ours(broker) = &mut at {
             broker.kill();
             broker.restart();
         }
-        copier.wait_for((10 + 30 * kill) as u64);
+        copier.wait_for(10 + 30 * kill);
     }
     copier.finish();
     let read = Client::Confluent.consume(&at, &to, COPIED);

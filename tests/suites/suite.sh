@@ -48,6 +48,9 @@ suite_start() {
     [ -z "$suite_foreign" ] || return 0
     suite_halt
     suite_broker=127.0.0.1:$suite_port
+    # Otherwise whoever listens there would be tested.
+    ! (exec 4<>"/dev/tcp/127.0.0.1/$suite_port") 2>/dev/null ||
+        { echo "port $suite_port is taken: --port takes another" >&2; return 1; }
     if [ -n "$suite_kafka" ]; then
         . "$anabranch_root/tests/kafka.sh"
         # The tests of access rules need an authorizer; nobody else is to notice it.

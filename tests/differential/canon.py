@@ -96,6 +96,9 @@ class Canon:
             value = value | {"host": "here", "port": "here"}
         if value.get("session_id"):
             value = value | {"session_id": "a session"}
+        if "transactional_id" in value and value.get("error_code"):
+            # What stands beside the error is nobody's.
+            value = value | {"producer_id": "none"}
         for name in ("total_bytes", "usable_bytes"):
             if value.get(name, 0) > 0:
                 value = value | {name: "some"}
@@ -127,6 +130,9 @@ def merged(topics):
         one = found.setdefault(str(names), dict(names))
         for name in topic.keys() - names.keys():
             one[name] = sorted(one.get(name, []) + topic[name], key=key)
+            if topic.get("topic_id", topic) is None:
+                # Topics without an id are all the same to Kafka: a partition of them is one.
+                one[name] = list({str(key(each)): each for each in one[name]}.values())
     return list(found.values())
 
 

@@ -80,8 +80,8 @@ LIST = [
                "or a resource twice in a request that changes it; Kafka refuses, or has no answer.",
                ours=lambda value: value is not True, when=lambda step, path: twice(step)),
     Difference("DescribeGroups|ConsumerGroupDescribe|DescribeConfigs|OffsetFetch|FindCoordinator",
-               "groups|results|coordinators", "What is named twice is described once, so that answers stay in "
-               "proportion to requests.", when=lambda step, path: twice(step)),
+               "groups|results|coordinators", "What is named twice is described once, so that "
+               "answers stay in proportion to requests.", when=lambda step, path: twice(step)),
     Difference(ASK_BY_PARTITION, r"\w+", "A topic without partitions is left out by Kafka, and "
                "comes back without any from us.", kafka="(absent)",
                ours=lambda value: isinstance(value, dict) and [] in value.values()),
@@ -91,19 +91,24 @@ LIST = [
     Difference("Fetch", r"(error_code|responses.*)", "Kafka fails at a size below 0; for us it is "
                "like 0.", kafka=lambda value: value in (-1, "(absent)"),
                when=lambda step, path: "partition_max_bytes': -1" in str(step.fields)),
+    Difference("Fetch", r"responses\.partitions\.records", "So its first batch, which is sent "
+               "however large it is, may be another partition's.", ours="(absent)",
+               when=lambda step, path: "partition_max_bytes': -1" in str(step.fields)),
 
     Difference("Produce", r".*(error_code|base_offset)", "No client has a producer id without an "
                "epoch; we refuse it.", when=lambda step, path: bool(re.search(
                    r"producer=<(?!.* epoch=)|epoch=<[^>]*-1>", str(step.fields)))),
     Difference("IncrementalAlterConfigs", r"responses\.error_code", "An operation that does not "
                "exist: Kafka fails as a whole, we refuse the resource that it is asked for.",
-               kafka=-1, when=lambda step, path: "'config_operation': 4" in str(step.fields)),
-    Difference("DescribeConfigs", r"results\.(error_code|configs)", "A kind of resource that does "
-               "not exist: Kafka refuses the request, we refuse that resource.",
-               kafka=lambda value: value in (42, "(absent)"),
-               when=lambda step, path: "'resource_type': 99" in str(step.fields)),
-    Difference("DescribeTopicPartitions", r"topics\..*|topics|next_cursor", "No client asks for the "
-               "topic without a name; Kafka fails as a whole then.",
+               kafka=-1, when=lambda step, path: bool(re.search(
+                   "'config_operation': (4|-1)", str(step.fields)))),
+    Difference("DescribeConfigs", r"results\.(error_code|error_message|configs)", "A kind of "
+               "resource that has no settings: Kafka refuses the request, we refuse that resource.",
+               kafka=lambda value: value in (42, "text", "(absent)"),
+               when=lambda step, path: any(each["resource_type"] in (1, 99)
+                                           for each in step.fields["resources"])),
+    Difference("DescribeTopicPartitions", r"topics\..*|topics|next_cursor", "No client asks for "
+               "the topic without a name; Kafka fails as a whole then.",
                when=lambda step, path: {"name": ""} in step.fields["topics"]),
     Difference("CreateTopics", r"topics\..*", "Kafka refuses a request that asks for more than "
                "10,000 "
@@ -115,20 +120,27 @@ LIST = [
                "settings first, we look at numbers first.",
                kafka=lambda value: value in (17, 36, 37, 40),
                ours=lambda value: value in (37, 38, 39, 40, 42)),
-    Difference("CreatePartitions", r"results\.error_code", "More partitions than anybody has: "
+    Difference("CreatePartitions", r"results(\.error_\w+)?", "More partitions than anybody has: "
                "Kafka fails as a whole, or looks at the assignment first; we say that it is too "
-               "many.", kafka=lambda value: value in (-1, 39),
+               "many.", kafka=lambda value: value in (-1, 39, None) or "-1" in str(value),
                when=lambda step, path: "2147483647" in str(step.fields)),
+    Difference("TxnOffsetCommit", r"topics\.partitions\.error_code", "Wrong in two ways: Kafka "
+               "looks at the transaction first, we look at the group first.",
+               kafka=lambda value: value in (47, 48, 49, 90, 120),
+               ours=lambda value: value in (22, 25)),
     Difference("OffsetCommit|TxnOffsetCommit", r"topics\.partitions\.error_code", "Wrong in two "
-               "ways: Kafka looks at the transaction first, then at the group, then at the "
-               "metadata; we look at them in the other order.",
-               kafka=lambda value: value in (22, 25, 48, 49, 90, 120),
-               ours=lambda value: value in (12, 22, 25),
-               when=lambda step, path: step.api != "OffsetCommit"
-               or "x" * 4097 in str(step.fields)),
+               "ways: Kafka looks at the metadata's size last, we look at it first.",
+               kafka=lambda value: value != 0, ours=12),
+    Difference("Produce", r"responses\.partition_responses\.error_code", "Wrong in two ways: Kafka "
+               "reads the batches and their compression first; we look at acks, at the topic, then "
+               "at the batch.", kafka=lambda value: value in (2, 76, 87),
+               ours=lambda value: value in (3, 21)),
     Difference("Produce", r"responses\.partition_responses\.error_code", "Wrong in two ways: Kafka "
                "looks at the version's compression first.", kafka=76,
-               ours=lambda value: value in (2, 21, 87)),
+               ours=lambda value: value in (2, 87)),
+    Difference("AlterConfigs|IncrementalAlterConfigs", r"responses\.error_code", "Wrong in two "
+               "ways: Kafka looks at the values first, then whether there is such a topic.",
+               kafka=40, ours=3),
     Difference("ConsumerGroupHeartbeat", "error_code", "Wrong in two ways: Kafka first looks for "
                "the group, we look at the regular expression.", kafka=69, ours=128),
 
@@ -150,9 +162,9 @@ LIST = [
     Difference("DescribeTopicPartitions", r"topics\.topic_authorized_operations", "Kafka also says "
                "what may be done with a topic that does not exist.", ours=-2**31),
 
-    Difference("Produce", r"responses\.partition_responses\.error_code", "No client sends a batch of "
-               "a transaction without the transactional id; Kafka refuses all of the request, we "
-               "refuse that batch.", kafka=53, ours=lambda value: value != 53),
+    Difference("Produce", r"responses\.partition_responses\.error_code", "No client sends a batch "
+               "of a transaction without the transactional id; Kafka refuses all of the request, "
+               "we refuse that batch.", kafka=53, ours=lambda value: value != 53),
     Difference("Produce", r"responses\.partition_responses\.error_code", "Wrong in two ways: Kafka "
                "first looks for the topic.", kafka=3, ours=21),
 

@@ -14,7 +14,7 @@ use anabranch_types::batch::{BatchHeader, Ending, batches, decode_records, endin
 use anabranch_types::{Offset, PartitionId, ProducerId, Round, Stamp};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
@@ -57,6 +57,8 @@ struct Part {
     after: Place,
     /// The last round read.
     last: Round,
+    /// Up to the end of which round it was read.
+    until: Round,
     has_markers: bool,
     mutations: Vec<Mutation>,
 }
@@ -105,6 +107,9 @@ pub(crate) struct Applier {
 #[derive(Default)]
 struct Orders {
     feeds: BTreeMap<PartitionId, Feed>,
+    /// Of those, the ones with records from before they were fed, which are not applied yet: no
+    /// reader knows their table.
+    late: BTreeSet<PartitionId>,
     drop_tables: Vec<TableId>,
     stop: bool,
 }
@@ -149,10 +154,31 @@ impl Applier {
         self.ring();
     }
 
+    /// Follows partitions that have records already, and returns when these are applied.
+    pub(crate) async fn feed_from_the_start(&self, feeds: Vec<Feed>) -> Result<(), Error> {
+        let ids: Vec<PartitionId> = feeds.iter().map(|feed| feed.log.id()).collect();
+        self.orders.lock().late.extend(&ids);
+        let mut applied = self.subscribe();
+        feeds.into_iter().for_each(|feed| self.feed(feed));
+        loop {
+            if ids.iter().all(|id| !self.orders.lock().late.contains(id)) {
+                return Ok(());
+            }
+            if let Some(failure) = self.failure() {
+                return Err(failure);
+            }
+            if applied.changed().await.is_err() {
+                return Err(Error::new(ErrorKind::Unavailable, "the broker is shutting down"));
+            }
+        }
+    }
+
     /// Stops following a table's partitions and removes its rows.
     pub(crate) fn drop_table(&self, table: TableId) {
         let mut orders = self.orders.lock();
-        orders.feeds.retain(|_, feed| feed.table != table);
+        let Orders { feeds, late, .. } = &mut *orders;
+        feeds.retain(|_, feed| feed.table != table);
+        late.retain(|id| feeds.contains_key(id));
         orders.drop_tables.push(table);
         drop(orders);
         self.ring();
@@ -226,11 +252,11 @@ impl Applier {
     ) -> Result<bool, Error> {
         // Before the feeds: what is fed later has records of later rounds only.
         let published = self.shared.published();
-        let (feeds, drop_tables) = {
+        let (feeds, late, drop_tables) = {
             let mut orders = self.orders.lock();
             let feeds: Vec<(TableId, Arc<PartitionLog>)> =
                 orders.feeds.values().map(|feed| (feed.table, Arc::clone(&feed.log))).collect();
-            (feeds, std::mem::take(&mut orders.drop_tables))
+            (feeds, orders.late.clone(), std::mem::take(&mut orders.drop_tables))
         };
         for table in drop_tables {
             self.tables.drop_table(table)?;
@@ -250,10 +276,14 @@ impl Applier {
             let before = positions.entry(log.id()).or_insert(begin);
             before.next = before.next.max(log.log_start());
             let mut part = Part { after: before.clone(), ..Part::default() };
-            target = self.collect(*table, log, &mut part, &share, target)?;
+            // What is older than all tables anyway makes none of them older.
+            let floor = if late.contains(&log.id()) { *applied } else { Round(0) };
+            part.until = self.collect(*table, log, &mut part, &share, target)?;
+            target = part.until.max(floor);
             taken.push(part);
         }
         let mut mutations = Vec::new();
+        let mut behind: BTreeSet<PartitionId> = BTreeSet::new();
         for (part, (table, log)) in taken.into_iter().zip(&busy) {
             let place = positions.get_mut(&log.id()).expect("it was just read");
             let mut part = part;
@@ -262,7 +292,8 @@ impl Applier {
                 // told from the rest any more.
                 part = Part { after: place.clone(), ..Part::default() };
                 let all = Share { rows: usize::MAX, bytes: usize::MAX };
-                target = self.collect(*table, log, &mut part, &all, target)?;
+                part.until = self.collect(*table, log, &mut part, &all, target)?;
+                target = target.min(part.until);
             } else if part.last > target {
                 let next = &mut part.after.next;
                 part.mutations.retain(|mutation| {
@@ -273,6 +304,9 @@ impl Applier {
                     within
                 });
             }
+            if part.until < target {
+                behind.insert(log.id());
+            }
             mutations.append(&mut part.mutations);
             *place = part.after;
         }
@@ -281,19 +315,29 @@ impl Applier {
             let positions = positions.iter().map(|(id, place)| (*id, place.resume())).collect();
             self.tables.apply(mutations, Progress { applied: target, positions })?;
         }
+        let still_late: BTreeSet<PartitionId> = late.intersection(&behind).copied().collect();
         // Nothing older will come: deletions need no stamps any more.
         let open = positions.values().flat_map(|place| place.open.values());
         let oldest = open.map(|(_, round)| *round).min();
-        self.tables.settle(oldest.map_or(target.next(), |oldest| oldest.min(target.next())));
+        if still_late.is_empty() {
+            self.tables.settle(oldest.map_or(target.next(), |oldest| oldest.min(target.next())));
+        }
         let lag = |(_, log): &(TableId, Arc<PartitionLog>)| {
             let next = positions.get(&log.id()).map_or(Offset(0), |place| place.next);
             u64::try_from(log.high_watermark().0 - next.0).unwrap_or(0)
         };
-        self.lag_records.store(feeds.iter().map(lag).sum(), Ordering::Relaxed);
+        // Nobody is to wait for a table that nobody knows.
+        let known = feeds.iter().filter(|(_, log)| !still_late.contains(&log.id()));
+        self.lag_records.store(known.map(lag).sum(), Ordering::Relaxed);
+        let is_late = !still_late.is_empty();
+        if !late.is_empty() {
+            let done: Vec<_> = late.difference(&still_late).copied().collect();
+            self.orders.lock().late.retain(|id| !done.contains(id));
+        }
         *applied = target;
         self.shared.set_applied(target);
         self.applied.send_replace(Applied { round: target, view: self.tables.view() });
-        Ok(target < published)
+        Ok(target < published || is_late)
     }
 
     /// Takes what a partition has up to the end of `target`, or of the round in which its share is

@@ -1,5 +1,6 @@
 //! Creating, changing and dropping streams: each one record and its operations in one round.
 
+use crate::applier::Feed;
 use crate::catalog::{Catalog, NEXT_KEY, NextIds, dropped_key, encode_stream, stream_key, to_json};
 use crate::engine::{Engine, log_settings};
 use crate::settings::{check_settings, mode_of, options_of};
@@ -204,14 +205,11 @@ impl Engine {
                     };
                 }
                 check_settings(&stream.settings)?;
-                if mode_of(&stream.settings) != old.mode {
-                    return Err(Error::new(
-                        ErrorKind::Unsupported,
-                        "a stream's cleanup.policy cannot be changed between delete and compact \
-                         yet: create another stream and copy",
-                    ));
-                }
                 stream.options = options_of(&stream.settings);
+                let mode = mode_of(&stream.settings);
+                if mode != old.mode {
+                    return self.change_mode(stream, mode).await;
+                }
             }
         }
         let stream = Arc::new(stream);
@@ -220,6 +218,48 @@ impl Engine {
         self.configure(&stream);
         self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
         Ok(stream)
+    }
+
+    /// Makes a stream a table, of all that it holds, or a table a stream of events.
+    async fn change_mode(&self, mut stream: Stream, mode: Mode) -> Result<Arc<Stream>, Error> {
+        check_columns(mode, &stream.columns)?;
+        stream.mode = mode;
+        let mut entries = Vec::new();
+        let gone = stream.table.take();
+        if mode == Mode::Upsert {
+            let mut next = self.next_ids()?;
+            let table = TableId(next.table);
+            next.table += 1;
+            // Until it is whole it is none: a restart removes it.
+            let begun = vec![
+                (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
+                (dropped_key(table), Some(b"true".to_vec())),
+            ];
+            self.inner.catalog_ledger.put(begun).await?;
+            stream.table = Some(table);
+            if let Err(error) = self.fill(&stream, table).await {
+                self.inner.applier.drop_table(table);
+                return Err(error);
+            }
+            entries.push((dropped_key(table), None));
+        }
+        entries.extend(gone.map(|table| (dropped_key(table), Some(b"true".to_vec()))));
+        entries.push((stream_key(stream.id), Some(encode_stream(&stream))));
+        self.inner.catalog_ledger.put(entries).await?;
+        let stream = Arc::new(stream);
+        self.configure(&stream);
+        self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
+        if let Some(table) = gone {
+            self.inner.applier.drop_table(table);
+        }
+        Ok(stream)
+    }
+
+    /// Applies what a stream holds to a new table; returns when that is as new as all others.
+    async fn fill(&self, stream: &Stream, table: TableId) -> Result<(), Error> {
+        let logs = stream.partitions.iter().filter_map(|id| self.partition(*id));
+        let feeds = logs.map(|log| Feed { table, log }).collect();
+        self.inner.applier.feed_from_the_start(feeds).await
     }
 
     async fn add_partitions(&self, mut stream: Stream, count: u32) -> Result<Arc<Stream>, Error> {

@@ -269,3 +269,57 @@ async fn an_interest_wakes_for_what_came_since_it_was_taken() {
     tokio::time::timeout(SOON, interest.changed()).await.expect("it advanced");
     engine.stop();
 }
+
+fn policy(policy: &str) -> StreamChange {
+    let change = ("cleanup.policy".to_owned(), Some(policy.to_owned()));
+    StreamChange::Settings(BTreeMap::from([change]))
+}
+
+#[tokio::test]
+async fn a_stream_becomes_a_table_of_all_it_holds_and_a_stream_again() {
+    // More than the applier takes of one partition in a step.
+    const RECORDS: usize = 70_000;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let other = engine.create_stream(spec("other", Mode::Upsert, 1)).await.expect("new");
+    let stream = engine.create_stream(spec("t", Mode::Append, 2)).await.expect("new");
+    let mut expected = BTreeMap::new();
+    for chunk in (0..RECORDS).collect::<Vec<_>>().chunks(10_000) {
+        let records: Vec<(String, String)> =
+            chunk.iter().map(|n| (format!("k{}", n % 50_000), n.to_string())).collect();
+        let refs: Vec<(&str, Option<&str>)> =
+            records.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
+        engine.append(append([part(stream.partitions[0], &refs)])).await.expect("accepted");
+        expected.extend(records);
+    }
+    let late = [("k1", None), ("z", Some("1"))];
+    engine.append(append([part(stream.partitions[0], &late)])).await.expect("accepted");
+    expected.remove("k1");
+    expected.insert("z".to_owned(), "1".to_owned());
+    let put = |to, key, value| engine.append(append([part(to, &[(key, Some(value))])]));
+    put(other.partitions[0], "a", "1").await.expect("accepted");
+    let newest = engine.applied().round;
+
+    let table = engine.alter_stream("t", policy("compact")).await.expect("it can be changed");
+    assert_eq!((table.mode, table.table.is_some()), (Mode::Upsert, true));
+    assert_eq!(rows(&engine, "t").await, expected);
+    assert!(engine.applied().round >= newest, "no table has become older");
+    put(stream.partitions[1], "z", "2").await.expect("accepted");
+    expected.insert("z".to_owned(), "2".to_owned());
+    assert_eq!(rows(&engine, "t").await, expected);
+
+    let end = |engine: &Engine| {
+        let ends = stream.partitions.iter().map(|id| engine.partition(*id).expect("it is there"));
+        ends.map(|log| log.high_watermark().0).sum::<i64>()
+    };
+    let records = end(&engine);
+    engine.stop();
+    drop(engine);
+    let engine = open(directory.path());
+    assert_eq!(rows(&engine, "t").await, expected);
+    let plain = engine.alter_stream("t", policy("delete")).await.expect("it can be changed");
+    assert_eq!((plain.mode, plain.table, end(&engine)), (Mode::Append, None, records));
+    engine.alter_stream("t", policy("compact")).await.expect("and again");
+    assert_eq!(rows(&engine, "t").await, expected);
+    assert_eq!(rows(&engine, "other").await.len(), 1);
+}

@@ -123,7 +123,7 @@ def add_offsets(world):
     producer, epoch = wrong_ids(world, name)
     return world.step("AddOffsetsToTxn", {
         "transactional_id": name, "producer_id": producer, "producer_epoch": epoch,
-        "group_id": GROUP if not world.wrong else ""})
+        "group_id": GROUP})
 
 
 @asks(3)

@@ -339,7 +339,7 @@ impl Engine {
         let (since_ms, mut all, groups) = record.ongoing(now_ms);
         let new: Vec<PartitionId> =
             partitions.iter().copied().filter(|partition| all.insert(partition.0)).collect();
-        if new.is_empty() {
+        if new.is_empty() && matches!(record.state, State::Ongoing { .. }) {
             return Ok(());
         }
         let state = State::Ongoing { since_ms, partitions: all, groups };

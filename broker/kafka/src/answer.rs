@@ -135,7 +135,7 @@ pub(crate) async fn answer(
             respond(out, head, &transactions::end(shared, version, &request).await)
         }
         Request::TxnOffsetCommit(request) => {
-            respond(out, head, &transactions::commit_offsets(shared, request).await)
+            respond(out, head, &transactions::commit_offsets(shared, version, request).await)
         }
         Request::CreatePartitions(request) => {
             respond(out, head, &partitions::create(shared, request).await)

@@ -189,6 +189,8 @@ pub(crate) struct Group {
     deadline: Moment,
     /// While preparing a first generation: does not end before.
     not_before: Option<Moment>,
+    /// While preparing a first generation: who was given an id need not come.
+    first: bool,
     /// Members that have not fetched their assignment of this generation, and until when.
     unsynced: HashSet<String>,
     sync_deadline: Moment,
@@ -211,6 +213,7 @@ impl Group {
             pending: HashMap::new(),
             deadline: Moment::default(),
             not_before: None,
+            first: false,
             unsynced: HashSet::new(),
             sync_deadline: Moment::default(),
             order: 0,

@@ -295,6 +295,9 @@ impl Coordinator {
                 group.check_commit(who.member_id, who.instance, generation)
             }
             None if generation < 0 => Ok(()),
+            None if !self.engine.committed_offsets(name).is_empty() => {
+                Err(ResponseError::UnknownMemberId)
+            }
             None => Err(ResponseError::IllegalGeneration),
         }
     }

@@ -394,7 +394,19 @@ impl PartitionLog {
             let tail = state.tail.iter().map(|chunk| chunk.max_timestamp).max();
             written.max(tail)
         };
-        max.map_or(Ok(None), |max| self.find_time(max))
+        let Some(max) = max else { return Ok(None) };
+        if let Some(found) = self.find_time(max)? {
+            return Ok(Some(found));
+        }
+        // It stood before where the log begins now: what is left is looked at.
+        let left = std::cell::Cell::new(None);
+        let plain = |header: &BatchHeader, _: &[u8]| !header.is_control();
+        let seen = |time| {
+            left.set(left.get().max(Some(time)));
+            false
+        };
+        self.find_record(self.log_start(), plain, seen)?;
+        left.get().map_or(Ok(None), |max| self.find_time(max))
     }
 
     fn find_record(

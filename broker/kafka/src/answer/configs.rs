@@ -226,7 +226,7 @@ fn described(
 
 fn kind(kind: SettingKind) -> i8 {
     match kind {
-        SettingKind::Boolean => TYPE_BOOLEAN,
+        SettingKind::Boolean | SettingKind::Word(["false"]) => TYPE_BOOLEAN,
         SettingKind::Number(_, most) if most > i64::from(i32::MAX) => TYPE_LONG,
         SettingKind::Number(..) | SettingKind::NumberBut(..) => TYPE_INT,
         SettingKind::Fraction => TYPE_DOUBLE,
@@ -318,16 +318,19 @@ pub(super) async fn alter(shared: &Shared, request: AlterConfigsRequest) -> Alte
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
         let mut changes: BTreeMap<String, Option<String>> = BTreeMap::new();
-        let mut twice = None;
+        let mut wrong = None;
         for config in &resource.configs {
             let value = config.value.as_ref().map(ToString::to_string);
+            if value.is_none() {
+                wrong = Some(format!("{} needs a value", &*config.name));
+            }
             if changes.insert(config.name.to_string(), value).is_some() {
-                twice = Some(format!("{} stands in the request more than once", &*config.name));
+                wrong = Some(format!("{} stands in the request more than once", &*config.name));
             }
         }
         let target = Target::find(shared, resource.resource_type, &resource.resource_name);
-        let result = match (target, twice) {
-            (Ok(_), Some(twice)) => Err(Fault::new(ResponseError::InvalidRequest, twice)),
+        let result = match (target, wrong) {
+            (Ok(_), Some(wrong)) => Err(Fault::new(ResponseError::InvalidRequest, wrong)),
             (Ok(target), None) => {
                 for name in target.settings(&shared.engine).into_keys() {
                     changes.entry(name).or_insert(None);
@@ -408,6 +411,10 @@ fn changes(
                         )
                     })
                     .ok_or_else(|| invalid(format!("{name} is not a list")))?;
+                let words = matches!(list.kind, SettingKind::Words(_));
+                if operation == APPEND && words && value()?.is_empty() {
+                    return Err(invalid(format!("{name}: an empty word cannot be added")));
+                }
                 let now = settings.get(name).map_or(list.default, String::as_str);
                 Some(edited(now, value()?, operation == APPEND))
             }
@@ -449,6 +456,9 @@ async fn apply(
     validate_only: bool,
 ) -> Result<(), Fault> {
     let invalid = |message| Fault::new(ResponseError::InvalidConfig, message);
+    let mut changes = changes;
+    // To reset what does not exist changes nothing.
+    changes.retain(|name, value| value.is_some() || target.find_known(name).is_some());
     for (name, value) in &changes {
         let Some(known) = target.find_known(name) else {
             return Err(match target {

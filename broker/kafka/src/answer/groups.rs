@@ -195,7 +195,8 @@ pub(super) fn describe(
                 (!committed.is_empty()).then_some(empty)
             }
         };
-        let operations = if described.is_some() { operations } else { NO_OPERATIONS };
+        let told = described.is_some() || version < 6;
+        let operations = if told { operations } else { NO_OPERATIONS };
         described_group(name, described, version).with_authorized_operations(operations)
     });
     DescribeGroupsResponse::default().with_groups(groups.collect())

@@ -40,12 +40,13 @@ pub(super) async fn metadata(
     } else {
         let create = version < 4 || request.allow_auto_topic_creation;
         // A topic that is named twice is described once: answers stay in proportion.
-        let mut seen = HashSet::new();
+        let (mut seen, mut found) = (HashSet::new(), HashSet::new());
         for wanted in request.topics.into_iter().flatten() {
             if !seen.insert((wanted.name.clone(), wanted.topic_id)) {
                 continue;
             }
             topics.push(match find(shared, &wanted, create).await {
+                Ok(stream) if !found.insert(stream.id) => continue,
                 Ok(stream) => describe(&stream),
                 Err(fault) => refused(wanted, version, fault.error),
             });

@@ -12,6 +12,7 @@ use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicR
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
+use kafka_protocol::messages::describe_topic_partitions_request::Cursor as RequestCursor;
 use kafka_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
@@ -164,9 +165,22 @@ pub(super) fn describe(
     } else {
         request.topics.iter().map(|topic| topic.name.to_string()).collect()
     };
+    let is_wrong = |cursor: &RequestCursor| {
+        let asked = request.topics.iter().any(|topic| topic.name == cursor.topic_name);
+        cursor.partition_index < 0 || !(request.topics.is_empty() || asked)
+    };
+    if request.cursor.as_ref().is_some_and(is_wrong) {
+        let refused = request.topics.iter().map(|topic| {
+            DescribeTopicPartitionsResponseTopic::default()
+                .with_error_code(ResponseError::InvalidRequest.code())
+                .with_name(Some(topic.name.clone()))
+                .with_topic_authorized_operations(NO_OPERATIONS)
+        });
+        return DescribeTopicPartitionsResponse::default().with_topics(refused.collect());
+    }
     let mut first = 0;
     if let Some(cursor) = &request.cursor {
-        first = cursor.partition_index.max(0);
+        first = cursor.partition_index;
         let from = cursor.topic_name.to_string();
         names = names.split_off(&from);
         if !names.contains(&from) {

@@ -156,7 +156,9 @@ pub(super) async fn list_transactions(
             && (request.producer_id_filters.is_empty()
                 || request.producer_id_filters.iter().any(|id| id.0 == found.producer.0))
             && (request.duration_filter < 0
-                || now - found.since_ms.unwrap_or(-1) > request.duration_filter)
+                || found
+                    .since_ms
+                    .map_or(found.state == "Empty", |since| now - since > request.duration_filter))
             && pattern.as_ref().is_none_or(|pattern| pattern.is_match(&found.id))
     };
     let found = shared.engine.transactions().await.into_iter().filter(wanted);

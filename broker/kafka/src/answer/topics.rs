@@ -97,10 +97,11 @@ async fn create_one(
     };
     let mut settings = BTreeMap::new();
     for config in &topic.configs {
-        // A null value asks for the default.
-        if let Some(value) = &config.value {
-            settings.insert(config.name.to_string(), value.to_string());
-        }
+        let Some(value) = &config.value else {
+            let message = format!("{} needs a value", &*config.name);
+            return Err(Fault::new(ResponseError::InvalidConfig, message));
+        };
+        settings.insert(config.name.to_string(), value.to_string());
     }
     let spec =
         StreamSpec { name: topic.name.to_string(), partitions, settings, ..StreamSpec::default() };

@@ -25,6 +25,8 @@ use kafka_protocol::messages::{
 /// First versions whose clients know PRODUCER_FENCED (KIP-588).
 const INIT_FENCED_FROM: i16 = 4;
 const FENCED_FROM: i16 = 2;
+/// First version of TxnOffsetCommit whose clients know TRANSACTION_ABORTABLE (KIP-890).
+const ABORTABLE_FROM: i16 = 4;
 
 fn code(error: TransactionError, knows_fenced: bool) -> ResponseError {
     match error {
@@ -149,6 +151,7 @@ pub(super) async fn add_offsets(
 
 pub(super) async fn commit_offsets(
     shared: &Shared,
+    version: i16,
     request: TxnOffsetCommitRequest,
 ) -> TxnOffsetCommitResponse {
     let generation = request.generation_id;
@@ -198,7 +201,13 @@ pub(super) async fn commit_offsets(
     let engine = &shared.engine;
     let result = engine.commit_offsets_in_transaction(id, producer, epoch, group, offsets).await;
     if let Err(error) = result {
-        let code = code(error, false).code();
+        let code = match code(error, false) {
+            ResponseError::InvalidTxnState if version >= ABORTABLE_FROM => {
+                ResponseError::TransactionAbortable
+            }
+            other => other,
+        };
+        let code = code.code();
         let partitions = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
         partitions.filter(|each| each.error_code == 0).for_each(|each| each.error_code = code);
     }

@@ -21,6 +21,7 @@ impl Group {
         self.not_before = (self.state == State::Empty && self.limits.initial_delay_ms > 0)
             .then(|| now.plus(self.limits.initial_delay_ms));
         self.deadline = now.plus(self.rebalance_ms());
+        self.first = self.state == State::Empty;
         self.state = State::Preparing;
     }
 
@@ -40,7 +41,7 @@ impl Group {
     pub(super) fn complete_if_all_joined(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         if self.state == State::Preparing
             && self.not_before.is_none()
-            && self.pending.is_empty()
+            && (self.first || self.pending.is_empty())
             && self.members.values().all(|member| member.joining.is_some())
         {
             self.complete(now, effects);

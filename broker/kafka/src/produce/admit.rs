@@ -275,8 +275,8 @@ fn unknown_partition(stream: &Stream) -> Fault {
 
 fn refused(refusal: RecordFault) -> Fault {
     match refusal {
-        // Only this can be the network's doing, and be well the next time.
-        RecordFault::Corrupt(error @ BatchError::Checksum { .. }) => {
+        // Only these can be the network's doing, and be well the next time.
+        RecordFault::Corrupt(error @ (BatchError::Checksum { .. } | BatchError::Magic(3..))) => {
             fault(ResponseError::CorruptMessage, error.to_string())
         }
         RecordFault::Corrupt(error) => fault(ResponseError::InvalidRecord, error.to_string()),

@@ -9,6 +9,9 @@ use bytes::{BufMut, BytesMut};
 use kafka_protocol::error::ResponseError;
 use std::ops::Range;
 
+/// First version whose clients know TRANSACTION_ABORTABLE (KIP-890).
+const ABORTABLE_FROM: i16 = 11;
+
 /// What became of a request as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -128,7 +131,10 @@ impl Visitor for Writer<'_> {
         match self.results.as_mut().and_then(Iterator::next) {
             Some(Ok(appended)) => self.appended(appended),
             Some(Err(error)) => {
-                let fault = errors::Fault::append(error.clone()).into();
+                let mut fault: Fault = errors::Fault::append(error.clone()).into();
+                if self.version >= ABORTABLE_FROM && *error == AppendError::NotInTransaction {
+                    fault.error = ResponseError::TransactionAbortable;
+                }
                 self.refused(&fault);
             }
             None => self.refused(&lost()),

@@ -23,7 +23,7 @@ use crate::fetch;
 use crate::request::{Head, Request};
 use crate::settings::HostPort;
 use crate::wire::{begin_frame, end_frame};
-use anabranch_engine::Stream;
+use anabranch_engine::{ErrorKind, Stream, StreamSpec};
 use anabranch_types::PartitionIndex;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::{Encodable, StrBytes};
@@ -272,6 +272,15 @@ pub(crate) fn text(text: impl Into<String>) -> StrBytes {
 /// Partition indexes of a stream, in order.
 pub(crate) fn indexes(stream: &Stream) -> impl Iterator<Item = PartitionIndex> + use<> {
     (0..i32::try_from(stream.partitions.len()).unwrap_or(i32::MAX)).map(PartitionIndex)
+}
+
+/// What a name says that no topic has.
+pub(crate) fn unknown(shared: &Shared, name: &str) -> ResponseError {
+    let spec = StreamSpec { name: name.to_owned(), ..StreamSpec::default() };
+    match shared.engine.check_stream(&spec) {
+        Err(error) if error.kind == ErrorKind::InvalidName => ResponseError::InvalidTopicException,
+        Ok(()) | Err(_) => ResponseError::UnknownTopicOrPartition,
+    }
 }
 
 /// A stream that clients may see, by name. The broker's own are not theirs.

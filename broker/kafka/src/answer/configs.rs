@@ -3,7 +3,7 @@
 
 mod known;
 
-use super::{BROKER_ID, text, visible};
+use super::{BROKER_ID, text, unknown, visible};
 use crate::consumer_group::Timeouts;
 use crate::door::Shared;
 use crate::errors::{About, Fault};
@@ -145,7 +145,8 @@ impl Target {
         match kind {
             TOPIC => {
                 let catalog = shared.engine.catalog();
-                Ok(Self::Topic(Arc::clone(visible(&catalog, name).ok_or_else(unknown_topic)?)))
+                let unknown = || Fault::new(unknown(shared, name), "there is no such topic");
+                Ok(Self::Topic(Arc::clone(visible(&catalog, name).ok_or_else(unknown)?)))
             }
             BROKER => {
                 check_broker(name)?;
@@ -594,10 +595,6 @@ fn check_broker(name: &str) -> Result<(), Fault> {
     }
     let message = format!("the only broker is {BROKER_ID}");
     Err(Fault::new(ResponseError::InvalidRequest, message))
-}
-
-fn unknown_topic() -> Fault {
-    Fault::new(ResponseError::UnknownTopicOrPartition, "there is no such topic")
 }
 
 fn unknown_resource() -> Fault {

@@ -4,7 +4,7 @@ use super::{BROKER_ID, NO_OPERATIONS, TOPIC_OPERATIONS, indexes, text, visible};
 use crate::door::Shared;
 use crate::errors::{About, Fault};
 use crate::limits::DESCRIBED_PARTITIONS_MAX;
-use anabranch_engine::{ErrorKind, Mode, Stream, StreamChange, StreamSpec};
+use anabranch_engine::{ErrorKind, Mode, Stream, StreamChange};
 use anabranch_types::{Offset, PartitionId, PartitionIndex};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -243,13 +243,8 @@ fn partition(index: i32, epoch: i32) -> DescribeTopicPartitionsResponsePartition
 }
 
 fn unknown(shared: &Shared, name: &str) -> DescribeTopicPartitionsResponseTopic {
-    let spec = StreamSpec { name: name.to_owned(), ..StreamSpec::default() };
-    let error = match shared.engine.check_stream(&spec) {
-        Err(error) if error.kind == ErrorKind::InvalidName => ResponseError::InvalidTopicException,
-        Ok(()) | Err(_) => ResponseError::UnknownTopicOrPartition,
-    };
     DescribeTopicPartitionsResponseTopic::default()
-        .with_error_code(error.code())
+        .with_error_code(super::unknown(shared, name).code())
         .with_name(Some(TopicName(text(name))))
         .with_topic_authorized_operations(NO_OPERATIONS)
 }

@@ -1,6 +1,6 @@
 //! Producers and their transactions as operators see and end them (KIP-664).
 
-use super::{text, visible};
+use super::{text, unknown, visible};
 use crate::consumer_group::compile;
 use crate::door::Shared;
 use crate::errors::{About, Fault};
@@ -48,15 +48,23 @@ pub(super) async fn describe(
         for index in topic.partition_indexes {
             let partition = PartitionResponse::default().with_partition_index(index);
             let id = stream.and_then(|stream| stream.partition(PartitionIndex(index)));
-            let found = match id {
-                None => Err(ResponseError::UnknownTopicOrPartition),
-                Some(id) => {
+            let found = match (id, stream) {
+                (Some(id), _) => {
                     let found = shared.engine.producers(id).await;
-                    found.map_err(|error| Fault::of(error, About::Partition).error)
+                    found.map_err(|error| Fault::of(error, About::Partition))
+                }
+                (None, Some(_)) => Err(Fault::new(
+                    ResponseError::UnknownTopicOrPartition,
+                    "the topic has no such partition",
+                )),
+                (None, None) => {
+                    Err(Fault::new(unknown(shared, &topic.name), "there is no such topic"))
                 }
             };
             partitions.push(match found {
-                Err(error) => partition.with_error_code(error.code()),
+                Err(fault) => partition
+                    .with_error_code(fault.error.code())
+                    .with_error_message(Some(text(&*fault.message))),
                 Ok(producers) => {
                     let has_written = |producer: &KnownProducer| {
                         producer.last_sequence.is_some() || producer.transaction.is_some()

@@ -29,6 +29,7 @@ const fn inert(name: &'static str, default: &'static str, kind: SettingKind) -> 
 }
 
 const COUNT: SettingKind = Number(1, i32::MAX as i64);
+const COUNT_OR_NONE: SettingKind = Number(0, i32::MAX as i64);
 const LONG: SettingKind = Number(0, i64::MAX);
 
 pub(super) const BROKER: &[BrokerSetting] = &[
@@ -112,18 +113,25 @@ pub(super) const HEARTBEAT_INTERVAL: &str = "consumer.heartbeat.interval.ms";
 
 /// Bounds: Kafka's `group.consumer.{min,max}.…`.
 pub(super) const GROUP: &[KnownSetting] = &[
+    known("consumer.assignment.interval.ms", "1000", Number(0, 15_000)),
     known(HEARTBEAT_INTERVAL, "5000", Number(5_000, 15_000)),
     known(SESSION_TIMEOUT, "45000", Number(45_000, 60_000)),
+    known("share.assignment.interval.ms", "1000", Number(0, 15_000)),
     known("share.auto.offset.reset", "latest", Text),
+    known("share.delivery.count.limit", "5", Number(2, 10)),
     known("share.heartbeat.interval.ms", "5000", Number(5_000, 15_000)),
     known(
         "share.isolation.level",
         "read_uncommitted",
         Word(&["read_committed", "read_uncommitted"]),
     ),
+    known("share.partition.max.record.locks", "2000", Number(100, 4_000)),
     known("share.record.lock.duration.ms", "30000", Number(15_000, 60_000)),
+    known("share.renew.acknowledge.enable", "true", Boolean),
     known("share.session.timeout.ms", "45000", Number(45_000, 60_000)),
+    known("streams.assignment.interval.ms", "1000", Number(0, 15_000)),
     known("streams.heartbeat.interval.ms", "5000", Number(5_000, 15_000)),
+    known("streams.initial.rebalance.delay.ms", "3000", COUNT_OR_NONE),
     known("streams.num.standby.replicas", "0", Number(0, 2)),
     known("streams.session.timeout.ms", "45000", Number(45_000, 60_000)),
 ];

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     OutOfRange,
     /// Start a new producer: batches of this one were lost or reordered.
     OutOfOrderSequence,
+    /// Abort the transaction, and go on with a new epoch.
+    SequenceUsedBefore,
     /// Stop: a newer incarnation of this producer has taken over.
     ProducerFenced,
     /// Begin a transaction and add the partition to it.
@@ -67,6 +69,7 @@ impl From<AppendError> for Error {
         let kind = match &error {
             AppendError::UnknownPartition(_) => ErrorKind::NotFound,
             AppendError::OutOfOrderSequence { .. } => ErrorKind::OutOfOrderSequence,
+            AppendError::SequenceUsedBefore { .. } => ErrorKind::SequenceUsedBefore,
             AppendError::ProducerFenced { .. } => ErrorKind::ProducerFenced,
             AppendError::NotInTransaction => ErrorKind::NotInTransaction,
             AppendError::Conflict | AppendError::StaleCut | AppendError::Together => {

@@ -81,6 +81,7 @@ pub(crate) fn code(kind: ErrorKind, about: About) -> ResponseError {
         },
         ErrorKind::OutOfRange => Code::OffsetOutOfRange,
         ErrorKind::OutOfOrderSequence => Code::OutOfOrderSequenceNumber,
+        ErrorKind::SequenceUsedBefore => Code::UnknownProducerId,
         ErrorKind::ProducerFenced => Code::InvalidProducerEpoch,
         ErrorKind::NotInTransaction => Code::InvalidTxnState,
         ErrorKind::DiskFull => Code::KafkaStorageError,

@@ -112,6 +112,15 @@ pub enum AppendError {
         /// What came.
         found: i32,
     },
+    /// What an earlier transaction of the producer had written, and gave up.
+    #[error(
+        "the producer used sequence {found} before, in a transaction that has ended: abort, and go \
+         on with a new epoch"
+    )]
+    SequenceUsedBefore {
+        /// What came.
+        found: i32,
+    },
     /// A newer incarnation of the producer has written.
     #[error("the producer's epoch is {current}, the batch has {found}")]
     ProducerFenced {

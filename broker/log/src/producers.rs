@@ -113,6 +113,12 @@ impl Producers {
         if header.is_transactional() == (producer.transaction == Transaction::None) {
             return Err(outside);
         }
+        // What was given up and aborted had been written. Clients can go on after this error; out of
+        // order would be the end of a producer of librdkafka.
+        let used = |batch: &Written| (batch.first.0..=batch.last.0).contains(&found.0);
+        if producer.transaction == Transaction::Begun && producer.batches.iter().any(used) {
+            return Err(AppendError::SequenceUsedBefore { found: found.0 });
+        }
         match producer.batches.back() {
             Some(newest) if newest.last.plus(1) != found => Err(AppendError::OutOfOrderSequence {
                 expected: newest.last.plus(1).0,

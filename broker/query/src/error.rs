@@ -137,6 +137,7 @@ fn sqlstate_of(kind: ErrorKind) -> &'static str {
         ErrorKind::Conflict => sqlstate::SERIALIZATION_FAILURE,
         ErrorKind::DuplicateKey => sqlstate::UNIQUE_VIOLATION,
         ErrorKind::OutOfOrderSequence
+        | ErrorKind::SequenceUsedBefore
         | ErrorKind::NotInTransaction
         | ErrorKind::ProducerFenced
         | ErrorKind::Internal => sqlstate::INTERNAL_ERROR,

@@ -34,6 +34,7 @@ impl Code {
                 ErrorKind::DuplicateKey => "duplicate_key",
                 ErrorKind::OutOfRange => "out_of_range",
                 ErrorKind::OutOfOrderSequence => "out_of_order_sequence",
+                ErrorKind::SequenceUsedBefore => "sequence_used_before",
                 ErrorKind::ProducerFenced => "producer_fenced",
                 ErrorKind::NotInTransaction => "not_in_transaction",
                 ErrorKind::DiskFull => "disk_full",
@@ -62,6 +63,7 @@ impl Code {
                 | ErrorKind::DuplicateKey
                 | ErrorKind::Conflict
                 | ErrorKind::OutOfOrderSequence
+                | ErrorKind::SequenceUsedBefore
                 | ErrorKind::ProducerFenced
                 | ErrorKind::NotInTransaction => StatusCode::CONFLICT,
                 ErrorKind::OutOfRange => StatusCode::GONE,

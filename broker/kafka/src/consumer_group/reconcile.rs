@@ -13,10 +13,7 @@ impl ConsumerGroup {
         let holds =
             |partitions: &Partitions| owned.is_none_or(|owned| intersects(owned, partitions));
         let next = match member.progress {
-            Progress::Stable if member.epoch == self.head.target_epoch => {
-                // It may have unsubscribed from a topic while the target is the same.
-                return;
-            }
+            Progress::Stable if member.epoch == self.head.target_epoch => return,
             Progress::Revoking if holds(&member.revoking) => return,
             Progress::Stable | Progress::Revoking | Progress::Waiting => {
                 self.next(id, member, &holds)

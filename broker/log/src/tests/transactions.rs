@@ -41,8 +41,8 @@ fn a_number_used_again_after_an_abort_is_no_duplicate() {
     let abort = marker(1, 0, Ending::Abort, 11);
     producers.record(&abort, Some(Ending::Abort), Offset(11), Round(2), NOW);
     producers.begin(ProducerId(1), ProducerEpoch(0), NOW);
-    let expected = Err(AppendError::OutOfOrderSequence { expected: 1, found: 0 });
-    assert_eq!(producers.check(&header(1, 0, 0, 0)), expected);
+    let used_before = Err(AppendError::SequenceUsedBefore { found: 0 });
+    assert_eq!(producers.check(&header(1, 0, 0, 0)), used_before);
     record(&mut producers, 1, 12);
     let expected = Err(AppendError::OutOfOrderSequence { expected: 2, found: 0 });
     assert_eq!(producers.check(&header(1, 0, 0, 0)), expected);

@@ -195,6 +195,15 @@ impl Model {
         if header.is_transactional() != producer.begun {
             return outside();
         }
+        let used = |batch: &Rc<Stored>| {
+            let first = batch.header.base_sequence;
+            let last = first.plus(batch.header.last_offset_delta);
+            (first.0..=last.0).contains(&header.base_sequence.0)
+        };
+        if header.is_transactional() && open.is_none() && producer.recent.iter().any(used) {
+            let found = header.base_sequence.0;
+            return Expected::Refused(AppendError::SequenceUsedBefore { found });
+        }
         let next = producer.next();
         if next == header.base_sequence || producer.recent.is_empty() {
             Expected::Accepted

@@ -250,7 +250,7 @@ impl Applier {
         positions: &mut BTreeMap<PartitionId, Place>,
         applied: &mut Round,
     ) -> Result<bool, Error> {
-        // Before the feeds: what is fed later has records of later rounds only.
+        // Before the feeds: what is fed later has records of later rounds only, or nobody reads it.
         let published = self.shared.published();
         let (feeds, late, drop_tables) = {
             let mut orders = self.orders.lock();
@@ -276,10 +276,11 @@ impl Applier {
             let before = positions.entry(log.id()).or_insert(begin);
             before.next = before.next.max(log.log_start());
             let mut part = Part { after: before.clone(), ..Part::default() };
-            // What is older than all tables anyway makes none of them older.
-            let floor = if late.contains(&log.id()) { *applied } else { Round(0) };
             part.until = self.collect(*table, log, &mut part, &share, target)?;
-            target = part.until.max(floor);
+            // Nobody reads a table that is filled from the start: the others do not wait for it.
+            if !late.contains(&log.id()) {
+                target = part.until;
+            }
             taken.push(part);
         }
         let mut mutations = Vec::new();

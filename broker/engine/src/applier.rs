@@ -147,19 +147,26 @@ impl Applier {
 
     /// Follows a partition from now on.
     pub(crate) fn feed(&self, feed: Feed) {
-        let log = Arc::clone(&feed.log);
-        self.orders.lock().feeds.insert(log.id(), feed);
+        self.follow(vec![feed], false);
+    }
+
+    fn follow(&self, feeds: Vec<Feed>, are_late: bool) {
+        let logs: Vec<Arc<PartitionLog>> = feeds.iter().map(|feed| Arc::clone(&feed.log)).collect();
+        let mut orders = self.orders.lock();
+        // Together: a step that found one late and did not feed it would take it for done.
+        orders.late.extend(logs.iter().filter(|_| are_late).map(|log| log.id()));
+        orders.feeds.extend(feeds.into_iter().map(|feed| (feed.log.id(), feed)));
+        drop(orders);
         let bell: Arc<dyn Watcher> = Arc::clone(&self.bell) as Arc<dyn Watcher>;
-        log.watch(Arc::downgrade(&bell));
+        logs.iter().for_each(|log| log.watch(Arc::downgrade(&bell)));
         self.ring();
     }
 
     /// Follows partitions that have records already, and returns when these are applied.
     pub(crate) async fn feed_from_the_start(&self, feeds: Vec<Feed>) -> Result<(), Error> {
         let ids: Vec<PartitionId> = feeds.iter().map(|feed| feed.log.id()).collect();
-        self.orders.lock().late.extend(&ids);
         let mut applied = self.subscribe();
-        feeds.into_iter().for_each(|feed| self.feed(feed));
+        self.follow(feeds, true);
         loop {
             if ids.iter().all(|id| !self.orders.lock().late.contains(id)) {
                 return Ok(());

@@ -6,10 +6,12 @@ use crate::{
 };
 use anabranch_table::KeyRange;
 use anabranch_types::batch::{BatchBuilder, ValidateOptions, batches, decode_records, validate};
-use anabranch_types::{Offset, PartitionId, PartitionIndex, Timestamp};
+use anabranch_types::{Offset, PartitionId, PartitionIndex, Round, Timestamp};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -322,4 +324,52 @@ async fn a_stream_becomes_a_table_of_all_it_holds_and_a_stream_again() {
     engine.alter_stream("t", policy("compact")).await.expect("and again");
     assert_eq!(rows(&engine, "t").await, expected);
     assert_eq!(rows(&engine, "other").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_become_tables_while_others_are_written() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let other = engine.create_stream(spec("other", Mode::Upsert, 1)).await.expect("new");
+    let done = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn({
+        let (engine, done) = (engine.clone(), Arc::clone(&done));
+        async move {
+            let mut rounds = Round(0);
+            for n in 0.. {
+                if done.load(Ordering::Acquire) {
+                    break;
+                }
+                let value = n.to_string();
+                let put = part(other.partitions[0], &[("a", Some(&value))]);
+                engine.append(append([put])).await.expect("accepted");
+                let applied = engine.applied().round;
+                assert!(applied >= rounds, "tables became older");
+                rounds = applied;
+            }
+        }
+    });
+    // More than the applier takes in a step.
+    const PARTITIONS: i32 = 64;
+    const ROUNDS: usize = 4;
+    const RECORDS: usize = 600;
+    for n in 0..5 {
+        let name = format!("s{n}");
+        let stream =
+            engine.create_stream(spec(&name, Mode::Append, PARTITIONS)).await.expect("new");
+        for round in 0..ROUNDS {
+            let parts = stream.partitions.iter().map(|partition| {
+                let keys: Vec<String> =
+                    (0..RECORDS).map(|n| format!("{partition} {round} {n}")).collect();
+                let records: Vec<_> = keys.iter().map(|key| (key.as_str(), Some("1"))).collect();
+                part(*partition, &records)
+            });
+            engine.append(append(parts)).await.expect("accepted");
+        }
+        engine.alter_stream(&name, policy("compact")).await.expect("it can be changed");
+        let expected = stream.partitions.len() * ROUNDS * RECORDS;
+        assert_eq!(rows(&engine, &name).await.len(), expected, "{name}");
+    }
+    done.store(true, Ordering::Release);
+    writer.await.expect("it saw no table become older");
 }

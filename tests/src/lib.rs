@@ -7,6 +7,8 @@ mod broker;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod compaction;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod corpus;

@@ -48,6 +48,8 @@ pub struct Settings {
     pub disk_reserve_bytes: u64,
     /// Bytes of one of the journal's four files; a round must fit into one.
     pub journal_file_bytes: u64,
+    /// Between two looks for logs to compact (`log.cleaner.backoff.ms`).
+    pub compaction_pause: Duration,
     /// Open a log whose journal is damaged in the middle, without what stands behind the damage.
     pub accept_journal_damage: bool,
 }
@@ -62,6 +64,7 @@ impl Settings {
             auto_create: true,
             disk_reserve_bytes: 512 << 20,
             journal_file_bytes: JournalSize::default().file_bytes,
+            compaction_pause: Duration::from_secs(15),
             accept_journal_damage: false,
         }
     }
@@ -93,7 +96,9 @@ pub(crate) struct Inner {
     cluster_id: String,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stopped: AtomicBool,
-    stop_housekeeping: crossbeam::channel::Sender<()>,
+    /// Threads that do something now and then end when this is dropped.
+    stop_threads: Mutex<Option<crossbeam::channel::Sender<()>>>,
+    pub(crate) compaction: crate::compaction::Counts,
 }
 
 /// Tables and logs at one cut.
@@ -131,6 +136,12 @@ pub struct Stats {
     pub tail_bytes: u64,
     /// Rounds that tables are behind.
     pub applied_lag_rounds: u64,
+    /// Logs that were compacted.
+    pub compactions: u64,
+    /// Bytes of the segments that these took.
+    pub compacted_bytes_before: u64,
+    /// Bytes of what came in their place.
+    pub compacted_bytes_after: u64,
     /// Damaged batches that reads have skipped.
     pub damaged_batches: u64,
     /// Records of keyed streams that could not be applied.
@@ -185,7 +196,7 @@ impl Engine {
         let catalog = Catalog::load(catalog_ledger.scan(STREAM_PREFIX.as_bytes()))?;
         let applier = Applier::new(Arc::clone(log.shared()), Arc::clone(&tables));
         let published = Published::watch(log.shared());
-        let (stop_housekeeping, stopped) = crossbeam::channel::bounded(1);
+        let (stop_threads, stopped) = crossbeam::channel::bounded(0);
         let engine = Self {
             inner: Arc::new(Inner {
                 settings,
@@ -205,7 +216,8 @@ impl Engine {
                 cluster_id,
                 threads: Mutex::default(),
                 stopped: AtomicBool::new(false),
-                stop_housekeeping,
+                stop_threads: Mutex::new(Some(stop_threads)),
+                compaction: crate::compaction::Counts::default(),
             }),
         };
         engine.resume_tables(&mut progress);
@@ -214,8 +226,13 @@ impl Engine {
             move || applier.run(progress)
         })?;
         engine.spawn("housekeeping", {
-            let weak = Arc::downgrade(&engine.inner);
+            let (weak, stopped) = (Arc::downgrade(&engine.inner), stopped.clone());
             move || crate::housekeeping::run(&weak, &stopped)
+        })?;
+        engine.spawn("compact", {
+            let weak = Arc::downgrade(&engine.inner);
+            let every = engine.inner.settings.compaction_pause;
+            move || crate::compaction::run(&weak, every, &stopped)
         })?;
         Ok(engine)
     }
@@ -268,7 +285,7 @@ impl Engine {
         if self.inner.stopped.swap(true, Ordering::SeqCst) {
             return;
         }
-        let _ = self.inner.stop_housekeeping.send(());
+        self.inner.stop_threads.lock().take();
         self.inner.log.stop();
         self.inner.applier.stop();
         for thread in self.inner.threads.lock().drain(..) {
@@ -279,6 +296,10 @@ impl Engine {
         if let Err(error) = self.inner.tables.flush() {
             tracing::error!(%error, "the tables were not flushed; they are replayed at the start");
         }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.inner.stopped.load(Ordering::SeqCst)
     }
 
     /// Rises at every start.
@@ -457,6 +478,7 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         let shared = self.inner.log.shared();
         let figures = shared.figures();
+        let compaction = &self.inner.compaction;
         Stats {
             rounds: shared.published().0,
             records_appended: figures.records,
@@ -467,6 +489,9 @@ impl Engine {
             checkpoints: figures.checkpoints,
             tail_bytes: figures.tail_bytes,
             applied_lag_rounds: self.inner.applier.lag_rounds(),
+            compactions: compaction.passes.load(Ordering::Relaxed),
+            compacted_bytes_before: compaction.bytes_before.load(Ordering::Relaxed),
+            compacted_bytes_after: compaction.bytes_after.load(Ordering::Relaxed),
             damaged_batches: figures.damaged_batches,
             misfit_records: self.inner.applier.misfits(),
             storage_error: shared.failure(),

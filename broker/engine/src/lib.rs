@@ -12,6 +12,7 @@
 mod applier;
 mod catalog;
 mod changes;
+mod compaction;
 mod engine;
 mod error;
 mod housekeeping;

@@ -3,7 +3,7 @@
 //! Every name of Kafka 4 is accepted, kept and described, since applications set many; the ones
 //! that something here acts on are parsed into [`StreamOptions`].
 
-use crate::stream::{Durability, Mode, StreamOptions, Timestamps};
+use crate::stream::{CompactionOptions, Durability, Mode, StreamOptions, Timestamps};
 use crate::{Error, ErrorKind};
 use std::collections::BTreeMap;
 
@@ -180,6 +180,7 @@ pub(crate) fn options_of(settings: &BTreeMap<String, String>) -> StreamOptions {
         settings.get(name).map_or(default, String::as_str).trim()
     };
     let number = |name: &str| -> i64 { text(name).parse().unwrap_or(-1) };
+    let fraction = |name: &str| -> f64 { text(name).parse().unwrap_or(1.0) };
     // Without a policy, nothing is ever removed.
     let deletes = text("cleanup.policy").contains("delete");
     StreamOptions {
@@ -190,6 +191,12 @@ pub(crate) fn options_of(settings: &BTreeMap<String, String>) -> StreamOptions {
         retention_ms: u64::try_from(number("retention.ms")).ok().filter(|_| deletes),
         retention_bytes: u64::try_from(number("retention.bytes")).ok().filter(|_| deletes),
         segment_bytes: u32::try_from(number("segment.bytes")).unwrap_or(1 << 30),
+        compaction: CompactionOptions {
+            delete_retention_ms: number("delete.retention.ms").unsigned_abs(),
+            min_lag_ms: number("min.compaction.lag.ms").unsigned_abs(),
+            max_lag_ms: number("max.compaction.lag.ms").unsigned_abs(),
+            dirty_millionths: (fraction("min.cleanable.dirty.ratio") * 1e6) as u32,
+        },
         batch_bytes_max: u32::try_from(number("max.message.bytes")).unwrap_or(u32::MAX),
         timestamps: match text("message.timestamp.type") {
             "LogAppendTime" => Timestamps::Append,

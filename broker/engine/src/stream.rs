@@ -116,6 +116,8 @@ pub struct StreamOptions {
     pub retention_bytes: Option<u64>,
     /// `segment.bytes`.
     pub segment_bytes: u32,
+    /// When and how the log is compacted, if it is.
+    pub compaction: CompactionOptions,
     /// `max.message.bytes`: largest batch.
     pub batch_bytes_max: u32,
     /// `message.timestamp.type`.
@@ -124,6 +126,28 @@ pub struct StreamOptions {
     pub time_before_ms_max: i64,
     /// `message.timestamp.after.max.ms`: how far behind it.
     pub time_after_ms_max: i64,
+}
+
+/// When and how a log is compacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactionOptions {
+    /// `delete.retention.ms`: how long a deletion can be seen.
+    pub delete_retention_ms: u64,
+    /// `min.compaction.lag.ms`: how long a record stays at least.
+    pub min_lag_ms: u64,
+    /// `max.compaction.lag.ms`: how long a superseded record stays at most, once its segment is
+    /// full.
+    pub max_lag_ms: u64,
+    /// `min.cleanable.dirty.ratio`, in millionths.
+    pub dirty_millionths: u32,
+}
+
+impl CompactionOptions {
+    /// `min.cleanable.dirty.ratio`: the share of bytes not compacted yet at which a log is.
+    #[must_use]
+    pub fn dirty_ratio(&self) -> f64 {
+        f64::from(self.dirty_millionths) / 1e6
+    }
 }
 
 /// When a producer is answered.

@@ -4,6 +4,7 @@ use crate::{
     Append, Atomicity, Column, ColumnType, CommittedOffset, Engine, ErrorKind, Mode, Part,
     Preconditions, Settings, StreamChange, StreamSpec, Until, key_hash,
 };
+use anabranch_log::Command;
 use anabranch_table::KeyRange;
 use anabranch_types::batch::{BatchBuilder, ValidateOptions, batches, decode_records, validate};
 use anabranch_types::{Offset, PartitionId, PartitionIndex, Round, Timestamp};
@@ -16,10 +17,12 @@ use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
 
+fn settings(directory: &Path) -> Settings {
+    Settings { disk_reserve_bytes: 0, journal_file_bytes: 1 << 20, ..Settings::new(directory) }
+}
+
 fn open(directory: &Path) -> Engine {
-    let settings =
-        Settings { disk_reserve_bytes: 0, journal_file_bytes: 1 << 20, ..Settings::new(directory) };
-    Engine::open_with_tables_in_memory(settings).expect("a fresh or sound directory")
+    Engine::open_with_tables_in_memory(settings(directory)).expect("a fresh or sound directory")
 }
 
 fn part(partition: PartitionId, records: &[(&str, Option<&str>)]) -> Part {
@@ -372,4 +375,80 @@ async fn streams_become_tables_while_others_are_written() {
     }
     done.store(true, Ordering::Release);
     writer.await.expect("it saw no table become older");
+}
+
+fn changes(all: &[(&str, &str)]) -> StreamChange {
+    let all = all.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
+    StreamChange::Settings(all.collect())
+}
+
+/// Full segments are ended with a checkpoint.
+fn checkpoint(engine: &Engine) {
+    let (done, finished) = crossbeam::channel::bounded(0);
+    assert!(engine.inner.log.send(Command::Checkpoint(done)).is_ok(), "it runs");
+    finished.recv().expect_err("it is told by closing");
+}
+
+#[tokio::test]
+async fn logs_are_compacted_and_tables_stay() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = Engine::open(settings(directory.path())).expect("a fresh or sound directory");
+    let stream = engine.create_stream(spec("t", Mode::Upsert, 2)).await.expect("new");
+    let change = [("segment.bytes", "1048576"), ("delete.retention.ms", "0")];
+    engine.alter_stream("t", changes(&change)).await.expect("they are known");
+    let value = "v".repeat(1_000);
+    let mut expected = BTreeMap::new();
+    let log = |engine: &Engine, number: usize| {
+        engine.partition(stream.partitions[number]).expect("it is there")
+    };
+    let fill = async |engine: &Engine, expected: &mut BTreeMap<String, String>, from: usize| {
+        for n in from..from + 4_000 {
+            let key = format!("k{}", n % 300);
+            let value = format!("{n} {value}");
+            // In the other partition lies what was deleted in the first.
+            let parts = match n % 300 {
+                0..20 => vec![
+                    part(stream.partitions[1], &[(&key, Some(&value))]),
+                    part(stream.partitions[0], &[(&key, None)]),
+                ],
+                20..40 if n / 300 % 2 == 1 => vec![part(stream.partitions[0], &[(&key, None)])],
+                _ => vec![part(stream.partitions[0], &[(&key, Some(&value))])],
+            };
+            let is_there = parts.iter().any(|part| part.batch.len() > 500) && n % 300 >= 20;
+            for part in parts {
+                engine.append(append([part])).await.expect("accepted");
+            }
+            if is_there {
+                expected.insert(key, value);
+            } else {
+                expected.remove(&key);
+            }
+        }
+    };
+    fill(&engine, &mut expected, 0).await;
+    let before = log(&engine, 0).bytes();
+    assert!(before > 3 << 20, "more than a segment: {before}");
+    assert_eq!(rows(&engine, "t").await, expected);
+    checkpoint(&engine);
+    engine.compact();
+    let after = log(&engine, 0).bytes();
+    assert!(after < before / 2, "{after} of {before}");
+    assert_eq!(rows(&engine, "t").await, expected);
+    // Deletions that everybody has seen go too, but for those of keys that are held elsewhere.
+    fill(&engine, &mut expected, 4_000).await;
+    checkpoint(&engine);
+    engine.compact();
+    fill(&engine, &mut expected, 8_000).await;
+    checkpoint(&engine);
+    engine.compact();
+    assert_eq!(rows(&engine, "t").await, expected);
+    let stats = engine.stats();
+    assert!(stats.compactions >= 3 && stats.compacted_bytes_after < stats.compacted_bytes_before);
+    engine.stop();
+    drop(engine);
+    // Rebuilt from what is left of the log.
+    std::fs::remove_dir_all(directory.path().join("tables")).expect("it is there");
+    let engine = Engine::open(settings(directory.path())).expect("a fresh or sound directory");
+    assert_eq!(rows(&engine, "t").await, expected);
+    engine.stop();
 }

@@ -14,7 +14,9 @@ use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use std::io::{self, IoSlice};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"ANBC");
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+/// Before there was compaction. It can be read.
+const VERSION_UNCOMPACTED: u16 = 2;
 const SLOTS: u64 = 2;
 /// Magic, version, length, checksum.
 const PREFIX_BYTES: usize = 16;
@@ -52,7 +54,7 @@ impl Checkpoint {
         prefix[0..4].copy_from_slice(&MAGIC.to_le_bytes());
         prefix[4..6].copy_from_slice(&VERSION.to_le_bytes());
         prefix[8..12].copy_from_slice(&(body.len() as u32).to_le_bytes());
-        prefix[12..16].copy_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        prefix[12..16].copy_from_slice(&checksum(VERSION, &body).to_le_bytes());
         file.write_at(&[IoSlice::new(&prefix), IoSlice::new(&body)], 0)?;
         file.sync()?;
         disk.sync_dir("")
@@ -86,17 +88,21 @@ impl Checkpoint {
     /// Decodes a slot's bytes; `None` when they are torn or damaged.
     pub(crate) fn decode_slot(bytes: &[u8]) -> Option<Self> {
         let mut fields = Reader(bytes);
-        if fields.u32()? != MAGIC || fields.u16()? != VERSION {
+        if fields.u32()? != MAGIC {
+            return None;
+        }
+        let version = fields.u16()?;
+        if version != VERSION && version != VERSION_UNCOMPACTED {
             return None;
         }
         fields.u16()?;
         let length = fields.u32()? as usize;
         let crc = fields.u32()?;
         let body = fields.bytes(length)?;
-        if crc32c::crc32c(body) != crc {
+        if checksum(version, body) != crc {
             return None;
         }
-        Self::decode(body)
+        Self::decode(body, version)
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -116,9 +122,11 @@ impl Checkpoint {
             put_u32(out_mut, id.0);
             put_u64(out_mut, kept.log_start.0 as u64);
             put_u64(out_mut, kept.log_end.0 as u64);
+            put_u64(out_mut, kept.cleaned.0 as u64);
             put_u32(out_mut, kept.segments.len() as u32);
             for end in &kept.segments {
                 put_u64(out_mut, end.base.0 as u64);
+                put_u32(out_mut, end.generation);
                 put_u64(out_mut, end.bytes);
                 put_u64(out_mut, end.entries);
                 put_u64(out_mut, end.max_timestamp.0 as u64);
@@ -138,7 +146,7 @@ impl Checkpoint {
         out
     }
 
-    fn decode(body: &[u8]) -> Option<Self> {
+    fn decode(body: &[u8], version: u16) -> Option<Self> {
         let fields = &mut Reader(body);
         let number = fields.u64()?;
         let epoch = LeaderEpoch(fields.i32()?);
@@ -152,7 +160,7 @@ impl Checkpoint {
         let mut partitions = Vec::new();
         for _ in 0..fields.count(32)? {
             let id = PartitionId(fields.u32()?);
-            partitions.push((id, decode_kept(fields)?, Producers::decode(fields)?));
+            partitions.push((id, decode_kept(fields, version)?, Producers::decode(fields)?));
         }
         let mut unlinking = Vec::new();
         for _ in 0..fields.count(4)? {
@@ -162,6 +170,12 @@ impl Checkpoint {
     }
 }
 
+fn checksum(version: u16, body: &[u8]) -> u32 {
+    let prefix =
+        if version == VERSION_UNCOMPACTED { 0 } else { crc32c::crc32c(&version.to_le_bytes()) };
+    crc32c::crc32c_append(prefix, body)
+}
+
 /// The version of a slot that is of another one than ours.
 fn version_of(slot: &[u8]) -> Option<u16> {
     let mut fields = Reader(slot);
@@ -169,13 +183,16 @@ fn version_of(slot: &[u8]) -> Option<u16> {
     fields.u16().filter(|&version| magic == MAGIC && version != VERSION)
 }
 
-fn decode_kept(fields: &mut Reader<'_>) -> Option<Kept> {
+fn decode_kept(fields: &mut Reader<'_>, version: u16) -> Option<Kept> {
+    let knows_compaction = version != VERSION_UNCOMPACTED;
     let log_start = Offset(fields.i64()?);
     let log_end = Offset(fields.i64()?);
+    let cleaned = if knows_compaction { Offset(fields.i64()?) } else { Offset(0) };
     let mut segments = Vec::new();
     for _ in 0..fields.count(32)? {
         segments.push(SegmentEnd {
             base: Offset(fields.i64()?),
+            generation: if knows_compaction { fields.u32()? } else { 0 },
             bytes: fields.u64()?,
             entries: fields.u64()?,
             max_timestamp: Timestamp(fields.i64()?),
@@ -186,7 +203,7 @@ fn decode_kept(fields: &mut Reader<'_>) -> Option<Kept> {
         epochs.push((LeaderEpoch(fields.i32()?), Offset(fields.i64()?)));
     }
     let aborted = decode_aborted(fields)?;
-    Some(Kept { log_start, log_end, segments, epochs, aborted })
+    Some(Kept { log_start, log_end, cleaned, segments, epochs, aborted })
 }
 
 fn slot(number: u64) -> String {

@@ -169,11 +169,12 @@ fn verify_partition(log: &PartitionLog) -> Verified {
     let segments = log.segments();
     for (number, segment) in segments.iter().enumerate() {
         let end = segments.get(number + 1).map_or(verified.log_end, |next| next.base);
-        match segment.verify(end) {
-            Ok((damaged, batches)) => {
-                verified.damaged.extend(damaged);
-                verified.batches += batches;
-            }
+        let scanned = segment.scan(end, |_, _, _| {
+            verified.batches += 1;
+            true
+        });
+        match scanned {
+            Ok(damaged) => verified.damaged.extend(damaged),
             Err(error) => verified.errors.push(error.to_string()),
         }
     }

@@ -14,6 +14,7 @@ mod checkpoint;
 mod codec;
 mod commit;
 mod commit_loop;
+mod compaction;
 pub mod disk;
 mod inspect;
 mod journal;
@@ -37,6 +38,7 @@ pub use append::{
 };
 pub use commit::{Change, Command, Log};
 pub use commit_loop::{LogHandle, now};
+pub use compaction::{Compacted, Compaction, Dirt, KeySet, Tombstones};
 pub use inspect::{Inspection, Verified, fuzz};
 pub use journal::JournalSize;
 pub use partition::{PartitionLog, Watcher};

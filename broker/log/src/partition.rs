@@ -8,6 +8,7 @@
 //! ```
 //! Only what is published is here: the commit thread publishes a round after its sync.
 
+use crate::compaction::Sealed;
 use crate::disk::Disk;
 use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES, TRANSACTION_READ_BYTES};
 use crate::read::{Chunk, Range, ReadError, Until};
@@ -59,8 +60,10 @@ struct State {
     segments: Vec<Arc<Segment>>,
     epochs: Vec<(LeaderEpoch, Offset)>,
     transactions: Transactions,
-    /// Segments below the log start, whose files go at the next checkpoint.
+    /// Segments below the log start or compacted, whose files go at the next checkpoint.
     removed: Vec<Arc<Segment>>,
+    /// Everything below was compacted.
+    cleaned: Offset,
 }
 
 impl State {
@@ -105,6 +108,7 @@ pub(crate) struct Place {
 pub(crate) struct Kept {
     pub(crate) log_start: Offset,
     pub(crate) log_end: Offset,
+    pub(crate) cleaned: Offset,
     pub(crate) segments: Vec<SegmentEnd>,
     pub(crate) epochs: Vec<(LeaderEpoch, Offset)>,
     pub(crate) aborted: Vec<Aborted>,
@@ -119,6 +123,7 @@ impl PartitionLog {
             .collect();
         let state = State {
             written: kept.log_end,
+            cleaned: kept.cleaned,
             segments,
             epochs: kept.epochs,
             transactions: Transactions::new(kept.aborted),
@@ -328,15 +333,17 @@ impl PartitionLog {
                 (Arc::clone(&state.segments[number]), following.unwrap_or(state.written))
             };
             let range = Range { from, bytes_max, round_max, split_rounds, segment_end };
-            let found = segment
-                .read(&range)
-                .map_err(|error| self.gone(from).unwrap_or_else(|| self.storage(&error)))?;
+            let read = segment.read(&range);
             // Files that go are cut short first: that is no damage.
-            if !found.damaged.is_empty()
-                && let Some(gone) = self.gone(from)
-            {
-                return Err(gone);
+            if !read.as_ref().is_ok_and(|found| found.damaged.is_empty()) {
+                if let Some(gone) = self.gone(from) {
+                    return Err(gone);
+                }
+                if !self.has(&segment) {
+                    continue;
+                }
             }
+            let found = read.map_err(|error| self.storage(&error))?;
             for offset in &found.damaged {
                 self.damaged.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(
@@ -364,21 +371,28 @@ impl PartitionLog {
     /// The disk's.
     pub fn find_time(&self, time: Timestamp) -> Result<Option<(Offset, Timestamp)>, ReadError> {
         let start = self.log_start();
-        let (segment, chunk) = {
-            let state = self.state.lock();
-            let segment = state.segments.iter().find(|found| found.end().max_timestamp >= time);
-            let chunk = state.tail.iter().find(|found| found.max_timestamp >= time);
-            (segment.map(Arc::clone), chunk.map(|found| found.base_offset))
-        };
-        let from = match (segment, chunk) {
-            (Some(segment), _) => {
-                let found = segment
-                    .find_time(time)
-                    .map_err(|error| self.gone(start).unwrap_or_else(|| self.storage(&error)))?;
-                found.unwrap_or(segment.base)
+        let from = loop {
+            let (segment, chunk) = {
+                let state = self.state.lock();
+                let segment = state.segments.iter().find(|found| found.end().max_timestamp >= time);
+                let chunk = state.tail.iter().find(|found| found.max_timestamp >= time);
+                (segment.map(Arc::clone), chunk.map(|found| found.base_offset))
+            };
+            match (segment, chunk) {
+                (Some(segment), _) => match segment.find_time(time) {
+                    Ok(found) => break found.unwrap_or(segment.base),
+                    Err(error) => {
+                        if let Some(gone) = self.gone(start) {
+                            return Err(gone);
+                        }
+                        if self.has(&segment) {
+                            return Err(self.storage(&error));
+                        }
+                    }
+                },
+                (None, Some(from)) => break from,
+                (None, None) => return Ok(None),
             }
-            (None, Some(from)) => from,
-            (None, None) => return Ok(None),
         };
         self.find_record(from.max(start), |header, _| header.max_timestamp >= time, |at| at >= time)
     }
@@ -457,6 +471,11 @@ impl PartitionLog {
         let end = self.high_watermark();
         let start = if self.is_deleted() { end } else { self.log_start() };
         (asked < start).then_some(ReadError::OutOfRange { asked, start, end })
+    }
+
+    /// Whether the segment is still read; else another has taken its place.
+    fn has(&self, segment: &Arc<Segment>) -> bool {
+        self.state.lock().segments.iter().any(|other| Arc::ptr_eq(other, segment))
     }
 
     fn storage(&self, error: &io::Error) -> ReadError {
@@ -626,13 +645,7 @@ impl PartitionLog {
         let segment = self.state.lock().segments.last().map(Arc::clone);
         let segment = segment.expect("the chunk was placed in it");
         segment.sync_batches()?;
-        if !segment.named.load(Ordering::Acquire) {
-            self.disk.sync_dir(&dir(self.id))?;
-            self.disk.sync_dir("partitions")?;
-            self.disk.sync_dir("")?;
-            segment.named.store(true, Ordering::Release);
-        }
-        Ok(())
+        segment.sync_name()
     }
 
     /// Whether placed batches stand where the journal says, whole.
@@ -692,6 +705,7 @@ impl PartitionLog {
             // A start beyond what is written comes again from the journal, with the records.
             log_start: self.log_start().min(state.written),
             log_end: state.written,
+            cleaned: state.cleaned,
             segments: state.segments.iter().map(|segment| segment.end()).collect(),
             epochs: state.epochs.clone(),
             aborted: state.transactions.aborted().to_vec(),
@@ -702,6 +716,59 @@ impl PartitionLog {
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.state.lock().segments.clone()
+    }
+
+    // ── compaction ──
+
+    /// Up to where the partition is clean, and its segments that may be compacted: those that take
+    /// no more, end before `below` and what is undecided, and whose records are old enough.
+    pub(crate) fn sealed(
+        &self,
+        below: Offset,
+        now: Timestamp,
+        min_lag_ms: u64,
+    ) -> (Offset, Vec<Sealed>) {
+        let below = below.min(self.last_stable());
+        let newest = now.0.saturating_sub_unsigned(min_lag_ms);
+        let state = self.state.lock();
+        let pairs = state.segments.iter().zip(state.segments.iter().skip(1));
+        let sealed =
+            pairs.map(|(segment, next)| Sealed { segment: Arc::clone(segment), end: next.base });
+        let is_old = |segment: &Segment| min_lag_ms == 0 || segment.end().max_timestamp.0 <= newest;
+        let sealed = sealed.take_while(|one| one.end <= below && is_old(&one.segment));
+        (state.cleaned, sealed.collect())
+    }
+
+    /// Has a segment take the place of others, if these are still there: says whether.
+    pub(crate) fn replace(&self, old: &[Arc<Segment>], new: &Arc<Segment>) -> bool {
+        let state = &mut *self.state.lock();
+        let at = state.segments.iter().position(|segment| Arc::ptr_eq(segment, &old[0]));
+        let is_old = |at: usize| {
+            let there = state.segments.get(at..at + old.len());
+            there.is_some_and(|there| there.iter().zip(old).all(|(a, b)| Arc::ptr_eq(a, b)))
+        };
+        let Some(at) = at.filter(|at| is_old(*at) && !self.is_deleted()) else { return false };
+        let new = Arc::clone(new);
+        state.removed.extend(state.segments.splice(at..at + old.len(), [new]));
+        true
+    }
+
+    /// Everything below `until` is clean now, and the aborted transactions of these markers have
+    /// gone.
+    pub(crate) fn set_cleaned(&self, until: Offset, markers: &[Offset]) {
+        let state = &mut *self.state.lock();
+        state.cleaned = state.cleaned.max(until);
+        state.transactions.forget(markers);
+    }
+
+    /// Whether the disk has so much room.
+    pub(crate) fn has_room(&self, bytes: u64) -> io::Result<()> {
+        let free = self.disk.free_bytes()?;
+        if free < bytes {
+            let message = format!("the disk has {free} bytes free, {bytes} are needed");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+        }
+        Ok(())
     }
 
     /// The offset that retention would begin the log at.

@@ -14,7 +14,7 @@ use crate::partition::{Kept, PartitionLog};
 use crate::producers::Producers;
 use crate::read::Chunk;
 use crate::round::{Entry, Operation, Placed, entries};
-use crate::segment::dir;
+use crate::segment::{dir, parse_file_name};
 use crate::segment_writer::{SegmentWriter, Task, sync_segments};
 use crate::shared::Shared;
 use crate::sweep::Sweep;
@@ -315,7 +315,7 @@ impl Recovering {
             if let Some(last) = segments.last() {
                 last.cut_to_end()?;
             }
-            sync_segments(&*self.disk, log, &segments)?;
+            sync_segments(&segments)?;
         }
         self.disk.sync_dir("partitions")?;
         self.disk.sync_dir("")
@@ -403,14 +403,17 @@ impl Recovering {
     /// Segments that no checkpoint names any more, or not yet when the process died.
     fn remove_leftovers(&self, sweep: &mut Sweep) -> io::Result<()> {
         for (id, (log, _)) in &self.partitions {
-            let named: Vec<i64> = log.segments().iter().map(|segment| segment.base.0).collect();
+            let named: Vec<(Offset, u32)> = log
+                .segments()
+                .iter()
+                .map(|segment| (segment.base, segment.end().generation))
+                .collect();
             for name in self.disk.list(&dir(*id))? {
-                let base = name.split_once('.').and_then(|(base, _)| base.parse::<i64>().ok());
-                let Some(base) = base else { continue };
+                let Some(found) = parse_file_name(&name) else { continue };
                 let path = format!("{}/{name}", dir(*id));
-                if named.first().is_some_and(|first| base < *first) {
+                if named.first().is_some_and(|first| found.0 < first.0) {
                     sweep.file(path);
-                } else if named.binary_search(&base).is_err() {
+                } else if named.binary_search(&found).is_err() {
                     // At once: the next segment may have this name.
                     self.disk.remove_file(&path)?;
                 }

@@ -8,12 +8,14 @@
 //! the offset index, the time index (each entry holds the highest time up to its end) and the
 //! memory of which round a batch came in, all in one. It is searched on disk: a segment written
 //! by single small events has too many entries to hold, and a sealed one is seldom read.
+//!
+//! Compaction writes a segment anew, under a name with the next generation.
 
 use crate::codec::Reader;
 use crate::disk::{Disk, DiskFile};
 use crate::limits::INDEX_INTERVAL_BYTES;
 use crate::read::{Chunk, Range};
-use anabranch_types::batch::{BatchError, BatchHeader, HEADER_BYTES};
+use anabranch_types::batch::{BatchError, BatchHeader, HEADER_BYTES, batches};
 use anabranch_types::{Offset, PartitionId, Round, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -25,6 +27,9 @@ pub(crate) const ENTRY_BYTES: u64 = 32;
 
 /// Most bytes one read takes from disk beyond what was asked for.
 const READ_AHEAD_BYTES: usize = INDEX_INTERVAL_BYTES;
+
+/// Bytes taken at a time when all of a segment is read.
+const SCAN_BYTES: usize = 1 << 20;
 
 /// One entry of the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +72,8 @@ impl Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentEnd {
     pub(crate) base: Offset,
+    /// How often what is here was compacted.
+    pub(crate) generation: u32,
     pub(crate) bytes: u64,
     pub(crate) entries: u64,
     pub(crate) max_timestamp: Timestamp,
@@ -74,6 +81,7 @@ pub(crate) struct SegmentEnd {
 
 pub(crate) struct Segment {
     pub(crate) base: Offset,
+    generation: u32,
     partition: PartitionId,
     disk: Arc<dyn Disk>,
     files: Mutex<Option<Files>>,
@@ -116,6 +124,25 @@ pub(crate) fn dir(partition: PartitionId) -> String {
     format!("partitions/{}", partition.0)
 }
 
+/// What the file of a segment is called: `00000000000000004711.log`; after compaction
+/// `00000000000000004711-1.log`.
+pub(crate) fn file_name(base: Offset, generation: u32, extension: &str) -> String {
+    match generation {
+        0 => format!("{:020}.{extension}", base.0),
+        _ => format!("{:020}-{generation}.{extension}", base.0),
+    }
+}
+
+/// Base offset and generation of the segment whose file has this name.
+pub(crate) fn parse_file_name(name: &str) -> Option<(Offset, u32)> {
+    let (stem, _) = name.split_once('.')?;
+    let (base, generation) = match stem.split_once('-') {
+        Some((base, generation)) => (base, generation.parse().ok()?),
+        None => (stem, 0),
+    };
+    Some((Offset(base.parse().ok()?), generation))
+}
+
 impl Segment {
     /// A new segment. What stands in its files already, a recovery will want: it is kept until
     /// [`Self::cut_to_end`].
@@ -126,23 +153,42 @@ impl Segment {
     ) -> io::Result<Self> {
         let directory = dir(partition);
         disk.create_dir(&directory)?;
+        let segment = Self::empty(disk, partition, base, 0);
         for extension in ["log", "idx"] {
-            let path = format!("{directory}/{:020}.{extension}", base.0);
-            match disk.open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(&path)?,
+            let path = segment.path(extension);
+            match segment.disk.open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    segment.disk.create(&path)?
+                }
                 there => there?,
             };
         }
-        let end = SegmentEnd { base, bytes: 0, entries: 0, max_timestamp: Timestamp(-1) };
+        Ok(segment)
+    }
+
+    /// A new segment that is to take this one's place.
+    pub(crate) fn create_next(&self) -> io::Result<Self> {
+        let disk = Arc::clone(&self.disk);
+        let segment = Self::empty(disk, self.partition, self.base, self.generation + 1);
+        for extension in ["log", "idx"] {
+            self.disk.create(&segment.path(extension))?;
+        }
+        Ok(segment)
+    }
+
+    fn empty(disk: Arc<dyn Disk>, partition: PartitionId, base: Offset, generation: u32) -> Self {
+        let max_timestamp = Timestamp(-1);
+        let end = SegmentEnd { base, generation, bytes: 0, entries: 0, max_timestamp };
         let segment = Self::opened(disk, partition, end);
         segment.named.store(false, Ordering::Release);
-        Ok(segment)
+        segment
     }
 
     /// A segment that a checkpoint names; its files are opened when they are first needed.
     pub(crate) fn opened(disk: Arc<dyn Disk>, partition: PartitionId, end: SegmentEnd) -> Self {
         Self {
             base: end.base,
+            generation: end.generation,
             partition,
             disk,
             files: Mutex::new(None),
@@ -158,6 +204,7 @@ impl Segment {
     pub(crate) fn end(&self) -> SegmentEnd {
         SegmentEnd {
             base: self.base,
+            generation: self.generation,
             bytes: self.bytes.load(Ordering::Acquire),
             entries: self.entries.load(Ordering::Acquire),
             max_timestamp: Timestamp(self.max_timestamp.load(Ordering::Acquire)),
@@ -165,7 +212,8 @@ impl Segment {
     }
 
     pub(crate) fn path(&self, extension: &str) -> String {
-        format!("{}/{:020}.{extension}", dir(self.partition), self.base.0)
+        let name = file_name(self.base, self.generation, extension);
+        format!("{}/{name}", dir(self.partition))
     }
 
     fn files(&self) -> io::Result<Files> {
@@ -443,16 +491,18 @@ impl Segment {
         self.entry(&files, number).map(|entry| Some(entry.base_offset))
     }
 
-    /// Reads every batch and every entry: offsets of damaged batches, and what is wrong with the
-    /// sidecar.
-    pub(crate) fn verify(&self, segment_end: Offset) -> io::Result<(Vec<Offset>, u64)> {
+    /// Shows every batch with its round, until `visit` says false. Says where batches are damaged.
+    pub(crate) fn scan(
+        &self,
+        segment_end: Offset,
+        mut visit: impl FnMut(Round, BatchHeader, &[u8]) -> bool,
+    ) -> io::Result<Vec<Offset>> {
         let mut damaged = Vec::new();
-        let mut batches = 0;
         let mut from = self.base;
         while from < segment_end {
             let range = Range {
                 from,
-                bytes_max: 1 << 20,
+                bytes_max: SCAN_BYTES,
                 round_max: None,
                 split_rounds: true,
                 segment_end,
@@ -460,14 +510,43 @@ impl Segment {
             let found = self.read(&range)?;
             damaged.extend(found.damaged);
             for chunk in &found.chunks {
-                batches += anabranch_types::batch::batches(&chunk.bytes).count() as u64;
+                for (header, batch) in batches(&chunk.bytes).flatten() {
+                    if !visit(chunk.round, header, batch) {
+                        return Ok(damaged);
+                    }
+                }
             }
             match found.next {
                 Some(next) if next > from => from = next,
                 _ => break,
             }
         }
-        Ok((damaged, batches))
+        Ok(damaged)
+    }
+
+    /// Makes the names of its files durable.
+    pub(crate) fn sync_name(&self) -> io::Result<()> {
+        if !self.named.load(Ordering::Acquire) {
+            self.disk.sync_dir(&dir(self.partition))?;
+            // The directory itself may be new.
+            self.disk.sync_dir("partitions")?;
+            self.disk.sync_dir("")?;
+            self.named.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::remove`]. What cannot be removed now goes with the next start.
+    pub(crate) fn discard(&self) {
+        if let Err(error) = self.remove() {
+            tracing::warn!(%error, file = self.path("log"), "it could not be removed");
+        }
+    }
+
+    /// Removes its files.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        self.disk.remove_file(&self.path("log"))?;
+        self.disk.remove_file(&self.path("idx"))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::disk::Disk;
 use crate::journal::{JournalFiles, Link};
 use crate::partition::{PartitionLog, Place};
 use crate::producers::Producers;
-use crate::segment::{Segment, dir};
+use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::sweep::Sweep;
 use crate::writer::Chunks;
@@ -222,7 +222,7 @@ impl SegmentWriter {
         self.shared.notify_moved();
         for PlannedPartition { log, producers, .. } in plan.partitions {
             let (kept, segments, gone) = log.kept();
-            sync_segments(&*self.disk, &log, &segments)?;
+            sync_segments(&segments)?;
             removed.extend(gone);
             checkpoint.partitions.push((log.id(), kept, producers));
         }
@@ -270,25 +270,17 @@ impl SegmentWriter {
 }
 
 /// Makes what segments hold durable, and their names.
-pub(crate) fn sync_segments(
-    disk: &dyn Disk,
-    log: &PartitionLog,
-    segments: &[Arc<Segment>],
-) -> io::Result<()> {
+pub(crate) fn sync_segments(segments: &[Arc<Segment>]) -> io::Result<()> {
     for segment in segments {
         if !segment.sync()? {
             segment.close();
         }
     }
-    if segments.iter().all(|segment| segment.named.load(Ordering::Acquire)) {
+    let Some(unnamed) = segments.iter().find(|segment| !segment.named.load(Ordering::Acquire))
+    else {
         return Ok(());
-    }
-    disk.sync_dir(&dir(log.id()))?;
-    // The directory itself may be new.
-    disk.sync_dir("partitions")?;
-    disk.sync_dir("")?;
-    for segment in segments {
-        segment.named.store(true, Ordering::Release);
-    }
+    };
+    unnamed.sync_name()?;
+    segments.iter().for_each(|segment| segment.named.store(true, Ordering::Release));
     Ok(())
 }

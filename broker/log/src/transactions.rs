@@ -59,6 +59,11 @@ impl Transactions {
         Self { aborted, ..Self::default() }
     }
 
+    /// Forgets aborted transactions whose records have gone, by their markers' offsets in order.
+    pub(crate) fn forget(&mut self, markers: &[Offset]) {
+        self.aborted.retain(|aborted| markers.binary_search(&aborted.marker).is_err());
+    }
+
     /// Applies an event; one that was applied before changes nothing. `end` is the high watermark
     /// with it.
     pub(crate) fn apply(&mut self, event: &Event, end: Offset) {

@@ -125,6 +125,9 @@ async fn open(settings: &Settings, damage: JournalDamage) -> Result<Engine, Serv
         auto_create: settings.streams.auto_create,
         disk_reserve_bytes: settings.disk.reserve_bytes.get(),
         journal_file_bytes: settings.journal.file_bytes.get(),
+        compaction_pause: Duration::from_secs(
+            settings.streams.compaction_pause_seconds.get() as u64
+        ),
         accept_journal_damage: damage == JournalDamage::Accept,
     };
     let variable = variable("data_dir");

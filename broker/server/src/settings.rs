@@ -79,6 +79,8 @@ pub(crate) struct Streams {
     pub(crate) partitions: Count,
     /// Whether naming a stream that does not exist creates it.
     pub(crate) auto_create: bool,
+    /// Seconds between two looks for logs to compact.
+    pub(crate) compaction_pause_seconds: Count,
 }
 
 /// The disk under `data_dir`.
@@ -200,7 +202,7 @@ impl Default for Sql {
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { partitions: Count(1), auto_create: true }
+        Self { partitions: Count(1), auto_create: true, compaction_pause_seconds: Count(15) }
     }
 }
 

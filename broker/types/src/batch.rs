@@ -13,6 +13,7 @@ mod compress;
 mod control;
 mod header;
 mod records;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -25,6 +26,7 @@ pub use header::{
     set_max_timestamp, set_producer,
 };
 pub use records::{Header, Headers, Record, Records, decode_records};
+pub use rewrite::{Left, cover, empty, retain};
 pub use validate::{ProducedBatch, RecordFault, ValidateOptions, validate};
 
 /// Why bytes are not a record batch.

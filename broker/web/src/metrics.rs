@@ -141,6 +141,17 @@ fn engine(door: &Door, out: &mut Exposition) {
     counter("syncs_total", "Times the journal was synced.", stats.syncs as f64);
     let sync_seconds = stats.sync_nanos as f64 / 1e9;
     counter("sync_seconds_total", "Time spent in syncs of the journal.", sync_seconds);
+    counter("compactions_total", "Logs compacted.", stats.compactions as f64);
+    counter(
+        "compacted_bytes_total",
+        "Bytes of segments that were compacted.",
+        stats.compacted_bytes_before as f64,
+    );
+    counter(
+        "compacted_left_bytes_total",
+        "Bytes that compaction left of them.",
+        stats.compacted_bytes_after as f64,
+    );
     counter(
         "damaged_batches_total",
         "Damaged batches met and skipped.",

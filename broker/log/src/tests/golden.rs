@@ -24,6 +24,12 @@ fn check(bytes: &[u8], expected: &str) {
     assert_eq!(found, digits);
 }
 
+fn from_hex(digits: &str) -> Vec<u8> {
+    let digits: String = digits.split_whitespace().collect();
+    let pairs = (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]);
+    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("two digits")).collect()
+}
+
 #[test]
 fn journal_record() {
     let disk = Arc::new(SimDisk::new(1));
@@ -99,8 +105,10 @@ fn a_checkpoint() -> Checkpoint {
     let kept = Kept {
         log_start: Offset(1),
         log_end: Offset(50),
+        cleaned: Offset(45),
         segments: vec![SegmentEnd {
             base: Offset(0),
+            generation: 2,
             bytes: 1_000,
             entries: 3,
             max_timestamp: Timestamp(8),
@@ -136,12 +144,12 @@ fn checkpoint_slot() {
     let bytes = contents(&*disk.open("checkpoint.1").expect("3 is odd"));
     check(
         &bytes,
-        "414e4243 0200 0000 ef000000 e9009a03
+        "414e4243 0300 0000 fb000000 f2a6ba9a
          0300000000000000 04000000 0020000000000000 0200000000000000
          0a00000000000000 0b00000000000000 0c000000 0d00000000000000 0010000000000000
          01000000
-         0e000000 0100000000000000 3200000000000000
-         01000000 0000000000000000 e803000000000000 0300000000000000 0800000000000000
+         0e000000 0100000000000000 3200000000000000 2d00000000000000
+         01000000 0000000000000000 02000000 e803000000000000 0300000000000000 0800000000000000
          01000000 00000000 0000000000000000
          01000000 0900000000000000 1400000000000000 1e00000000000000 1f00000000000000
          01000000 0900000000000000 0200 0600000000000000 feffffffffffffff
@@ -155,4 +163,27 @@ fn checkpoint_slot() {
         assert_eq!(Checkpoint::decode_slot(&damaged), None, "byte {byte}");
         assert_eq!(Checkpoint::decode_slot(&bytes[..byte]), None, "cut off at {byte}");
     }
+}
+
+/// As the builds before there was compaction wrote it.
+#[test]
+fn an_older_checkpoint_can_be_read() {
+    let bytes = from_hex(
+        "414e4243 0200 0000 ef000000 e9009a03
+         0300000000000000 04000000 0020000000000000 0200000000000000
+         0a00000000000000 0b00000000000000 0c000000 0d00000000000000 0010000000000000
+         01000000
+         0e000000 0100000000000000 3200000000000000
+         01000000 0000000000000000 e803000000000000 0300000000000000 0800000000000000
+         01000000 00000000 0000000000000000
+         01000000 0900000000000000 1400000000000000 1e00000000000000 1f00000000000000
+         01000000 0900000000000000 0200 0600000000000000 feffffffffffffff
+         01 ffffff7f 00000000 2800000000000000 0500000000000000
+         01000000 0f000000",
+    );
+    let mut expected = a_checkpoint();
+    let kept = &mut expected.partitions[0].1;
+    kept.cleaned = Offset(0);
+    kept.segments[0].generation = 0;
+    assert_eq!(Checkpoint::decode_slot(&bytes), Some(expected));
 }

@@ -183,7 +183,14 @@ impl Generator<'_> {
             let mut value = self.counter.to_le_bytes().to_vec();
             value.resize(self.rng.random_range(8..=largest.max(9)), 0x5a);
             let time = Timestamp(self.now.0 + self.rng.random_range(-500..=500));
-            builder.push(time, Some(b"key"), Some(&value), &[]);
+            let key = [b'a' + self.rng.random_range(0..5)];
+            let key = (!self.rng.random_bool(0.03)).then_some(&key[..]);
+            if self.rng.random_bool(0.15) {
+                let number = self.counter.to_le_bytes();
+                builder.push(time, key, None, &[(b"number", Some(&number))]);
+            } else {
+                builder.push(time, key, Some(&value), &[]);
+            }
         }
         builder.build().expect("no compression").freeze()
     }

@@ -39,8 +39,47 @@ impl Stored {
     }
 }
 
+/// A record, without what its place says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) time: i64,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) value: Option<Bytes>,
+    pub(crate) headers: Bytes,
+}
+
+/// The records of a batch with their offsets.
+pub(crate) fn records(header: &BatchHeader, batch: &[u8]) -> Vec<(i64, Record)> {
+    let mut scratch = Vec::new();
+    let records = decode_records(header, batch, &mut scratch).expect("no compression");
+    records
+        .map(|record| {
+            let record = record.expect("well formed");
+            let mut headers = Vec::new();
+            record.headers.encode(&mut headers);
+            let content = Record {
+                time: record.timestamp.0,
+                key: record.key.map(Bytes::copy_from_slice),
+                value: record.value.map(Bytes::copy_from_slice),
+                headers: Bytes::from(headers),
+            };
+            (record.offset.0, content)
+        })
+        .collect()
+}
+
+/// Compactions that were begun: whether they had an effect, a crash may leave open.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Compacted {
+    /// Superseded records below may have gone.
+    pub(crate) until: i64,
+    /// Tombstones and markers below may have gone.
+    pub(crate) tombstones_until: i64,
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct Partition {
+    pub(crate) compacted: Compacted,
     pub(crate) settings: Settings,
     pub(crate) log_start: i64,
     /// All there ever were, also below the start.
@@ -79,6 +118,40 @@ impl Partition {
     /// The offset of the next record.
     pub(crate) fn next(&self) -> i64 {
         self.batches.last().map_or(0, |batch| batch.next())
+    }
+
+    /// Whether the batch's records count: they are no markers, and not of an aborted transaction.
+    pub(crate) fn counts(&self, header: &BatchHeader) -> bool {
+        if header.is_control() {
+            return false;
+        }
+        let its =
+            self.transactions.iter().rev().find(|one| {
+                one.producer == header.producer_id && one.first <= header.base_offset.0
+            });
+        let aborted = its.is_some_and(|one| matches!(one.end, Some((_, Ending::Abort))));
+        !(header.is_transactional() && aborted)
+    }
+
+    /// Whether a record with the same key follows that counts, below `until`.
+    pub(crate) fn is_superseded(&self, offset: i64, record: &Record, until: i64) -> bool {
+        let first = self.batches.partition_point(|batch| batch.next() <= offset);
+        let later = self.batches[first..].iter().take_while(|batch| batch.base() < until);
+        later.filter(|batch| self.counts(&batch.header)).any(|batch| {
+            let all = records(&batch.header, &batch.bytes);
+            all.iter().any(|(at, other)| *at > offset && *at < until && other.key == record.key)
+        })
+    }
+
+    /// Whether compaction may have dropped a record.
+    pub(crate) fn may_lack(&self, batch: &Stored, offset: i64, record: &Record) -> bool {
+        let Compacted { until, tombstones_until } = self.compacted;
+        offset < self.log_start
+            || offset < until
+                && (!self.counts(&batch.header)
+                    || record.key.is_none()
+                    || self.is_superseded(offset, record, until)
+                    || record.value.is_none() && offset < tombstones_until)
     }
 
     /// Batches that can be read: those with a record at the start or behind.

@@ -1,11 +1,12 @@
 //! Compares what can be read with the model.
 
-use crate::model::{Model, Partition, Stored};
+use crate::model::{Model, Partition, Stored, records};
 use anabranch_log::{Chunk, PartitionLog, ReadError, Shared, Until};
-use anabranch_types::batch::{Ending, batches};
+use anabranch_types::batch::{BatchHeader, Ending, batches};
 use anabranch_types::{LeaderEpoch, Offset, Round, Timestamp};
 use rand::Rng;
 use rand::rngs::StdRng;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Everything, from start to end, with rounds. Fills in rounds that were not known.
@@ -17,22 +18,26 @@ pub(crate) fn everything(shared: &Shared, model: &Model, bytes_max: usize) {
         assert_eq!(log.log_start().0, partition.log_start, "start of partition {id}");
         assert_eq!(log.high_watermark().0, partition.next(), "end of partition {id}");
         let mut from = log.log_start();
-        for expected in partition.visible() {
-            if expected.next() <= from.0 {
-                continue;
-            }
+        let mut there = BTreeSet::new();
+        while from.0 < partition.next() {
             let chunks = log.read_rounds(from, bytes_max, Until::Published);
             let chunks = chunks.unwrap_or_else(|error| panic!("reading {id} at {from}: {error}"));
+            assert!(!chunks.is_empty(), "nothing to read in {id} at {from}");
+            for (header, _) in chunks.iter().flat_map(|chunk| batches(&chunk.bytes).flatten()) {
+                if header.records_count > 0 {
+                    there.insert(header.base_offset.0);
+                }
+            }
             from = compare(&chunks, partition, from, true);
         }
         assert_eq!(from.0, partition.next(), "the end of partition {id} was read");
-        transactions(&log, partition);
+        transactions(&log, partition, &there);
     }
     assert_eq!(shared.figures().damaged_batches, 0, "damaged batches");
 }
 
-/// What is decided, and how.
-fn transactions(log: &PartitionLog, partition: &Partition) {
+/// What is decided, and how; of `there`, which are base offsets of batches.
+fn transactions(log: &PartitionLog, partition: &Partition, there: &BTreeSet<i64>) {
     let (start, next) = (partition.log_start, partition.next());
     let all = &partition.transactions;
     let open = all.iter().filter(|one| one.end.is_none()).map(|one| one.first).min();
@@ -50,8 +55,11 @@ fn transactions(log: &PartitionLog, partition: &Partition) {
     aborted.sort_unstable();
     let found = log.aborted_within(Offset(start), Offset(next));
     let found: Vec<_> = found.iter().map(|one| (one.marker.0, one.producer, one.first.0)).collect();
+    // With its marker an aborted transaction goes.
+    let may_lack = |marker: i64| marker < partition.compacted.tombstones_until;
+    aborted.retain(|one| !may_lack(one.0) || found.contains(one));
     assert_eq!(found, aborted, "aborted in {}", log.id());
-    for batch in partition.visible() {
+    for batch in partition.visible().iter().filter(|batch| there.contains(&batch.base())) {
         let header = &batch.header;
         let its = all
             .iter()
@@ -60,6 +68,9 @@ fn transactions(log: &PartitionLog, partition: &Partition) {
         let committed = its.is_some_and(|one| matches!(one.end, Some((_, Ending::Commit))));
         let expected = !header.is_control() && (!header.is_transactional() || committed);
         let marker = its.and_then(|one| one.end).map_or(i64::MAX, |(marker, _)| marker);
+        if header.is_transactional() && !header.is_control() && marker != i64::MAX {
+            assert!(there.contains(&marker), "{} has a marker at {marker}", batch.base());
+        }
         // An aborted transaction whose marker has gone is forgotten; so has it.
         if marker >= start {
             let counts = log.counts_at(header, Round(u64::MAX));
@@ -108,6 +119,8 @@ fn read(rng: &mut StdRng, shared: &Shared, log: &PartitionLog, partition: &Parti
     let known =
         |batch: &Rc<Stored>| batch.round.get().expect("rounds of what is visible are known");
     let nothing = first.is_none_or(|batch| round.is_some_and(|max| known(batch) > max));
+    // A batch of an earlier round may cover what was compacted.
+    let nothing = nothing && (chunks.is_empty() || from >= partition.compacted.until);
     assert_eq!(chunks.is_empty(), nothing, "{} at {from}, until {until:?}", log.id());
     compare(&chunks, partition, asked, rounds);
     let count: usize = chunks.iter().map(|chunk| batches(&chunk.bytes).count()).sum();
@@ -118,19 +131,26 @@ fn read(rng: &mut StdRng, shared: &Shared, log: &PartitionLog, partition: &Parti
     }
 }
 
-/// The chunks must be what the partition holds from `from` on. Says where they end.
+/// The chunks must be what the partition holds from `from` on, but for what compaction may have
+/// dropped. Says where they end.
 fn compare(chunks: &[Chunk], partition: &Partition, from: Offset, rounds: bool) -> Offset {
-    let first = partition.batches.partition_point(|batch| batch.next() <= from.0);
-    let mut expected = partition.batches[first..].iter();
-    let mut end = from;
+    let mut end = None;
     for chunk in chunks {
         let mut newest = Timestamp(-1);
         let mut last = None;
         for found in batches(&chunk.bytes) {
             let (header, bytes) = found.expect("only whole batches are read");
-            let batch = expected.next().unwrap_or_else(|| panic!("more than there is at {end}"));
-            assert_eq!(header.base_offset.0, batch.base(), "the batches follow each other");
-            assert!(bytes == &batch.bytes[..], "the bytes at {} differ", batch.base());
+            match end {
+                Some(end) => assert_eq!(header.base_offset, end, "the batches follow each other"),
+                None => assert!((header.base_offset..header.next_offset()).contains(&from)),
+            }
+            let base = header.base_offset.0;
+            let number = partition.batches.partition_point(|batch| batch.base() < base);
+            let batch = partition.batches.get(number).filter(|batch| batch.base() == base);
+            let batch = batch.unwrap_or_else(|| panic!("no batch began at {base}"));
+            if bytes != &batch.bytes[..] {
+                compare_left(partition, number, &header, bytes);
+            }
             if last.is_none() {
                 assert_eq!(chunk.base_offset.0, batch.base());
             }
@@ -142,17 +162,43 @@ fn compare(chunks: &[Chunk], partition: &Partition, from: Offset, rounds: bool) 
             }
             newest = newest.max(header.max_timestamp);
             last = Some(batch);
+            end = Some(header.next_offset());
         }
         let last = last.expect("a chunk holds at least one batch");
         assert_eq!(Some(chunk.round), last.round.get(), "round of the last batch");
-        assert_eq!(chunk.next_offset.0, last.next());
+        assert_eq!(Some(chunk.next_offset), end);
         assert_eq!(chunk.max_timestamp, newest);
-        end = chunk.next_offset;
     }
-    end
+    end.unwrap_or(from)
+}
+
+/// A batch that compaction has changed: it covers the one of this number and some behind it.
+fn compare_left(partition: &Partition, number: usize, header: &BatchHeader, bytes: &[u8]) {
+    header.check_crc(bytes).expect("it was renewed");
+    let next = header.next_offset().0;
+    let covered = &partition.batches[number..];
+    let covered = &covered[..covered.partition_point(|batch| batch.base() < next)];
+    let (base, until) = (header.base_offset.0, partition.compacted.until);
+    assert!(base < until, "the bytes at {base} differ, compacted up to {until}");
+    assert_eq!(covered.last().map(|batch| batch.next()), Some(next), "it ends where one ended");
+    let mut found = records(header, bytes).into_iter().peekable();
+    for batch in covered {
+        assert_eq!(batch.header.leader_epoch, header.leader_epoch, "at {}", batch.base());
+        for (offset, record) in records(&batch.header, &batch.bytes) {
+            if found.next_if(|(at, _)| *at == offset).is_some_and(|(_, left)| left == record) {
+                continue;
+            }
+            let may_lack = partition.may_lack(batch, offset, &record);
+            assert!(may_lack, "{offset} should not have gone: {record:?}");
+        }
+    }
+    assert_eq!(found.next(), None, "a record that never was");
 }
 
 fn find_time(rng: &mut StdRng, log: &PartitionLog, partition: &Partition) {
+    if partition.compacted.until > 0 {
+        return;
+    }
     let all = || {
         partition.batches.iter().flat_map(|batch| {
             batch.times.iter().zip(batch.base()..).map(|(time, offset)| (offset, *time))

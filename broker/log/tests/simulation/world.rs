@@ -7,8 +7,8 @@ use crate::reads;
 use anabranch_log::disk::Disk;
 use anabranch_log::disk::sim::{Faults, SimDisk};
 use anabranch_log::{
-    Append, AppendError, Atomicity, Command, JournalSize, Log, Memory, Operation, Options,
-    SegmentWriter, Settings,
+    Append, AppendError, Atomicity, Command, Compaction, JournalSize, Log, Memory, Operation,
+    Options, SegmentWriter, Settings, Tombstones,
 };
 use anabranch_types::batch::Ending;
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub(crate) struct Figures {
     pub(crate) opens_failed: u64,
     pub(crate) checkpoints: u64,
     pub(crate) placed_bytes: u64,
+    pub(crate) compacted_bytes: u64,
+    pub(crate) compactions_failed: u64,
     pub(crate) committed: u64,
     pub(crate) aborted: u64,
 }
@@ -53,6 +56,8 @@ impl Figures {
         self.opens_failed += other.opens_failed;
         self.checkpoints += other.checkpoints;
         self.placed_bytes += other.placed_bytes;
+        self.compacted_bytes += other.compacted_bytes;
+        self.compactions_failed += other.compactions_failed;
         self.committed += other.committed;
         self.aborted += other.aborted;
     }
@@ -63,9 +68,10 @@ impl Figures {
         let Self { unsure_kept, unsure_lost, early_lost, early_kept, .. } = *self;
         let all = [appended, duplicates, refused, full, unsure, unsure_kept, unsure_lost];
         let more = [early_lost, early_kept, self.opens_failed, self.checkpoints, self.placed_bytes];
+        let compacted = [self.compacted_bytes, self.compactions_failed];
         let ended = [self.committed, self.aborted];
         assert!(
-            all.iter().chain(&more).chain(&ended).all(|count| *count > 0),
+            all.iter().chain(&more).chain(&compacted).chain(&ended).all(|count| *count > 0),
             "never happened: {self:?}"
         );
     }
@@ -357,7 +363,61 @@ impl World {
                 }
                 65..68 => self.checkpoint(),
                 68..71 => self.other_settings(),
+                71..76 => {
+                    if !self.compact() {
+                        return;
+                    }
+                }
                 _ => self.read_something(),
+            }
+        }
+    }
+
+    /// As if by another thread, while nothing else happens. False: the disk failed, and nothing
+    /// is said about the log.
+    fn compact(&mut self) -> bool {
+        if self.model.partitions.is_empty() {
+            return true;
+        }
+        let number = self.rng.random_range(0..self.model.partitions.len());
+        let (id, partition) =
+            self.model.partitions.iter_mut().nth(number).expect("below the length");
+        let log = self.log.as_ref().expect("the log is open").shared().partition(*id);
+        let log = log.expect("it was published");
+        let next = partition.next();
+        let mut below = next;
+        if self.rng.random_bool(0.3) {
+            below = self.rng.random_range(partition.log_start..=next);
+        }
+        let stops_after = self.rng.random_bool(0.1).then(|| self.rng.random_range(0..50));
+        let asked = Cell::new(0);
+        let plan = Compaction {
+            below: Offset(below),
+            now: self.now,
+            delete_retention_ms: [0, 200, 10_000][self.rng.random_range(0..3)],
+            min_lag_ms: [0, 0, 100][self.rng.random_range(0..3)],
+            segment_bytes: self.rng.random_range(1_000..100_000),
+            keys_max: [2, 4, 1_000][self.rng.random_range(0..3)],
+            free_bytes_min: self.options.reserve_bytes,
+            tombstones: Tombstones::All,
+            stop: &|| {
+                asked.set(asked.get() + 1);
+                stops_after.is_some_and(|after| asked.get() > after)
+            },
+        };
+        let compacted = &mut partition.compacted;
+        compacted.until = compacted.until.max(below);
+        compacted.tombstones_until = compacted.until;
+        match log.compact(&plan) {
+            Ok(done) => {
+                // Tombstones grow by some bytes when their time is set.
+                let bytes = done.bytes_before.saturating_sub(done.bytes_after);
+                self.figures.compacted_bytes += bytes;
+                true
+            }
+            Err(_) => {
+                self.figures.compactions_failed += 1;
+                false
             }
         }
     }

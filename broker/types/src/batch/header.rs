@@ -16,6 +16,7 @@ const ATTRIBUTE_CODEC: i16 = 0b111;
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;
 pub(super) const ATTRIBUTE_TRANSACTIONAL: i16 = 1 << 4;
 pub(super) const ATTRIBUTE_CONTROL: i16 = 1 << 5;
+pub(super) const ATTRIBUTE_DELETE_HORIZON: i16 = 1 << 6;
 
 /// A batch's header, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +141,13 @@ impl BatchHeader {
         self.attributes & ATTRIBUTE_TRANSACTIONAL != 0
     }
 
+    /// From when on the batch's records without a value may go, if compaction has decided that
+    /// (KIP-534).
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<Timestamp> {
+        (self.attributes & ATTRIBUTE_DELETE_HORIZON != 0).then_some(self.base_timestamp)
+    }
+
     /// Whether every record has the time of the append, which is then `max_timestamp`.
     #[must_use]
     pub fn is_log_append_time(&self) -> bool {
@@ -165,8 +173,7 @@ pub fn set_log_append_time(batch: &mut [u8], now: Timestamp) {
     let attributes = i16::from_be_bytes([batch[21], batch[22]]) | ATTRIBUTE_LOG_APPEND_TIME;
     batch[21..23].copy_from_slice(&attributes.to_be_bytes());
     batch[35..43].copy_from_slice(&now.0.to_be_bytes());
-    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
-    batch[CRC_AT..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
+    renew_checksum(batch);
 }
 
 /// Says which is the latest time of the batch's records, and renews the checksum.
@@ -175,8 +182,7 @@ pub fn set_log_append_time(batch: &mut [u8], now: Timestamp) {
 /// If `batch` is not one whole batch.
 pub fn set_max_timestamp(batch: &mut [u8], time: Timestamp) {
     batch[35..43].copy_from_slice(&time.0.to_be_bytes());
-    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
-    batch[CRC_AT..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
+    renew_checksum(batch);
 }
 
 /// Makes the batch an idempotent producer's, or gives it another sequence, and renews the checksum.
@@ -187,6 +193,10 @@ pub fn set_producer(batch: &mut [u8], id: ProducerId, epoch: ProducerEpoch, sequ
     batch[43..51].copy_from_slice(&id.0.to_be_bytes());
     batch[51..53].copy_from_slice(&epoch.0.to_be_bytes());
     batch[53..57].copy_from_slice(&sequence.0.to_be_bytes());
+    renew_checksum(batch);
+}
+
+pub(super) fn renew_checksum(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CRC_FROM..]);
     batch[CRC_AT..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
 }

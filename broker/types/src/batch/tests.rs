@@ -1,6 +1,7 @@
 use super::{BatchBuilder, BatchError, BatchHeader, Compression, ValidateOptions};
-use super::{Ending, batches, decode_records, ending, marker, set_producer, validate};
-use crate::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, varint};
+use super::{Ending, Left, batches, cover, decode_records, empty, ending, marker, retain};
+use super::{set_base_offset_and_epoch, set_log_append_time, set_producer, validate};
+use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, varint};
 use proptest::prelude::*;
 
 type Owned = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
@@ -184,4 +185,71 @@ fn markers_say_how_a_transaction_ends() {
     builder.push(Timestamp(1), Some(&[0, 0, 0, 1]), None, &[]);
     let batch = builder.build().expect("built");
     assert_eq!(ending(&BatchHeader::read(&batch).expect("a batch"), &batch), None);
+}
+
+proptest! {
+    #[test]
+    fn compaction_leaves_what_is_wanted(
+        records in records(),
+        codec in codec(),
+        wanted in prop::collection::vec(any::<bool>(), 30),
+        horizon in 0..3_000_000_000_000i64,
+        append_time in prop::option::of(1..2_000_000_000_000i64),
+    ) {
+        let mut batch = build(&records, codec);
+        set_base_offset_and_epoch(&mut batch, Offset(70), LeaderEpoch(3));
+        if let Some(time) = append_time {
+            set_log_append_time(&mut batch, Timestamp(time));
+        }
+        let header = BatchHeader::read(&batch).unwrap();
+        let is_wanted = |offset: i64| wanted[(offset - 70) as usize];
+        let left = retain(&header, &batch, Timestamp(horizon), &mut Vec::new(), |record| {
+            is_wanted(record.offset.0)
+        });
+        let all = decode(&batch).unwrap();
+        let expected: Vec<(i64, Owned)> =
+            (70..).zip(all).filter(|(offset, _)| is_wanted(*offset)).collect();
+        let has_tombstone = expected.iter().any(|(_, (_, _, value, _))| value.is_none());
+        let mut found = match left.unwrap() {
+            Left::Nothing => {
+                prop_assert!(expected.is_empty());
+                return Ok(());
+            }
+            Left::Whole => {
+                prop_assert!(expected.len() == records.len() && !has_tombstone);
+                batch
+            }
+            Left::Part(part) => part,
+        };
+        cover(&mut found, Offset(2_000_000_000));
+        let after = BatchHeader::read(&found).unwrap();
+        after.check_crc(&found).unwrap();
+        prop_assert_eq!(after.base_offset, Offset(70));
+        prop_assert_eq!(after.next_offset(), Offset(2_000_000_000));
+        prop_assert_eq!(after.leader_epoch, LeaderEpoch(3));
+        prop_assert_eq!(after.delete_horizon(), has_tombstone.then_some(Timestamp(horizon)));
+        let newest = expected.iter().map(|(_, (time, ..))| *time).max();
+        prop_assert_eq!(Some(after.max_timestamp.0), newest);
+        let (mut scratch, mut offsets) = (Vec::new(), Vec::new());
+        for record in decode_records(&after, &found, &mut scratch).unwrap() {
+            offsets.push(record.unwrap().offset.0);
+        }
+        let content: Vec<Owned> = expected.iter().map(|(_, record)| record.clone()).collect();
+        prop_assert_eq!(offsets, expected.iter().map(|(offset, _)| *offset).collect::<Vec<_>>());
+        prop_assert_eq!(decode(&found).unwrap(), content);
+        // Once more, much later: what has a horizon keeps it.
+        let again = retain(&after, &found, Timestamp(i64::MAX), &mut Vec::new(), |_| true);
+        prop_assert_eq!(again.unwrap(), Left::Whole);
+    }
+}
+
+#[test]
+fn an_empty_batch_covers_offsets() {
+    let mut batch = empty(Offset(100), LeaderEpoch(7));
+    cover(&mut batch, Offset(1_000));
+    let header = BatchHeader::read(&batch).unwrap();
+    header.check_crc(&batch).unwrap();
+    assert_eq!((header.base_offset, header.next_offset()), (Offset(100), Offset(1_000)));
+    assert_eq!((header.records_count, header.leader_epoch), (0, LeaderEpoch(7)));
+    assert_eq!(decode(&batch).unwrap(), []);
 }

@@ -8,6 +8,7 @@ use crate::out::{Out, Severity};
 use crate::registry::Running;
 use crate::startup;
 use crate::wire::{self, Message, WireError};
+use anabranch_net::Place;
 use anabranch_query::{Outcome, Rows, Session, SqlError, Statement, parse, sqlstate};
 use bytes::BytesMut;
 use std::collections::HashMap;
@@ -16,7 +17,6 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 /// Why a connection ends.
@@ -99,9 +99,8 @@ impl Sending {
 pub(crate) async fn run(
     socket: TcpStream,
     shared: Arc<Shared>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 ) -> Result<(), End> {
-    socket.set_nodelay(true)?;
     let Some(mut connection) = startup::start(socket, shared, place.is_some()).await? else {
         return Ok(());
     };

@@ -1,9 +1,12 @@
 //! The doors: their settings, their addresses, and how they are closed together.
 
+use crate::metrics;
 use crate::serve::ServeError;
 use crate::settings::{Advertise, Settings, SettingsError};
 use anabranch_kafka::{HostPort, KafkaDoor, KafkaSettings, Listener};
+use anabranch_net::Rules;
 use anabranch_postgres::{PostgresDoor, PostgresSettings};
+use anabranch_web::WebDoor;
 use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -26,7 +29,7 @@ pub(crate) fn bind_kafka(settings: &Settings) -> Result<Option<KafkaDoor>, Setti
     };
     let door = KafkaDoor::bind(KafkaSettings {
         listeners: vec![Listener { listen, advertise }],
-        connections_max: settings.kafka.connections_max.get(),
+        rules: Rules { connections_max: settings.kafka.connections_max.get() },
         ..KafkaSettings::default()
     });
     match door {
@@ -44,7 +47,7 @@ pub(crate) fn bind_postgres(settings: &Settings) -> Result<Option<PostgresDoor>,
     let Some(listen) = settings.postgres.listen.address(key)? else { return Ok(None) };
     let door = PostgresDoor::bind(PostgresSettings {
         listen: vec![listen],
-        connections_max: settings.postgres.connections_max.get(),
+        rules: Rules { connections_max: settings.postgres.connections_max.get() },
     });
     match door {
         Ok(door) => Ok(Some(door)),
@@ -55,19 +58,36 @@ pub(crate) fn bind_postgres(settings: &Settings) -> Result<Option<PostgresDoor>,
     }
 }
 
-/// What the web door is told, with what the Kafka door adds to its metrics.
-pub(crate) fn web_settings(
+/// Takes the address of the web door, which shows the metrics of the others; `None` if it is off.
+pub(crate) fn bind_web(
     settings: &Settings,
     kafka: Option<&KafkaDoor>,
-) -> anabranch_web::Settings {
-    anabranch_web::Settings {
-        limits: anabranch_web::Limits {
-            connections_max: settings.web.connections_max.get(),
-            ..anabranch_web::Limits::default()
-        },
-        allowed_origins: settings.web.allowed_origins.clone(),
-        collect: kafka.map(|door| crate::metrics::kafka(door.metrics())).into_iter().collect(),
+    postgres: Option<&PostgresDoor>,
+) -> Result<Option<WebDoor>, SettingsError> {
+    let key = "web.listen";
+    let Some(listen) = settings.web.listen.address(key)? else { return Ok(None) };
+    let mut collect = Vec::new();
+    if let Some(kafka) = kafka {
+        collect.push(metrics::connections("kafka", kafka.connections()));
+        collect.push(metrics::kafka(kafka.metrics()));
     }
+    if let Some(postgres) = postgres {
+        collect.push(metrics::connections("postgres", postgres.connections()));
+    }
+    let door = WebDoor::bind(
+        listen,
+        anabranch_web::Settings {
+            rules: Rules { connections_max: settings.web.connections_max.get() },
+            allowed_origins: settings.web.allowed_origins.clone(),
+            collect,
+            ..anabranch_web::Settings::default()
+        },
+    );
+    let anabranch_web::ServeError::Listen { address, error } = match door {
+        Ok(door) => return Ok(Some(door)),
+        Err(error) => error,
+    };
+    Err(SettingsError::bind(key, address, error))
 }
 
 /// The doors that are open.

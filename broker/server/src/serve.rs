@@ -1,7 +1,7 @@
 //! The wiring, on one page: take the addresses, open the engine, open the doors, wait for a
 //! signal, close everything in the opposite order.
 
-use crate::doors::{DoorError, Doors, bind_kafka, bind_postgres, web_settings};
+use crate::doors::{DoorError, Doors, bind_kafka, bind_postgres, bind_web};
 use crate::settings::{Settings, SettingsError, variable};
 use anabranch_engine::Engine;
 use anabranch_query::Sql;
@@ -64,8 +64,7 @@ async fn run(
     // A taken port is found before a long recovery; clients that come during it wait.
     let kafka = bind_kafka(&settings)?;
     let postgres = bind_postgres(&settings)?;
-    let web = settings.web.listen.bind("web.listen")?;
-    let web_settings = web_settings(&settings, kafka.as_ref());
+    let web = bind_web(&settings, kafka.as_ref(), postgres.as_ref())?;
 
     let engine = open(&settings, damage).await?;
     let mut doors = Doors::default();
@@ -87,13 +86,9 @@ async fn run(
         doors.open("postgres", &addresses, serving);
     }
     if let Some(web) = web {
-        let listener = web.listen()?;
-        let addresses: Vec<_> = listener.local_addr().into_iter().collect();
+        let addresses = web.addresses();
         let (engine, sql, stop) = (engine.clone(), Arc::clone(&sql), doors.stop.clone());
-        let serving = async move {
-            anabranch_web::serve(engine, sql, listener, web_settings, stop).await?;
-            Ok(())
-        };
+        let serving = async move { Ok(web.serve(engine, sql, stop).await?) };
         doors.open("web", &addresses, serving);
     }
     tracing::info!(elapsed_ms = millis(started.elapsed()), "ready");

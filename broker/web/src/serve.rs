@@ -1,4 +1,4 @@
-//! The listener: accepts connections, speaks HTTP on them, and lets go of those that became
+//! The door: its address, and HTTP on its connections, which are let go if they become
 //! WebSockets.
 
 use crate::door::{Connection, Door, Settings};
@@ -6,6 +6,7 @@ use crate::http;
 use crate::io::Patient;
 use crate::limits::{HEAD_BYTES_MAX, HEAD_TIMEOUT, WRITE_TIMEOUT};
 use anabranch_engine::Engine;
+use anabranch_net::{Application, Bound, Gate, Guest};
 use anabranch_query::Sql;
 use axum::Router;
 use hyper::Request;
@@ -15,16 +16,13 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-
-/// How long accepting pauses when it fails, as it does when file descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection above the limit may take to hear so.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,66 +35,80 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r
 /// Why the door cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The listener does not tell where it is.
-    #[error("the web listener is broken: {0}")]
-    Listener(#[from] io::Error),
+    /// The address is taken, or not ours.
+    #[error("cannot listen at {address} for HTTP clients: {error}; choose another web.listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
 }
 
-/// Serves WebSocket and HTTP on `listener` until `stop` is cancelled; returns when all
-/// connections are closed. See `PROTOCOL.md`.
-///
-/// # Errors
-/// When the listener is broken; what goes wrong on a connection stays there.
-pub async fn serve(
-    engine: Engine,
-    sql: Arc<Sql>,
-    listener: TcpListener,
+/// A door whose address is taken: clients cannot connect until it is served.
+#[derive(Debug)]
+pub struct WebDoor {
+    address: SocketAddr,
+    bound: Bound,
     settings: Settings,
-    stop: CancellationToken,
-) -> Result<(), ServeError> {
-    listener.local_addr()?;
-    let connections = Arc::new(Semaphore::new(settings.limits.connections_max));
-    let door = Arc::new(Door::new(engine, sql, settings, stop));
-    let router = http::router(door.clone());
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = door.stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let task = connection(door.clone(), router.clone(), stream, connections.clone());
-                door.tasks.spawn(task);
-            }
-            // ECONNABORTED and the like concern one connection, EMFILE all: a pause serves both.
-            Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    door.tasks.close();
-    door.tasks.wait().await;
-    Ok(())
+    gate: Arc<Gate>,
 }
 
-async fn connection(
-    door: Arc<Door>,
-    router: Router,
-    stream: TcpStream,
-    connections: Arc<Semaphore>,
-) {
-    let Ok(permit) = connections.try_acquire_owned() else {
-        return refuse(stream).await;
+impl WebDoor {
+    /// Takes the address (`web.listen`); port 0 takes any.
+    ///
+    /// # Errors
+    /// [`ServeError`] if it cannot be taken.
+    pub fn bind(address: SocketAddr, settings: Settings) -> Result<Self, ServeError> {
+        let bound = anabranch_net::bind(address);
+        let bound = bound.map_err(|error| ServeError::Listen { address, error })?;
+        let gate = Gate::new(Application::Http, settings.rules.clone());
+        Ok(Self { address, bound, settings, gate })
+    }
+
+    /// Where it listens; with the ports that were chosen where 0 was asked for.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.bound.addresses()
+    }
+
+    /// Serves WebSocket and HTTP until `stop` is cancelled; returns when all connections are
+    /// closed. See `PROTOCOL.md`.
+    ///
+    /// # Errors
+    /// When somebody else listens at the address by now; what goes wrong on a connection stays
+    /// there.
+    pub async fn serve(
+        self,
+        engine: Engine,
+        sql: Arc<Sql>,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let address = self.address;
+        let listener = self.bound.listen();
+        let listener = listener.map_err(|error| ServeError::Listen { address, error })?;
+        let metrics = self.gate.metrics();
+        let door = Arc::new(Door::new(engine, sql, self.settings, metrics, stop.clone()));
+        let router = http::router(door.clone());
+        let serving = door.clone();
+        let serve = move |guest| connection(serving.clone(), router.clone(), guest);
+        listener.accept(self.gate, door.tasks.clone(), stop, serve).await;
+        door.tasks.close();
+        door.tasks.wait().await;
+        Ok(())
+    }
+}
+
+async fn connection(door: Arc<Door>, router: Router, guest: Guest) {
+    let Some(place) = guest.place else {
+        return refuse(guest.stream).await;
     };
-    // Small answers and events leave at once. Without it they are late, not wrong.
-    _ = stream.set_nodelay(true);
+    let stream = guest.stream;
     // The peer can be gone by now.
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let connection = Connection { local, _permit: Arc::new(permit) };
+    let connection = Connection { local, _place: Arc::new(place) };
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
@@ -110,7 +122,6 @@ async fn connection(
         .serve_connection(io, service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    door.counts.connections.add(1);
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = door.stop.cancelled() => {
@@ -118,7 +129,6 @@ async fn connection(
             connection.as_mut().await
         }
     };
-    door.counts.connections.add(-1);
     if let Err(error) = served {
         tracing::debug!("an HTTP connection ended: {error}");
     }

@@ -1,0 +1,12 @@
+//! Bounds of listening.
+
+use std::time::Duration;
+
+/// Connections the system holds for us until we take them.
+pub const BACKLOG: i32 = 4096;
+
+/// How long accepting pauses when it fails, as it does when file descriptors run out.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections above a limit that are being told so at one time; more are closed without a word.
+pub const APOLOGIES_MAX: usize = 64;

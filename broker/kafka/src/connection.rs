@@ -32,6 +32,7 @@ use crate::produce::{self, Admission, Admitted};
 use crate::request::{self, Head};
 use crate::wire::Malformed;
 use anabranch_engine::{Append, Catalog};
+use anabranch_net::noise::may_say;
 use anabranch_types::Timestamp;
 use bytes::Bytes;
 use input::{Arrived, Input};
@@ -149,8 +150,10 @@ impl Connection {
             | Close::Unanswerable
             | Close::Encode(_) => {
                 self.shared.metrics.refused.add(1);
-                let client = &self.client.software;
-                tracing::warn!(%peer, client = %client, reason = %close, "connection closed");
+                if may_say("connections closed for what they sent") {
+                    let client = &self.client.software;
+                    tracing::warn!(%peer, client = %client, reason = %close, "connection closed");
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::limits::{FETCHES_BYTES_MAX, LARGE_FRAMES_BYTES_MAX};
 use crate::metrics::KafkaMetrics;
 use crate::settings::{HostPort, KafkaSettings, Listener};
 use anabranch_engine::Engine;
-use anabranch_net::{Application, Gate, Guest};
+use anabranch_net::{Application, Entered, Gate, Guest};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -143,8 +143,11 @@ async fn connection(
     shared: Arc<Shared>,
     stop: CancellationToken,
 ) {
-    let Guest { stream, address: peer, place: Some(_place), .. } = guest else {
+    if !guest.has_place() {
         // The protocol has no word for it.
+        return;
+    }
+    let Some(Entered { stream, address: peer, place: _place, .. }) = guest.enter().await else {
         return;
     };
     // Without an address of its own to give, the broker is where the client reached it; a
@@ -157,5 +160,6 @@ async fn connection(
             return;
         }
     };
-    Connection::new(stream, Client::new(peer, broker), shared).run(stop).await;
+    // On the heap only now: a connection that says nothing is small.
+    Box::pin(Connection::new(stream, Client::new(peer, broker), shared).run(stop)).await;
 }

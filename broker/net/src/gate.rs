@@ -1,12 +1,17 @@
 //! Who is let in: the limits on a door's connections, and each connection's place among them.
 
-use crate::limits::APOLOGIES_MAX;
+use crate::limits::{APOLOGIES_MAX, FIRST_BYTE_TIME_MAX};
 use crate::metrics::{Metrics, Refusal};
+use crate::noise::may_say;
+use crate::places::{Place, Places};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// What is spoken behind a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +29,19 @@ pub enum Application {
 pub struct Rules {
     /// Connections at most.
     pub connections_max: usize,
+    /// Connections from one address at most.
+    pub connections_per_address_max: usize,
+    /// How long a client may take to send its first byte.
+    pub first_byte_within: Duration,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { connections_max: 10_000 }
+        Self {
+            connections_max: 10_000,
+            connections_per_address_max: 10_000,
+            first_byte_within: FIRST_BYTE_TIME_MAX,
+        }
     }
 }
 
@@ -37,7 +50,7 @@ impl Default for Rules {
 pub struct Gate {
     application: Application,
     rules: Rules,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     apologies: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
@@ -45,22 +58,26 @@ pub struct Gate {
 /// A connection that was accepted.
 #[derive(Debug)]
 pub struct Guest {
+    stream: TcpStream,
+    address: SocketAddr,
+    gate: Arc<Gate>,
+    stop: CancellationToken,
+    place: Result<Place, Refusal>,
+    apology: Option<OwnedSemaphorePermit>,
+}
+
+/// A connection on which the client has begun to speak.
+#[derive(Debug)]
+pub struct Entered {
     /// Its socket; small writes leave at once.
     pub stream: TcpStream,
     /// The client's end.
     pub address: SocketAddr,
-    /// Its place among the door's connections, to be held as long as it lives; `None` if there is
-    /// none left: the client may be told so, shortly.
-    pub place: Option<Place>,
+    /// Its place among the door's connections, to be held as long as it lives; or why there is
+    /// none, so that the client can be told, shortly.
+    pub place: Result<Place, Refusal>,
     /// Held while a client is told that there is no place.
-    _apology: Option<OwnedSemaphorePermit>,
-}
-
-/// A place among a door's connections; free again when dropped.
-#[derive(Debug)]
-pub struct Place {
-    _permit: OwnedSemaphorePermit,
-    metrics: Arc<Metrics>,
+    pub apology: Option<OwnedSemaphorePermit>,
 }
 
 impl Application {
@@ -89,12 +106,14 @@ impl Gate {
     /// A gate for a door that speaks `application`.
     #[must_use]
     pub fn new(application: Application, rules: Rules) -> Arc<Self> {
+        let metrics = Arc::<Metrics>::default();
+        let (max, per_address_max) = (rules.connections_max, rules.connections_per_address_max);
         Arc::new(Self {
             application,
-            places: Arc::new(Semaphore::new(rules.connections_max)),
-            apologies: Arc::new(Semaphore::new(APOLOGIES_MAX)),
             rules,
-            metrics: Arc::default(),
+            places: Places::new(max, per_address_max, Arc::clone(&metrics)),
+            apologies: Arc::new(Semaphore::new(APOLOGIES_MAX)),
+            metrics,
         })
     }
 
@@ -111,26 +130,78 @@ impl Gate {
     }
 
     /// Gives a connection a place, or at least a moment to be told that there is none.
-    pub(crate) fn admit(&self, stream: TcpStream, address: SocketAddr) -> Option<Guest> {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        stop: &CancellationToken,
+    ) -> Option<Guest> {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%address, %error, "answers to this client may be delayed");
         }
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            self.metrics.accepted.add(1);
-            self.metrics.open.add(1);
-            let place = Some(Place { _permit: permit, metrics: Arc::clone(&self.metrics) });
-            return Some(Guest { stream, address, place, _apology: None });
+        let (gate, stop) = (Arc::clone(self), stop.clone());
+        let place = self.places.take(address.ip());
+        let apology = match place {
+            Ok(_) => None,
+            Err(why) => {
+                self.metrics.refused(why).add(1);
+                if may_say("connections above a limit") {
+                    let remedy = self.remedy(why);
+                    tracing::warn!(%address, "a connection was refused: {remedy}");
+                }
+                Some(Arc::clone(&self.apologies).try_acquire_owned().ok()?)
+            }
+        };
+        Some(Guest { stream, address, gate, stop, place, apology })
+    }
+
+    /// What an operator can do about a refusal, if it should not have been.
+    #[must_use]
+    pub fn remedy(&self, why: Refusal) -> String {
+        let section = self.application.section();
+        let Rules { connections_max, connections_per_address_max, first_byte_within } = &self.rules;
+        match why {
+            Refusal::TooMany => format!("{section}.connections_max is {connections_max}"),
+            Refusal::TooManyOfAddress => {
+                format!("{section}.connections_per_address_max is {connections_per_address_max}")
+            }
+            Refusal::Silent => format!("a client has {first_byte_within:?} to begin"),
         }
-        self.metrics.refused(Refusal::TooMany).add(1);
-        let (section, max) = (self.application.section(), self.rules.connections_max);
-        tracing::warn!(%address, max, "too many connections: raise {section}.connections_max");
-        let apology = Arc::clone(&self.apologies).try_acquire_owned().ok()?;
-        Some(Guest { stream, address, place: None, _apology: Some(apology) })
+    }
+
+    fn refuse(&self, why: Refusal) {
+        self.metrics.refused(why).add(1);
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.metrics.open.add(-1);
+impl Guest {
+    /// Whether it has a place; if not, it may enter to be told so.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        self.place.is_ok()
+    }
+
+    /// Waits for the client's first byte. `None` if it went, said nothing for too long, or the
+    /// door closed.
+    pub async fn enter(self) -> Option<Entered> {
+        let Self { stream, address, gate, stop, place, apology } = self;
+        let mut byte = [0];
+        let first = tokio::select! {
+            first = timeout(gate.rules.first_byte_within, stream.peek(&mut byte)) => first,
+            () = stop.cancelled() => return None,
+        };
+        match first {
+            Ok(Ok(1..)) => Some(Entered { stream, address, place, apology }),
+            Ok(Ok(0)) => None,
+            Ok(Err(error)) => {
+                tracing::debug!(%address, %error, "the client was gone at once");
+                None
+            }
+            Err(_) => {
+                gate.refuse(Refusal::Silent);
+                tracing::debug!(%address, "the client sent nothing");
+                None
+            }
+        }
     }
 }

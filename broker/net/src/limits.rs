@@ -10,3 +10,10 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections above a limit that are being told so at one time; more are closed without a word.
 pub const APOLOGIES_MAX: usize = 64;
+
+/// How long a client may take to send its first byte. Until then a connection holds next to no
+/// memory.
+pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Log lines a second that connections can cause, over all doors.
+pub const LINES_A_SECOND: usize = 10;

@@ -2,6 +2,7 @@
 
 use crate::gate::{Gate, Guest};
 use crate::limits::{ACCEPT_PAUSE, BACKLOG};
+use crate::noise::may_say;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -115,14 +116,16 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    if let Some(guest) = gate.admit(stream, address) {
+                    if let Some(guest) = gate.admit(stream, address, &stop) {
                         tasks.spawn(serve(guest));
                     }
                 }
                 // ECONNABORTED and the like concern one connection, EMFILE all: a pause serves
                 // both.
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a {} client", gate.application());
+                    if may_say("clients that could not be accepted") {
+                        tracing::warn!(%error, "cannot accept a {} client", gate.application());
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -25,17 +25,23 @@ pub struct Metrics {
 pub enum Refusal {
     /// The door has as many as it may have.
     TooMany,
+    /// Its address has as many as one may have.
+    TooManyOfAddress,
+    /// It sent nothing for too long.
+    Silent,
 }
 
 impl Refusal {
     /// All reasons.
-    pub const ALL: [Self; 1] = [Self::TooMany];
+    pub const ALL: [Self; 3] = [Self::TooMany, Self::TooManyOfAddress, Self::Silent];
 
     /// Its name in `/metrics`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::TooMany => "too_many",
+            Self::TooManyOfAddress => "too_many_of_address",
+            Self::Silent => "silent",
         }
     }
 }

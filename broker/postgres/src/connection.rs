@@ -99,9 +99,9 @@ impl Sending {
 pub(crate) async fn run(
     socket: TcpStream,
     shared: Arc<Shared>,
-    place: Option<Place>,
+    place: Result<Place, String>,
 ) -> Result<(), End> {
-    let Some(mut connection) = startup::start(socket, shared, place.is_some()).await? else {
+    let Some(mut connection) = startup::start(socket, shared, place.as_ref().err()).await? else {
         return Ok(());
     };
     let ended = connection.serve().await;

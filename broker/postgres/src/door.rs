@@ -3,7 +3,7 @@
 use crate::connection;
 use crate::limits::{CLOSING_MAX, CONNECTIONS_MAX, LARGE_BYTES_MAX};
 use crate::registry::Registry;
-use anabranch_net::{Application, Gate, Guest, Listener, Rules};
+use anabranch_net::{Application, Entered, Gate, Guest, Listener, Rules};
 use anabranch_query::Sql;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +25,11 @@ impl Default for PostgresSettings {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5433))],
-            rules: Rules { connections_max: CONNECTIONS_MAX },
+            rules: Rules {
+                connections_max: CONNECTIONS_MAX,
+                connections_per_address_max: CONNECTIONS_MAX,
+                ..Rules::default()
+            },
         }
     }
 }
@@ -52,6 +56,7 @@ pub enum ServeError {
 pub(crate) struct Shared {
     pub(crate) sql: Arc<Sql>,
     pub(crate) registry: Registry,
+    pub(crate) gate: Arc<Gate>,
     /// KiB of large messages that are arriving.
     pub(crate) large: Semaphore,
     pub(crate) shutdown: CancellationToken,
@@ -114,6 +119,7 @@ impl PostgresDoor {
         let shared = Arc::new(Shared {
             sql,
             registry: Registry::default(),
+            gate: self.gate.clone(),
             large: Semaphore::new(LARGE_BYTES_MAX / 1024),
             shutdown: shutdown.clone(),
         });
@@ -133,8 +139,13 @@ impl PostgresDoor {
 
 /// Serves one client.
 async fn connection(guest: Guest, shared: Arc<Shared>) {
-    let Guest { stream, address: peer, place, .. } = guest;
-    if let Err(error) = connection::run(stream, shared, place).await {
+    let Some(Entered { stream, address: peer, place, apology }) = guest.enter().await else {
+        return;
+    };
+    let place = place.map_err(|why| shared.gate.remedy(why));
+    // On the heap only now: a connection that says nothing is small.
+    if let Err(error) = Box::pin(connection::run(stream, shared, place)).await {
         tracing::debug!(%peer, %error, "a PostgreSQL client's connection broke");
     }
+    drop(apology);
 }

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-/// Speaks until the client may send statements; `None` if it only wanted to cancel something.
+/// Speaks until the client may send statements; `None` if it only wanted to cancel something, or
+/// is refused; `refusal` says why there is no place for it.
 pub(crate) async fn start(
     mut socket: TcpStream,
     shared: Arc<Shared>,
-    has_place: bool,
+    refusal: Option<&String>,
 ) -> Result<Option<Connection>, End> {
     let mut input = BytesMut::new();
     let first = tokio::time::timeout(STARTUP_TIME_MAX, first(&mut socket, &mut input, &shared));
@@ -28,9 +29,9 @@ pub(crate) async fn start(
         }
         Ok(Err(end)) => return Err(end),
     };
-    if !has_place {
+    if let Some(refusal) = refusal {
         let error = SqlError::new("53300", "sorry, too many clients already")
-            .hint("close connections, or raise postgres.connections_max");
+            .hint(format!("close connections, or have the limit raised: {refusal}"));
         refuse(&mut socket, &error).await?;
         return Ok(None);
     }

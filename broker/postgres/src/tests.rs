@@ -47,9 +47,8 @@ impl Broker {
         let settings = anabranch_query::Settings { threads: 2, ..Default::default() };
         let sql = Sql::start(engine.clone(), settings).expect("query threads");
         let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-        let door =
-            PostgresDoor::bind(PostgresSettings { listen, rules: Rules { connections_max } })
-                .expect("a door");
+        let rules = Rules { connections_max, ..Rules::default() };
+        let door = PostgresDoor::bind(PostgresSettings { listen, rules }).expect("a door");
         let address = door.addresses()[0];
         let shutdown = CancellationToken::new();
         tokio::spawn(door.serve(sql.clone(), shutdown.clone()));

@@ -2,7 +2,7 @@
 
 use crate::metrics;
 use crate::serve::ServeError;
-use crate::settings::{Advertise, Settings, SettingsError};
+use crate::settings::{Advertise, Count, Settings, SettingsError};
 use anabranch_kafka::{HostPort, KafkaDoor, KafkaSettings, Listener};
 use anabranch_net::Rules;
 use anabranch_postgres::{PostgresDoor, PostgresSettings};
@@ -29,7 +29,7 @@ pub(crate) fn bind_kafka(settings: &Settings) -> Result<Option<KafkaDoor>, Setti
     };
     let door = KafkaDoor::bind(KafkaSettings {
         listeners: vec![Listener { listen, advertise }],
-        rules: Rules { connections_max: settings.kafka.connections_max.get() },
+        rules: rules(settings.kafka.connections_max, settings.kafka.connections_per_address_max),
         ..KafkaSettings::default()
     });
     match door {
@@ -47,7 +47,10 @@ pub(crate) fn bind_postgres(settings: &Settings) -> Result<Option<PostgresDoor>,
     let Some(listen) = settings.postgres.listen.address(key)? else { return Ok(None) };
     let door = PostgresDoor::bind(PostgresSettings {
         listen: vec![listen],
-        rules: Rules { connections_max: settings.postgres.connections_max.get() },
+        rules: rules(
+            settings.postgres.connections_max,
+            settings.postgres.connections_per_address_max,
+        ),
     });
     match door {
         Ok(door) => Ok(Some(door)),
@@ -77,7 +80,7 @@ pub(crate) fn bind_web(
     let door = WebDoor::bind(
         listen,
         anabranch_web::Settings {
-            rules: Rules { connections_max: settings.web.connections_max.get() },
+            rules: rules(settings.web.connections_max, settings.web.connections_per_address_max),
             allowed_origins: settings.web.allowed_origins.clone(),
             collect,
             ..anabranch_web::Settings::default()
@@ -88,6 +91,15 @@ pub(crate) fn bind_web(
         Err(error) => error,
     };
     Err(SettingsError::bind(key, address, error))
+}
+
+/// Who is let in.
+fn rules(connections_max: Count, connections_per_address_max: Count) -> Rules {
+    Rules {
+        connections_max: connections_max.get(),
+        connections_per_address_max: connections_per_address_max.get(),
+        ..Rules::default()
+    }
 }
 
 /// The doors that are open.

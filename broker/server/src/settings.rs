@@ -43,6 +43,7 @@ pub(crate) struct Kafka {
     /// The address that clients are told to connect to.
     pub(crate) advertise: Advertise,
     pub(crate) connections_max: Count,
+    pub(crate) connections_per_address_max: Count,
 }
 
 /// The PostgreSQL door.
@@ -51,6 +52,7 @@ pub(crate) struct Kafka {
 pub(crate) struct Postgres {
     pub(crate) listen: Listen,
     pub(crate) connections_max: Count,
+    pub(crate) connections_per_address_max: Count,
 }
 
 /// The door for HTTP and WebSocket.
@@ -59,6 +61,7 @@ pub(crate) struct Postgres {
 pub(crate) struct Web {
     pub(crate) listen: Listen,
     pub(crate) connections_max: Count,
+    pub(crate) connections_per_address_max: Count,
     /// Origins whose pages may use the door, apart from its own.
     pub(crate) allowed_origins: Vec<String>,
 }
@@ -172,13 +175,18 @@ impl Default for Kafka {
             listen: Listen::loopback(9092),
             advertise: Advertise::Auto,
             connections_max: Count(10_000),
+            connections_per_address_max: Count(10_000),
         }
     }
 }
 
 impl Default for Postgres {
     fn default() -> Self {
-        Self { listen: Listen::loopback(5433), connections_max: Count(1_000) }
+        Self {
+            listen: Listen::loopback(5433),
+            connections_max: Count(1_000),
+            connections_per_address_max: Count(1_000),
+        }
     }
 }
 
@@ -187,6 +195,7 @@ impl Default for Web {
         Self {
             listen: Listen::loopback(8080),
             connections_max: Count(10_000),
+            connections_per_address_max: Count(10_000),
             allowed_origins: Vec::new(),
         }
     }

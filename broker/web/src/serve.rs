@@ -6,7 +6,7 @@ use crate::http;
 use crate::io::Patient;
 use crate::limits::{HEAD_BYTES_MAX, HEAD_TIMEOUT, WRITE_TIMEOUT};
 use anabranch_engine::Engine;
-use anabranch_net::{Application, Bound, Gate, Guest};
+use anabranch_net::{Application, Bound, Entered, Gate, Guest, Place};
 use anabranch_query::Sql;
 use axum::Router;
 use hyper::Request;
@@ -100,10 +100,19 @@ impl WebDoor {
 }
 
 async fn connection(door: Arc<Door>, router: Router, guest: Guest) {
-    let Some(place) = guest.place else {
-        return refuse(guest.stream).await;
+    let Some(Entered { stream, place, apology, .. }) = guest.enter().await else {
+        return;
     };
-    let stream = guest.stream;
+    let Ok(place) = place else {
+        refuse(stream).await;
+        return drop(apology);
+    };
+    // On the heap only now: a connection that says nothing is small.
+    Box::pin(serve(door, router, stream, place)).await;
+}
+
+/// Speaks HTTP.
+async fn serve(door: Arc<Door>, router: Router, stream: TcpStream, place: Place) {
     // The peer can be gone by now.
     let Ok(local) = stream.local_addr() else {
         return;

@@ -7,7 +7,7 @@ use crate::limits::{FETCHES_BYTES_MAX, LARGE_FRAMES_BYTES_MAX};
 use crate::metrics::KafkaMetrics;
 use crate::settings::{HostPort, KafkaSettings, Listener};
 use anabranch_engine::Engine;
-use anabranch_net::{Application, Entered, Gate, Guest};
+use anabranch_net::{Application, Entered, Entry, Gate, Guest};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -147,7 +147,8 @@ async fn connection(
         // The protocol has no word for it.
         return;
     }
-    let Some(Entered { stream, address: peer, place: _place, .. }) = guest.enter().await else {
+    // What it turns away it has counted and told.
+    let Entry::In(Entered { stream, peer, place: _place, .. }) = guest.enter().await else {
         return;
     };
     // Without an address of its own to give, the broker is where the client reached it; a

@@ -15,5 +15,14 @@ pub const APOLOGIES_MAX: usize = 64;
 /// memory.
 pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long the last words on a connection may take to leave.
+pub const GOODBYE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How soon a certificate that was replaced is used.
+pub const REREAD_EVERY: Duration = Duration::from_secs(5);
+
 /// Log lines a second that connections can cause, over all doors.
 pub const LINES_A_SECOND: usize = 10;

@@ -17,6 +17,8 @@ pub struct Metrics {
     pub accepted: Counter,
     /// Connections that are open.
     pub open: Gauge,
+    /// TLS handshakes done.
+    pub encrypted: Counter,
     refused: [Counter; Refusal::ALL.len()],
 }
 
@@ -29,11 +31,24 @@ pub enum Refusal {
     TooManyOfAddress,
     /// It sent nothing for too long.
     Silent,
+    /// Its TLS handshake failed, or took too long.
+    Handshake,
+    /// It spoke clear text, which the door refuses.
+    ClearText,
+    /// It spoke TLS, which the door does not.
+    NoTls,
 }
 
 impl Refusal {
     /// All reasons.
-    pub const ALL: [Self; 3] = [Self::TooMany, Self::TooManyOfAddress, Self::Silent];
+    pub const ALL: [Self; 6] = [
+        Self::TooMany,
+        Self::TooManyOfAddress,
+        Self::Silent,
+        Self::Handshake,
+        Self::ClearText,
+        Self::NoTls,
+    ];
 
     /// Its name in `/metrics`.
     #[must_use]
@@ -42,6 +57,9 @@ impl Refusal {
             Self::TooMany => "too_many",
             Self::TooManyOfAddress => "too_many_of_address",
             Self::Silent => "silent",
+            Self::Handshake => "handshake",
+            Self::ClearText => "clear_text",
+            Self::NoTls => "no_tls",
         }
     }
 }

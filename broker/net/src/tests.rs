@@ -1,6 +1,8 @@
+mod tls;
+
 use crate::limits::LINES_A_SECOND;
 use crate::noise::{Answer, Noise};
-use crate::{Application, Entered, Gate, Guest, Refusal, Rules, bind};
+use crate::{Application, Entered, Entry, Gate, Guest, Refusal, Rules, bind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +32,8 @@ impl Door {
 }
 
 async fn greet(guest: Guest) {
-    let Some(Entered { mut stream, place, apology, .. }) = guest.enter().await else { return };
+    let entry = guest.enter().await;
+    let Entry::In(Entered { mut stream, place, apology, .. }) = entry else { return };
     let word = if place.is_ok() { b"in" } else { b"no" };
     stream.write_all(word).await.expect("the client reads");
     if place.is_ok() {

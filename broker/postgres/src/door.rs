@@ -3,7 +3,7 @@
 use crate::connection;
 use crate::limits::{CLOSING_MAX, CONNECTIONS_MAX, LARGE_BYTES_MAX};
 use crate::registry::Registry;
-use anabranch_net::{Application, Entered, Gate, Guest, Listener, Rules};
+use anabranch_net::{Application, Entered, Entry, Gate, Guest, Listener, Rules};
 use anabranch_query::Sql;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -139,13 +139,15 @@ impl PostgresDoor {
 
 /// Serves one client.
 async fn connection(guest: Guest, shared: Arc<Shared>) {
-    let Some(Entered { stream, address: peer, place, apology }) = guest.enter().await else {
+    // What it turns away it has counted and told.
+    let Entry::In(Entered { stream, peer, place, apology }) = guest.enter().await else {
         return;
     };
+    let address = peer.address;
     let place = place.map_err(|why| shared.gate.remedy(why));
     // On the heap only now: a connection that says nothing is small.
-    if let Err(error) = Box::pin(connection::run(stream, shared, place)).await {
-        tracing::debug!(%peer, %error, "a PostgreSQL client's connection broke");
+    if let Err(error) = Box::pin(connection::run(stream, peer, shared, place)).await {
+        tracing::debug!(%address, %error, "a PostgreSQL client's connection broke");
     }
     drop(apology);
 }

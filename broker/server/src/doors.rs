@@ -4,7 +4,7 @@ use crate::metrics;
 use crate::serve::ServeError;
 use crate::settings::{Advertise, Count, Settings, SettingsError};
 use anabranch_kafka::{HostPort, KafkaDoor, KafkaSettings, Listener};
-use anabranch_net::Rules;
+use anabranch_net::{Encryption, Rules};
 use anabranch_postgres::{PostgresDoor, PostgresSettings};
 use anabranch_web::WebDoor;
 use std::error::Error;
@@ -20,7 +20,10 @@ const CLOSING_MAX: Duration = Duration::from_secs(10);
 pub(crate) type DoorError = Box<dyn Error + Send + Sync>;
 
 /// Takes the addresses of the Kafka door; `None` if it is off.
-pub(crate) fn bind_kafka(settings: &Settings) -> Result<Option<KafkaDoor>, SettingsError> {
+pub(crate) fn bind_kafka(
+    settings: &Settings,
+    encryption: &Encryption,
+) -> Result<Option<KafkaDoor>, SettingsError> {
     let key = "kafka.listen";
     let Some(listen) = settings.kafka.listen.address(key)? else { return Ok(None) };
     let advertise = match &settings.kafka.advertise {
@@ -29,7 +32,11 @@ pub(crate) fn bind_kafka(settings: &Settings) -> Result<Option<KafkaDoor>, Setti
     };
     let door = KafkaDoor::bind(KafkaSettings {
         listeners: vec![Listener { listen, advertise }],
-        rules: rules(settings.kafka.connections_max, settings.kafka.connections_per_address_max),
+        rules: rules(
+            settings.kafka.connections_max,
+            settings.kafka.connections_per_address_max,
+            encryption,
+        ),
         ..KafkaSettings::default()
     });
     match door {
@@ -42,7 +49,10 @@ pub(crate) fn bind_kafka(settings: &Settings) -> Result<Option<KafkaDoor>, Setti
 }
 
 /// Takes the addresses of the PostgreSQL door; `None` if it is off.
-pub(crate) fn bind_postgres(settings: &Settings) -> Result<Option<PostgresDoor>, SettingsError> {
+pub(crate) fn bind_postgres(
+    settings: &Settings,
+    encryption: &Encryption,
+) -> Result<Option<PostgresDoor>, SettingsError> {
     let key = "postgres.listen";
     let Some(listen) = settings.postgres.listen.address(key)? else { return Ok(None) };
     let door = PostgresDoor::bind(PostgresSettings {
@@ -50,6 +60,7 @@ pub(crate) fn bind_postgres(settings: &Settings) -> Result<Option<PostgresDoor>,
         rules: rules(
             settings.postgres.connections_max,
             settings.postgres.connections_per_address_max,
+            encryption,
         ),
     });
     match door {
@@ -64,6 +75,7 @@ pub(crate) fn bind_postgres(settings: &Settings) -> Result<Option<PostgresDoor>,
 /// Takes the address of the web door, which shows the metrics of the others; `None` if it is off.
 pub(crate) fn bind_web(
     settings: &Settings,
+    encryption: &Encryption,
     kafka: Option<&KafkaDoor>,
     postgres: Option<&PostgresDoor>,
 ) -> Result<Option<WebDoor>, SettingsError> {
@@ -80,7 +92,11 @@ pub(crate) fn bind_web(
     let door = WebDoor::bind(
         listen,
         anabranch_web::Settings {
-            rules: rules(settings.web.connections_max, settings.web.connections_per_address_max),
+            rules: rules(
+                settings.web.connections_max,
+                settings.web.connections_per_address_max,
+                encryption,
+            ),
             allowed_origins: settings.web.allowed_origins.clone(),
             collect,
             ..anabranch_web::Settings::default()
@@ -94,10 +110,15 @@ pub(crate) fn bind_web(
 }
 
 /// Who is let in.
-fn rules(connections_max: Count, connections_per_address_max: Count) -> Rules {
+fn rules(
+    connections_max: Count,
+    connections_per_address_max: Count,
+    encryption: &Encryption,
+) -> Rules {
     Rules {
         connections_max: connections_max.get(),
         connections_per_address_max: connections_per_address_max.get(),
+        encryption: encryption.clone(),
         ..Rules::default()
     }
 }

@@ -4,6 +4,7 @@
 use crate::doors::{DoorError, Doors, bind_kafka, bind_postgres, bind_web};
 use crate::settings::{Settings, SettingsError, variable};
 use anabranch_engine::Engine;
+use anabranch_net::{Encryption, TlsError};
 use anabranch_query::Sql;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
@@ -25,6 +26,8 @@ pub(crate) enum JournalDamage {
 pub(crate) enum ServeError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(
         "cannot open the data directory {dir}: {source}; `data_dir` (or the environment variable \
          {variable}) sets another"
@@ -61,13 +64,17 @@ async fn run(
     started: Instant,
 ) -> Result<(), ServeError> {
     let signals = Signals::new().map_err(ServeError::Runtime)?;
+    let encryption = settings.tls.open()?;
     // A taken port is found before a long recovery; clients that come during it wait.
-    let kafka = bind_kafka(&settings)?;
-    let postgres = bind_postgres(&settings)?;
-    let web = bind_web(&settings, kafka.as_ref(), postgres.as_ref())?;
+    let kafka = bind_kafka(&settings, &encryption)?;
+    let postgres = bind_postgres(&settings, &encryption)?;
+    let web = bind_web(&settings, &encryption, kafka.as_ref(), postgres.as_ref())?;
 
     let engine = open(&settings, damage).await?;
     let mut doors = Doors::default();
+    if let Encryption::Offered(tls) | Encryption::Required(tls) = encryption {
+        tokio::spawn(tls.follow(doors.stop.clone()));
+    }
     if let Some(kafka) = kafka {
         let (addresses, engine, stop) = (kafka.addresses(), engine.clone(), doors.stop.clone());
         let serving = async move {
@@ -88,7 +95,13 @@ async fn run(
     if let Some(web) = web {
         let addresses = web.addresses();
         let (engine, sql, stop) = (engine.clone(), Arc::clone(&sql), doors.stop.clone());
-        let serving = async move { Ok(web.serve(engine, sql, stop).await?) };
+        let serving = web.serve(engine, sql, stop);
+        let serving =
+            serving.map_err(|source| ServeError::Door { door: "web", source: source.into() })?;
+        let serving = async move {
+            serving.await;
+            Ok(())
+        };
         doors.open("web", &addresses, serving);
     }
     tracing::info!(elapsed_ms = millis(started.elapsed()), "ready");

@@ -8,10 +8,12 @@ mod bytes;
 mod load;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub(crate) use address::{Advertise, Listen};
 pub(crate) use bytes::Bytes;
 pub(crate) use load::{Loaded, Override, SettingsError, load, variable};
+pub(crate) use tls::Tls;
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -28,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) kafka: Kafka,
     pub(crate) postgres: Postgres,
     pub(crate) web: Web,
+    pub(crate) tls: Tls,
     pub(crate) sql: Sql,
     pub(crate) streams: Streams,
     pub(crate) disk: Disk,
@@ -160,6 +163,7 @@ impl Default for Settings {
             kafka: Kafka::default(),
             postgres: Postgres::default(),
             web: Web::default(),
+            tls: Tls::default(),
             sql: Sql::default(),
             streams: Streams::default(),
             disk: Disk::default(),
@@ -250,6 +254,7 @@ impl Settings {
             }
             seen.push((key, address));
         }
+        self.tls.check()?;
         let (journal, memory) = (self.journal.file_bytes, self.sql.memory_bytes_max);
         journal.check("journal.file_bytes", Bytes::mib(1), Bytes::mib(1024))?;
         memory.check("sql.memory_bytes_max", Bytes::mib(16), Bytes::mib(16 << 20))

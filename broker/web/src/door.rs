@@ -3,7 +3,7 @@
 use crate::limits::{BODIES_BYTES_MAX, Limits};
 use crate::metrics::{Collect, Counts};
 use anabranch_engine::Engine;
-use anabranch_net::{Place, Rules};
+use anabranch_net::{Peer, Place, Rules};
 use anabranch_query::Sql;
 use std::fmt;
 use std::net::SocketAddr;
@@ -130,6 +130,8 @@ impl CatalogChanges {
 pub(crate) struct Connection {
     /// Our end.
     pub(crate) local: SocketAddr,
+    /// Who is there, as far as the connection tells.
+    pub(crate) peer: Peer,
     /// Counts the connection against the limit until it is gone, WebSocket or not.
     pub(crate) _place: Arc<Place>,
 }

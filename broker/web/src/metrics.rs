@@ -72,6 +72,9 @@ impl Exposition {
         self.add(&name(""), Kind::Gauge, "Connections that are open.", open);
         let accepted = metrics.accepted.get() as f64;
         self.add(&name("_total"), Kind::Counter, "Connections let in.", accepted);
+        let encrypted = metrics.encrypted.get() as f64;
+        let help = "TLS handshakes done.";
+        self.add(&format!("anabranch_{door}_tls_handshakes_total"), Kind::Counter, help, encrypted);
         let labels = Refusal::ALL.map(|why| [("reason", why.name())]);
         let counts = Refusal::ALL.map(|why| metrics.refused(why).get() as f64);
         let samples: Vec<(&[(&str, &str)], f64)> =

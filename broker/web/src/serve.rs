@@ -6,7 +6,7 @@ use crate::http;
 use crate::io::Patient;
 use crate::limits::{HEAD_BYTES_MAX, HEAD_TIMEOUT, WRITE_TIMEOUT};
 use anabranch_engine::Engine;
-use anabranch_net::{Application, Bound, Entered, Gate, Guest, Place};
+use anabranch_net::{Application, Bound, Entered, Entry, Gate, Guest, Peer, Place, Stream};
 use anabranch_query::Sql;
 use axum::Router;
 use hyper::Request;
@@ -15,22 +15,27 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-/// How long a connection above the limit may take to hear so.
+/// How long a client that may not stay may take to hear so.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
     content-type: application/json\r\ncontent-length: 114\r\n\r\n\
     {\"error\":{\"code\":\"too_many\",\"message\":\"the broker has too many connections\",\
     \"hint\":\"retry later, or close some\"}}\n";
+
+const CLEAR_TEXT: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-type: application/json\r\ncontent-length: 122\r\n\r\n\
+    {\"error\":{\"code\":\"tls_required\",\"message\":\"the broker speaks TLS only\",\
+    \"hint\":\"write https:// or wss:// in the address\"}}\n";
 
 /// Why the door cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -72,18 +77,18 @@ impl WebDoor {
         self.bound.addresses()
     }
 
-    /// Serves WebSocket and HTTP until `stop` is cancelled; returns when all connections are
-    /// closed. See `PROTOCOL.md`.
+    /// Lets clients connect, and serves WebSocket and HTTP until `stop` is cancelled; completes
+    /// when all connections are closed. See `PROTOCOL.md`. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// When somebody else listens at the address by now; what goes wrong on a connection stays
     /// there.
-    pub async fn serve(
+    pub fn serve(
         self,
         engine: Engine,
         sql: Arc<Sql>,
         stop: CancellationToken,
-    ) -> Result<(), ServeError> {
+    ) -> Result<impl Future<Output = ()> + Send + 'static, ServeError> {
         let address = self.address;
         let listener = self.bound.listen();
         let listener = listener.map_err(|error| ServeError::Listen { address, error })?;
@@ -92,32 +97,37 @@ impl WebDoor {
         let router = http::router(door.clone());
         let serving = door.clone();
         let serve = move |guest| connection(serving.clone(), router.clone(), guest);
-        listener.accept(self.gate, door.tasks.clone(), stop, serve).await;
-        door.tasks.close();
-        door.tasks.wait().await;
-        Ok(())
+        Ok(async move {
+            listener.accept(self.gate, door.tasks.clone(), stop, serve).await;
+            door.tasks.close();
+            door.tasks.wait().await;
+        })
     }
 }
 
 async fn connection(door: Arc<Door>, router: Router, guest: Guest) {
-    let Some(Entered { stream, place, apology, .. }) = guest.enter().await else {
-        return;
-    };
-    let Ok(place) = place else {
-        refuse(stream).await;
-        return drop(apology);
-    };
-    // On the heap only now: a connection that says nothing is small.
-    Box::pin(serve(door, router, stream, place)).await;
+    match guest.enter().await {
+        Entry::In(Entered { stream, peer, place: Ok(place), .. }) => {
+            // On the heap only now: a connection that says nothing is small.
+            Box::pin(serve(door, router, stream, peer, place)).await;
+        }
+        Entry::In(Entered { mut stream, apology, .. }) => {
+            refuse(&mut stream, TOO_MANY).await;
+            stream.goodbye().await;
+            drop(apology);
+        }
+        Entry::ClearText(mut socket) => refuse(&mut socket, CLEAR_TEXT).await,
+        Entry::Gone => {}
+    }
 }
 
 /// Speaks HTTP.
-async fn serve(door: Arc<Door>, router: Router, stream: TcpStream, place: Place) {
+async fn serve(door: Arc<Door>, router: Router, stream: Stream, peer: Peer, place: Place) {
     // The peer can be gone by now.
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let connection = Connection { local, _place: Arc::new(place) };
+    let connection = Connection { local, peer, _place: Arc::new(place) };
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
@@ -143,8 +153,8 @@ async fn serve(door: Arc<Door>, router: Router, stream: TcpStream, place: Place)
     }
 }
 
-/// Tells a connection above the limit that it is one.
-async fn refuse(mut stream: TcpStream) {
+/// Tells a client that it may not stay.
+async fn refuse(stream: &mut (impl AsyncWrite + Unpin), words: &[u8]) {
     // It is closed in any case.
-    _ = tokio::time::timeout(REFUSAL_TIMEOUT, stream.write_all(REFUSAL)).await;
+    _ = tokio::time::timeout(REFUSAL_TIMEOUT, stream.write_all(words)).await;
 }

@@ -54,8 +54,9 @@ impl Broker {
         let door = door.expect("a free port");
         let address = door.addresses()[0];
         let served = door.serve(engine.clone(), sql.clone(), stop.clone());
+        let served = served.expect("nobody else listens there");
         let serving = tokio::spawn(async move {
-            served.await.expect("nobody else listens there");
+            served.await;
             let stopped = tokio::task::spawn_blocking(move || sql.stop());
             stopped.await.expect("queries stop");
         });

@@ -144,6 +144,14 @@ impl Broker {
         self.dir.path().join("data")
     }
 
+    /// How many lines of this level its log has.
+    pub(crate) fn log_lines(&self, level: &str) -> usize {
+        let process = self.process.as_ref().expect("the broker runs");
+        let word = format!("\"level\":\"{level}\"");
+        let log = process.log.lock().expect("no holder panics");
+        log.iter().filter(|line| line.contains(&word)).count()
+    }
+
     /// The last lines of the broker's log.
     pub(crate) fn log(&self) -> String {
         let Some(process) = &self.process else { return "not running".to_owned() };

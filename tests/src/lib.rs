@@ -31,6 +31,8 @@ mod psql;
 #[cfg(test)]
 mod sql;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod tour;
 #[cfg(test)]
 mod transactions;

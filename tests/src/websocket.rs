@@ -6,7 +6,7 @@ use crate::process::{PATIENCE, program};
 use crate::psql::query;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -21,9 +21,15 @@ impl Socket {
     /// Connects, and takes the broker's greeting.
     #[track_caller]
     pub(crate) fn open(broker: &Broker) -> Self {
-        let mut child = program(installed("TEST_PYTHON"))
+        Self::open_by(program(installed("TEST_PYTHON")), &format!("ws://{}/v1/ws", broker.web()))
+    }
+
+    /// The same at any address, by a Python in an environment of its own.
+    #[track_caller]
+    pub(crate) fn open_by(mut python: Command, url: &str) -> Self {
+        let mut child = python
             .arg(root().join("tests/clients/python/websocket.py"))
-            .arg(format!("ws://{}/v1/ws", broker.web()))
+            .arg(url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

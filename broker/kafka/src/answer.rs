@@ -24,10 +24,10 @@ use crate::request::{Head, Request};
 use crate::settings::HostPort;
 use crate::wire::{begin_frame, end_frame};
 use anabranch_engine::{ErrorKind, Stream, StreamSpec};
+use anabranch_net::Peer;
 use anabranch_types::PartitionIndex;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::{Encodable, StrBytes};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The one broker's id in a cluster of one.
@@ -43,7 +43,7 @@ pub(crate) const NO_OPERATIONS: i32 = i32::MIN;
 /// Who asks, and how it reached us.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// What to call this broker in answers.
     pub(crate) broker: HostPort,
     /// `client.id`.
@@ -53,13 +53,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(peer: SocketAddr, broker: HostPort) -> Self {
+    pub(crate) fn new(peer: Peer, broker: HostPort) -> Self {
         Self { peer, broker, id: String::new(), software: String::new() }
     }
 
     /// Its address, as groups are told it.
     pub(crate) fn host(&self) -> String {
-        format!("/{}", self.peer.ip().to_canonical())
+        format!("/{}", self.peer.address.ip().to_canonical())
     }
 
     pub(crate) fn set_id(&mut self, id: &[u8]) {

@@ -32,6 +32,8 @@ use crate::produce::{self, Admission, Admitted};
 use crate::request::{self, Head};
 use crate::wire::Malformed;
 use anabranch_engine::{Append, Catalog};
+use anabranch_net::Stream;
+use anabranch_net::noise::may_say;
 use anabranch_types::Timestamp;
 use bytes::Bytes;
 use input::{Arrived, Input};
@@ -41,7 +43,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +72,7 @@ pub(crate) enum Close {
 }
 
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     shared: Arc<Shared>,
     client: Client,
     input: Input,
@@ -110,7 +111,7 @@ enum Step {
 
 impl Connection {
     /// Serves `stream`; `client` says who is there and what the broker is called to it.
-    pub(crate) fn new(stream: TcpStream, client: Client, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(stream: Stream, client: Client, shared: Arc<Shared>) -> Self {
         Self {
             client,
             stream,
@@ -138,7 +139,8 @@ impl Connection {
                 }
             }
         };
-        let peer = self.client.peer;
+        self.stream.goodbye().await;
+        let peer = &self.client.peer;
         match close {
             Close::ByClient | Close::Stopping | Close::Idle(_) => {
                 tracing::debug!(%peer, reason = %close, "connection closed");
@@ -149,8 +151,10 @@ impl Connection {
             | Close::Unanswerable
             | Close::Encode(_) => {
                 self.shared.metrics.refused.add(1);
-                let client = &self.client.software;
-                tracing::warn!(%peer, client = %client, reason = %close, "connection closed");
+                if may_say("connections closed for what they sent") {
+                    let client = &self.client.software;
+                    tracing::warn!(%peer, client = %client, reason = %close, "connection closed");
+                }
             }
         }
     }
@@ -391,7 +395,7 @@ impl Connection {
         tokio::select! {
             biased;
             answered = answer => answered,
-            close = closed(&self.stream) => Err(close),
+            close = closed(&mut self.stream) => Err(close),
         }
     }
 }
@@ -405,14 +409,10 @@ fn aside<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Completes when the client has closed the connection. If it has sent more instead, that can
-/// only be told once that is read, so this waits for ever.
-async fn closed(stream: &TcpStream) -> Close {
-    let mut byte = [0; 1];
-    let mut byte = tokio::io::ReadBuf::new(&mut byte);
-    match poll_fn(|context| stream.poll_peek(context, &mut byte)).await {
-        Ok(0) => Close::ByClient,
-        Ok(_) => std::future::pending().await,
+/// Completes when the client has closed the connection.
+async fn closed(stream: &mut Stream) -> Close {
+    match stream.closed().await {
+        Ok(()) => Close::ByClient,
         Err(error) => Close::Socket(error),
     }
 }

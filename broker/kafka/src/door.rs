@@ -1,4 +1,4 @@
-//! Listening: sockets, the bound on connections, shutdown.
+//! The door: its addresses, what its connections share, shutdown.
 
 use crate::answer::Client;
 use crate::connection::Connection;
@@ -7,20 +7,13 @@ use crate::limits::{FETCHES_BYTES_MAX, LARGE_FRAMES_BYTES_MAX};
 use crate::metrics::KafkaMetrics;
 use crate::settings::{HostPort, KafkaSettings, Listener};
 use anabranch_engine::Engine;
-use socket2::{Domain, Protocol, Socket, Type};
+use anabranch_net::{Application, Entered, Entry, Gate, Guest};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// Connections the system holds for us until we take them.
-const BACKLOG: i32 = 1024;
-/// How long to wait when the system has no more sockets for us.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the door cannot open.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +41,14 @@ pub(crate) struct Shared {
     pub(crate) large_frames: Arc<Semaphore>,
     /// KiB of fetched records that are not sent yet.
     pub(crate) fetched: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
 }
 
 /// A door whose sockets are bound: clients can connect, and wait until it is served.
 #[derive(Debug)]
 pub struct KafkaDoor {
     settings: KafkaSettings,
-    listeners: Vec<(TcpListener, Option<HostPort>)>,
+    listeners: Vec<(anabranch_net::Listener, Option<HostPort>)>,
+    gate: Arc<Gate>,
     metrics: Arc<KafkaMetrics>,
 }
 
@@ -81,28 +74,26 @@ impl KafkaDoor {
         let mut listeners = Vec::new();
         for Listener { listen, advertise } in &settings.listeners {
             let error = |error| ServeError::Listen { address: *listen, error };
-            let listener = bind(*listen).map_err(error)?;
-            let port = listener.local_addr().map_err(error)?.port();
-            listeners.push((listener, advertise.clone()));
-            // Clients may take "localhost" for ::1.
-            if listen.ip() == IpAddr::from([127, 0, 0, 1]) {
-                let also = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-                match bind(also) {
-                    Ok(listener) => listeners.push((listener, advertise.clone())),
-                    Err(error) => tracing::debug!(%also, %error, "not listening here too"),
-                }
-            }
+            let bound = anabranch_net::bind(*listen).map_err(error)?;
+            listeners.push((bound.listen().map_err(error)?, advertise.clone()));
         }
         if listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
-        Ok(Self { settings, listeners, metrics: Arc::default() })
+        let gate = Gate::new(Application::Kafka, settings.rules.clone());
+        Ok(Self { settings, listeners, gate, metrics: Arc::default() })
     }
 
     /// Where it listens; with the ports that were chosen where 0 was asked for.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
+        self.listeners.iter().flat_map(|(listener, _)| listener.addresses()).collect()
+    }
+
+    /// Counts of its connections.
+    #[must_use]
+    pub fn connections(&self) -> Arc<anabranch_net::Metrics> {
+        self.gate.metrics()
     }
 
     /// Its counters.
@@ -119,15 +110,17 @@ impl KafkaDoor {
             engine,
             large_frames: Arc::new(Semaphore::new(LARGE_FRAMES_BYTES_MAX / 1024)),
             fetched: Arc::new(Semaphore::new(FETCHES_BYTES_MAX / 1024)),
-            connections: Arc::new(Semaphore::new(self.settings.connections_max)),
             settings: self.settings,
             metrics: self.metrics,
         });
         let tasks = TaskTracker::new();
         for (listener, advertise) in self.listeners {
-            let accept =
-                accept(listener, advertise, Arc::clone(&shared), tasks.clone(), shutdown.clone());
-            tasks.spawn(accept);
+            let (shared, stop) = (Arc::clone(&shared), shutdown.clone());
+            let serve = move |guest| {
+                connection(guest, advertise.clone(), Arc::clone(&shared), stop.clone())
+            };
+            let gate = Arc::clone(&self.gate);
+            tasks.spawn(listener.accept(gate, tasks.clone(), shutdown.clone(), serve));
         }
         let timers = Arc::clone(&shared);
         let stop = shutdown.clone();
@@ -143,65 +136,21 @@ impl KafkaDoor {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for connections of the last run to fade.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // [::] takes IPv4 clients too; ::1 stands beside 127.0.0.1.
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-async fn accept(
-    listener: TcpListener,
-    advertise: Option<HostPort>,
-    shared: Arc<Shared>,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
-) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let Ok(place) = Arc::clone(&shared.connections).try_acquire_owned() else {
-                    shared.metrics.connections_refused.add(1);
-                    tracing::warn!(%peer, "too many connections: raise kafka.connections_max");
-                    continue;
-                };
-                let stop = shutdown.clone();
-                tasks.spawn(connection(
-                    stream,
-                    peer,
-                    advertise.clone(),
-                    Arc::clone(&shared),
-                    stop,
-                    place,
-                ));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a Kafka client");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
+/// Serves one client.
 async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+    guest: Guest,
     advertise: Option<HostPort>,
     shared: Arc<Shared>,
     stop: CancellationToken,
-    _place: OwnedSemaphorePermit,
 ) {
+    if !guest.has_place() {
+        // The protocol has no word for it.
+        return;
+    }
+    // What it turns away it has counted and told.
+    let Entry::In(Entered { stream, peer, place: _place, .. }) = guest.enter().await else {
+        return;
+    };
     // Without an address of its own to give, the broker is where the client reached it; a
     // wildcard is never given out.
     let broker = match (advertise, stream.local_addr()) {
@@ -212,26 +161,6 @@ async fn connection(
             return;
         }
     };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "responses to this client may be delayed");
-    }
-    let _open = Open::new(&shared.metrics);
-    Connection::new(stream, Client::new(peer, broker), shared).run(stop).await;
-}
-
-/// Counts a connection as open for as long as it lives.
-struct Open(Arc<KafkaMetrics>);
-
-impl Open {
-    fn new(metrics: &Arc<KafkaMetrics>) -> Self {
-        metrics.connections.add(1);
-        metrics.connections_open.add(1);
-        Self(Arc::clone(metrics))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections_open.add(-1);
-    }
+    // On the heap only now: a connection that says nothing is small.
+    Box::pin(Connection::new(stream, Client::new(peer, broker), shared).run(stop)).await;
 }

@@ -33,5 +33,5 @@ mod tests;
 pub mod wire;
 
 pub use door::{KafkaDoor, ServeError, serve};
-pub use metrics::{Counter, Gauge, KafkaMetrics};
+pub use metrics::KafkaMetrics;
 pub use settings::{AdvertiseError, GroupSettings, HostPort, KafkaSettings, Listener};

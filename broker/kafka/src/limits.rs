@@ -78,3 +78,5 @@ const _: () = assert!(LARGE_FRAMES_BYTES_MAX >= FRAME_BYTES_MAX);
 const _: () = assert!(FETCHES_BYTES_MAX >= FETCH_BYTES_MAX + BATCH_BYTES_MAX);
 const _: () = assert!(SUBMISSION_BYTES_MAX <= RESERVE_BYTES_MAX);
 const _: () = assert!(CONTROL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
+// The first byte of a connection tells a request's length from TLS.
+const _: () = assert!(FRAME_BYTES_MAX >> 24 < anabranch_net::TLS_HANDSHAKE as usize);

@@ -1,17 +1,11 @@
 //! Counters for `/metrics`.
 
 use crate::apis::{APIS, ApiKey};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use anabranch_net::Counter;
 
-/// Counts of one door since it started; read them at any time.
+/// Counts of the door since it started, apart from its connections; read them at any time.
 #[derive(Debug)]
 pub struct KafkaMetrics {
-    /// Connections accepted.
-    pub connections: Counter,
-    /// Connections that are open.
-    pub connections_open: Gauge,
-    /// Connections turned away because there were too many.
-    pub connections_refused: Counter,
     /// Connections closed because of what the client sent.
     pub refused: Counter,
     /// Partitions of produce requests refused before they came to the log.
@@ -24,20 +18,9 @@ pub struct KafkaMetrics {
     pub(crate) requests: Vec<Counter>,
 }
 
-/// A number that rises.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-/// A number that rises and falls.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
-
 impl Default for KafkaMetrics {
     fn default() -> Self {
         Self {
-            connections: Counter::default(),
-            connections_open: Gauge::default(),
-            connections_refused: Counter::default(),
             refused: Counter::default(),
             produce_refused: Counter::default(),
             bytes_in: Counter::default(),
@@ -51,31 +34,5 @@ impl KafkaMetrics {
     /// Requests by API.
     pub fn requests(&self) -> impl Iterator<Item = (ApiKey, u64)> {
         APIS.iter().zip(&self.requests).map(|(api, count)| (api.key, count.get()))
-    }
-}
-
-impl Counter {
-    /// Its value.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add(&self, count: u64) {
-        if count > 0 {
-            self.0.fetch_add(count, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Gauge {
-    /// Its value.
-    #[must_use]
-    pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add(&self, count: i64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of the door.
 
+use anabranch_net::Rules;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -10,8 +11,8 @@ use std::time::Duration;
 pub struct KafkaSettings {
     /// Where to listen (`kafka.listen`).
     pub listeners: Vec<Listener>,
-    /// Connections at most; more are closed as they come (`kafka.connections_max`).
-    pub connections_max: usize,
+    /// Who is let in; others are closed as they come.
+    pub rules: Rules,
     /// A connection on which nothing moved for so long is closed (Kafka:
     /// `connections.max.idle.ms`).
     pub idle_timeout: Duration,
@@ -51,7 +52,7 @@ impl Default for KafkaSettings {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9092));
         Self {
             listeners: vec![Listener { listen, advertise: None }],
-            connections_max: 10_000,
+            rules: Rules::default(),
             idle_timeout: Duration::from_secs(600),
             stall_timeout: Duration::from_secs(60),
             groups: GroupSettings::default(),

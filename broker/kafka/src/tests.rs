@@ -127,7 +127,7 @@ fn advertised_addresses_are_ones_to_connect_to() {
 
 #[tokio::test]
 async fn connections_beyond_the_bound_are_closed() {
-    let broker = Broker::start_with(|settings| settings.connections_max = 2);
+    let broker = Broker::start_with(|settings| settings.rules.connections_max = 2);
     let (mut one, mut two) = (broker.client().await, broker.client().await);
     one.versions(0).await;
     two.versions(0).await;

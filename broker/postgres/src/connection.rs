@@ -8,6 +8,7 @@ use crate::out::{Out, Severity};
 use crate::registry::Running;
 use crate::startup;
 use crate::wire::{self, Message, WireError};
+use anabranch_net::{Peer, Place, Stream};
 use anabranch_query::{Outcome, Rows, Session, SqlError, Statement, parse, sqlstate};
 use bytes::BytesMut;
 use std::collections::HashMap;
@@ -15,8 +16,6 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 /// Why a connection ends.
@@ -59,7 +58,9 @@ impl From<datafusion::arrow::error::ArrowError> for Failure {
 
 /// A started connection.
 pub(crate) struct Connection {
-    socket: TcpStream,
+    socket: Stream,
+    /// Who is there, as far as the connection tells.
+    pub(crate) peer: Peer,
     input: BytesMut,
     pub(crate) out: Out,
     shared: Arc<Shared>,
@@ -97,17 +98,19 @@ impl Sending {
 
 /// Serves a client until it leaves.
 pub(crate) async fn run(
-    socket: TcpStream,
+    socket: Stream,
+    peer: Peer,
     shared: Arc<Shared>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Result<Place, String>,
 ) -> Result<(), End> {
-    socket.set_nodelay(true)?;
-    let Some(mut connection) = startup::start(socket, shared, place.is_some()).await? else {
+    let Some(mut connection) = startup::start(socket, peer, shared, place.as_ref().err()).await?
+    else {
         return Ok(());
     };
+    tracing::debug!(peer = %connection.peer, "a PostgreSQL session began");
     let ended = connection.serve().await;
     connection.shared.registry.remove(connection.session.process_id());
-    match ended {
+    let told = match ended {
         Ok(()) | Err(End::Gone) => Ok(()),
         Err(End::Shutdown) => {
             connection.say_goodbye(SqlError::new(
@@ -121,11 +124,13 @@ pub(crate) async fn run(
             connection.flush().await
         }
         Err(end) => Err(end),
-    }
+    };
+    connection.socket.goodbye().await;
+    told
 }
 
 /// Reads what has come; an error at the end of the stream.
-pub(crate) async fn read_more(socket: &mut TcpStream, input: &mut BytesMut) -> Result<(), End> {
+pub(crate) async fn read_more(socket: &mut Stream, input: &mut BytesMut) -> Result<(), End> {
     // Grows with what comes, not with what was announced.
     input.reserve(8 << 10);
     match socket.read_buf(input).await? {
@@ -136,7 +141,8 @@ pub(crate) async fn read_more(socket: &mut TcpStream, input: &mut BytesMut) -> R
 
 impl Connection {
     pub(crate) fn new(
-        socket: TcpStream,
+        socket: Stream,
+        peer: Peer,
         input: BytesMut,
         out: Out,
         shared: Arc<Shared>,
@@ -145,6 +151,7 @@ impl Connection {
     ) -> Self {
         Self {
             socket,
+            peer,
             input,
             out,
             shared,
@@ -229,6 +236,7 @@ impl Connection {
     pub(crate) async fn flush(&mut self) -> Result<(), End> {
         if !self.out.buffer.is_empty() {
             self.socket.write_all(&self.out.buffer).await?;
+            self.socket.flush().await?;
             self.out.buffer.clear();
             // What one large result needed is not kept for ever.
             if self.out.buffer.capacity() > 4 * FLUSH_BYTES {
@@ -278,10 +286,10 @@ impl Connection {
         for statement in statements {
             self.forget(&statement);
             let preparing = self.session.prepare(statement, Vec::new());
-            let prepared = undisturbed(&self.socket, &self.shared, &cancel, preparing).await?;
+            let prepared = undisturbed(&mut self.socket, &self.shared, &cancel, preparing).await?;
             let mut prepared = Arc::new(prepared);
             let executing = self.session.execute(&mut prepared, Vec::new());
-            match undisturbed(&self.socket, &self.shared, &cancel, executing).await? {
+            match undisturbed(&mut self.socket, &self.shared, &cancel, executing).await? {
                 Outcome::Done(done) => self.done(done),
                 Outcome::Rows(rows, verb) => {
                     let formats = vec![Format::Text; rows.schema().fields().len()];
@@ -324,8 +332,8 @@ impl Connection {
     }
 
     /// What planning and executing need, for [`undisturbed`].
-    pub(crate) fn parts(&mut self) -> (&TcpStream, &Shared, &mut Session) {
-        (&self.socket, &self.shared, &mut self.session)
+    pub(crate) fn parts(&mut self) -> (&mut Stream, &Shared, &mut Session) {
+        (&mut self.socket, &self.shared, &mut self.session)
     }
 
     /// Sends up to `rows_max` rows; whether there are no more.
@@ -372,7 +380,7 @@ impl Connection {
         cancel: &CancellationToken,
     ) -> Result<bool, Failure> {
         while sending.batch.is_none() {
-            let next = undisturbed(&self.socket, &self.shared, cancel, sending.rows.next());
+            let next = undisturbed(&mut self.socket, &self.shared, cancel, sending.rows.next());
             let Some(batch) = next.await? else {
                 return Ok(false);
             };
@@ -385,7 +393,7 @@ impl Connection {
 
 /// Does `work`, unless the client cancels it or goes, or the broker stops.
 pub(crate) async fn undisturbed<T>(
-    socket: &TcpStream,
+    socket: &mut Stream,
     shared: &Shared,
     cancel: &CancellationToken,
     work: impl Future<Output = Result<T, SqlError>>,
@@ -394,20 +402,12 @@ pub(crate) async fn undisturbed<T>(
         biased;
         done = work => done.map_err(Failure::Sql),
         () = cancel.cancelled() => Err(cancelled().into()),
-        () = gone(socket) => Err(End::Gone.into()),
+        // An error means the same: the client has gone.
+        _ = socket.closed() => Err(End::Gone.into()),
         () = shared.shutdown.cancelled() => Err(End::Shutdown.into()),
     }
 }
 
 fn cancelled() -> SqlError {
     SqlError::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")
-}
-
-/// Completes when the client has closed its side. One that has sent more is there.
-async fn gone(socket: &TcpStream) {
-    let mut byte = [0];
-    match socket.peek(&mut byte).await {
-        Ok(0) | Err(_) => {}
-        Ok(_) => std::future::pending().await,
-    }
 }

@@ -1,38 +1,35 @@
-//! Listening: sockets, the bound on connections, shutdown.
+//! The door: its addresses, what its connections share, shutdown.
 
 use crate::connection;
 use crate::limits::{CLOSING_MAX, CONNECTIONS_MAX, LARGE_BYTES_MAX};
 use crate::registry::Registry;
+use anabranch_net::{Application, Entered, Entry, Gate, Guest, Listener, Rules};
 use anabranch_query::Sql;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// Connections the system holds for us until we take them.
-const BACKLOG: i32 = 1024;
-/// How long to wait when the system has no more sockets for us.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How the door listens and what it allows.
 #[derive(Debug, Clone)]
 pub struct PostgresSettings {
     /// Where to listen (`postgres.listen`); port 0 takes any.
     pub listen: Vec<SocketAddr>,
-    /// Connections at most; more are refused with 53300 (`postgres.connections_max`).
-    pub connections_max: usize,
+    /// Who is let in; others are refused with 53300.
+    pub rules: Rules,
 }
 
 impl Default for PostgresSettings {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5433))],
-            connections_max: CONNECTIONS_MAX,
+            rules: Rules {
+                connections_max: CONNECTIONS_MAX,
+                connections_per_address_max: CONNECTIONS_MAX,
+                ..Rules::default()
+            },
         }
     }
 }
@@ -59,6 +56,7 @@ pub enum ServeError {
 pub(crate) struct Shared {
     pub(crate) sql: Arc<Sql>,
     pub(crate) registry: Registry,
+    pub(crate) gate: Arc<Gate>,
     /// KiB of large messages that are arriving.
     pub(crate) large: Semaphore,
     pub(crate) shutdown: CancellationToken,
@@ -67,8 +65,8 @@ pub(crate) struct Shared {
 /// A door whose sockets are bound: clients can connect, and wait until it is served.
 #[derive(Debug)]
 pub struct PostgresDoor {
-    settings: PostgresSettings,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
+    gate: Arc<Gate>,
 }
 
 /// Binds and serves until `shutdown`: [`PostgresDoor::bind`], then [`PostgresDoor::serve`].
@@ -93,28 +91,26 @@ impl PostgresDoor {
         let mut listeners = Vec::new();
         for &address in &settings.listen {
             let error = |error| ServeError::Listen { address, error };
-            let listener = bind(address).map_err(error)?;
-            let port = listener.local_addr().map_err(error)?.port();
-            listeners.push(listener);
-            // Clients may take "localhost" for ::1.
-            if address.ip() == IpAddr::from([127, 0, 0, 1]) {
-                let also = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-                match bind(also) {
-                    Ok(listener) => listeners.push(listener),
-                    Err(error) => tracing::debug!(%also, %error, "not listening here too"),
-                }
-            }
+            let bound = anabranch_net::bind(address).map_err(error)?;
+            listeners.push(bound.listen().map_err(error)?);
         }
         if listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
-        Ok(Self { settings, listeners })
+        let gate = Gate::new(Application::PostgreSql, settings.rules);
+        Ok(Self { listeners, gate })
     }
 
     /// Where it listens; with the ports that were chosen where 0 was asked for.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.listeners.iter().flat_map(Listener::addresses).collect()
+    }
+
+    /// Counts of its connections.
+    #[must_use]
+    pub fn connections(&self) -> Arc<anabranch_net::Metrics> {
+        self.gate.metrics()
     }
 
     /// Serves clients until `shutdown`; then ends what runs, and returns after some seconds at
@@ -123,13 +119,15 @@ impl PostgresDoor {
         let shared = Arc::new(Shared {
             sql,
             registry: Registry::default(),
+            gate: self.gate.clone(),
             large: Semaphore::new(LARGE_BYTES_MAX / 1024),
             shutdown: shutdown.clone(),
         });
-        let places = Arc::new(Semaphore::new(self.settings.connections_max));
         let tasks = TaskTracker::new();
         for listener in self.listeners {
-            tasks.spawn(accept(listener, shared.clone(), places.clone(), tasks.clone()));
+            let (shared, gate) = (shared.clone(), self.gate.clone());
+            let serve = move |guest| connection(guest, shared.clone());
+            tasks.spawn(listener.accept(gate, tasks.clone(), shutdown.clone(), serve));
         }
         shutdown.cancelled().await;
         tasks.close();
@@ -139,45 +137,17 @@ impl PostgresDoor {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for connections of the last run to fade.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // [::] takes IPv4 clients too; ::1 stands beside 127.0.0.1.
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+/// Serves one client.
+async fn connection(guest: Guest, shared: Arc<Shared>) {
+    // What it turns away it has counted and told.
+    let Entry::In(Entered { stream, peer, place, apology }) = guest.enter().await else {
+        return;
+    };
+    let address = peer.address;
+    let place = place.map_err(|why| shared.gate.remedy(why));
+    // On the heap only now: a connection that says nothing is small.
+    if let Err(error) = Box::pin(connection::run(stream, peer, shared, place)).await {
+        tracing::debug!(%address, %error, "a PostgreSQL client's connection broke");
     }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-async fn accept(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    places: Arc<Semaphore>,
-    tasks: TaskTracker,
-) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shared.shutdown.cancelled() => return,
-        };
-        match accepted {
-            Ok((socket, peer)) => {
-                let place = places.clone().try_acquire_owned().ok();
-                let shared = shared.clone();
-                tasks.spawn(async move {
-                    if let Err(error) = connection::run(socket, shared, place).await {
-                        tracing::debug!(%peer, %error, "a PostgreSQL client's connection broke");
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a PostgreSQL client");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    drop(apology);
 }

@@ -3,7 +3,7 @@
 use crate::encode::Format;
 use crate::types::{length, modifier, pg_type};
 use anabranch_query::{SqlError, TransactionState};
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use datafusion::arrow::datatypes::Schema;
 use pgwire::error::ErrorInfo;
 use pgwire::messages::Message;
@@ -40,11 +40,6 @@ impl Out {
         if let Err(error) = message.encode(&mut self.buffer) {
             tracing::error!(%error, "a message to a PostgreSQL client was not sent");
         }
-    }
-
-    /// SSL and GSS encryption are not offered.
-    pub(crate) fn no_encryption(&mut self) {
-        self.buffer.put_u8(b'N');
     }
 
     pub(crate) fn negotiate(&mut self, unsupported: Vec<String>) {

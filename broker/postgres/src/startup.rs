@@ -4,33 +4,58 @@ use crate::connection::{Connection, End, read_more};
 use crate::door::Shared;
 use crate::limits::STARTUP_TIME_MAX;
 use crate::out::{Out, Severity};
-use crate::wire::{First, take_first};
+use crate::wire::{First, WireError, take_first};
+use anabranch_net::{Peer, Refusal, Security, Stream};
 use anabranch_query::{REPORTED, Session, SqlError, sqlstate};
 use bytes::BytesMut;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
-/// Speaks until the client may send statements; `None` if it only wanted to cancel something.
+/// Speaks until the client may send statements; `None` if it only wanted to cancel something, or
+/// is refused; `refusal` says why there is no place for it.
 pub(crate) async fn start(
-    mut socket: TcpStream,
+    mut socket: Stream,
+    mut peer: Peer,
     shared: Arc<Shared>,
-    has_place: bool,
+    refusal: Option<&String>,
 ) -> Result<Option<Connection>, End> {
     let mut input = BytesMut::new();
-    let first = tokio::time::timeout(STARTUP_TIME_MAX, first(&mut socket, &mut input, &shared));
-    let (minor, parameters) = match first.await {
-        Ok(Ok(Some(startup))) => startup,
-        Ok(Ok(None)) | Err(_) => return Ok(None),
-        Ok(Err(End::Wire(error))) => {
+    let deadline = Instant::now() + STARTUP_TIME_MAX;
+    let (minor, parameters) = loop {
+        let opening = timeout_at(deadline, opening(&mut socket, &mut input, &shared)).await;
+        let end = match opening {
+            Ok(Ok(Some(Opening::Startup { minor, parameters }))) => break (minor, parameters),
+            Ok(Ok(Some(Opening::Tls))) if !input.is_empty() => End::Wire(WireError::Malformed(
+                // Somebody between us could have put it there.
+                "unencrypted data after an SSLRequest",
+            )),
+            Ok(Ok(Some(Opening::Tls))) => match secure(socket, peer, &shared).await? {
+                Some(secured) => {
+                    (socket, peer) = secured;
+                    continue;
+                }
+                None => return Ok(None),
+            },
+            Ok(Ok(None)) | Err(_) => return Ok(None),
+            Ok(Err(end)) => end,
+        };
+        if let End::Wire(error) = &end {
             refuse(&mut socket, &SqlError::new("08P01", error.to_string())).await?;
-            return Err(End::Wire(error));
         }
-        Ok(Err(end)) => return Err(end),
+        return Err(end);
     };
-    if !has_place {
+    if shared.gate.requires_tls() && peer.security == Security::ClearText {
+        shared.gate.turn_away(peer.address, Refusal::ClearText);
+        // PostgreSQL 15, auth.c: the code of a line in pg_hba.conf that wants TLS.
+        let error = SqlError::new("28000", "no encryption: this broker requires TLS")
+            .hint("connect with sslmode=require, or better verify-full");
+        refuse(&mut socket, &error).await?;
+        return Ok(None);
+    }
+    if let Some(refusal) = refusal {
         let error = SqlError::new("53300", "sorry, too many clients already")
-            .hint("close connections, or raise postgres.connections_max");
+            .hint(format!("close connections, or have the limit raised: {refusal}"));
         refuse(&mut socket, &error).await?;
         return Ok(None);
     }
@@ -59,28 +84,37 @@ pub(crate) async fn start(
     let (secret, running) = shared.registry.add(session.process_id());
     out.key_data(session.process_id(), secret);
     out.ready(session.transaction_state());
-    let mut connection = Connection::new(socket, input, out, shared, session, running);
+    let mut connection = Connection::new(socket, peer, input, out, shared, session, running);
     connection.flush().await?;
     Ok(Some(connection))
 }
 
-async fn first(
-    socket: &mut TcpStream,
+/// What a client begins with.
+enum Opening {
+    /// It wants to speak TLS.
+    Tls,
+    Startup {
+        minor: u16,
+        parameters: Vec<(String, String)>,
+    },
+}
+
+async fn opening(
+    socket: &mut Stream,
     input: &mut BytesMut,
     shared: &Shared,
-) -> Result<Option<(u16, Vec<(String, String)>)>, End> {
+) -> Result<Option<Opening>, End> {
     loop {
         match take_first(input)? {
-            Some(First::Startup { minor, parameters }) => return Ok(Some((minor, parameters))),
+            Some(First::Tls) => return Ok(Some(Opening::Tls)),
+            Some(First::Startup { minor, parameters }) => {
+                return Ok(Some(Opening::Startup { minor, parameters }));
+            }
             Some(First::Cancel { process_id, secret }) => {
                 shared.registry.cancel(process_id, secret);
                 return Ok(None);
             }
-            Some(First::Encryption) => {
-                let mut out = Out::default();
-                out.no_encryption();
-                socket.write_all(&out.buffer).await?;
-            }
+            Some(First::Gss) => say(socket, b"N").await?,
             None => tokio::select! {
                 more = read_more(socket, input) => more?,
                 () = shared.shutdown.cancelled() => return Ok(None),
@@ -89,11 +123,39 @@ async fn first(
     }
 }
 
-async fn refuse(socket: &mut TcpStream, error: &SqlError) -> Result<(), End> {
+/// PostgreSQL 15, 55.2.10: one byte answers an SSLRequest, and hands are shaken after an S.
+async fn secure(
+    mut socket: Stream,
+    peer: Peer,
+    shared: &Shared,
+) -> Result<Option<(Stream, Peer)>, End> {
+    if !shared.gate.has_tls() {
+        say(&mut socket, b"N").await?;
+        return Ok(Some((socket, peer)));
+    }
+    match socket {
+        Stream::Plain(mut socket) => {
+            socket.write_all(b"S").await?;
+            tokio::select! {
+                secured = Box::pin(shared.gate.shake_hands(socket, peer.address)) => Ok(secured),
+                () = shared.shutdown.cancelled() => Ok(None),
+            }
+        }
+        Stream::Tls(_) => Err(End::Wire(WireError::Malformed("an SSLRequest within TLS"))),
+    }
+}
+
+async fn refuse(socket: &mut Stream, error: &SqlError) -> Result<(), End> {
     let mut out = Out::default();
     out.error(Severity::Fatal, error);
-    socket.write_all(&out.buffer).await?;
+    say(socket, &out.buffer).await?;
+    socket.goodbye().await;
     Ok(())
+}
+
+async fn say(socket: &mut Stream, bytes: &[u8]) -> Result<(), End> {
+    socket.write_all(bytes).await?;
+    Ok(socket.flush().await?)
 }
 
 /// The one database has any name; users are not checked until there are roles.

@@ -2,6 +2,7 @@
 
 use crate::{PostgresDoor, PostgresSettings};
 use anabranch_engine::Engine;
+use anabranch_net::Rules;
 use anabranch_query::Sql;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -46,8 +47,8 @@ impl Broker {
         let settings = anabranch_query::Settings { threads: 2, ..Default::default() };
         let sql = Sql::start(engine.clone(), settings).expect("query threads");
         let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-        let door =
-            PostgresDoor::bind(PostgresSettings { listen, connections_max }).expect("a door");
+        let rules = Rules { connections_max, ..Rules::default() };
+        let door = PostgresDoor::bind(PostgresSettings { listen, rules }).expect("a door");
         let address = door.addresses()[0];
         let shutdown = CancellationToken::new();
         tokio::spawn(door.serve(sql.clone(), shutdown.clone()));

@@ -52,8 +52,10 @@ pub(crate) enum Target {
 /// The first message of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum First {
-    /// SSLRequest or GSSENCRequest.
-    Encryption,
+    /// SSLRequest.
+    Tls,
+    /// GSSENCRequest.
+    Gss,
     Cancel {
         process_id: i32,
         secret: i32,
@@ -140,7 +142,8 @@ pub(crate) fn take_first(input: &mut BytesMut) -> Result<Option<First>, WireErro
     let mut body = Body { rest: message };
     let code = body.i32()? as u32;
     match code {
-        SSL | GSS => Ok(Some(First::Encryption)),
+        SSL => Ok(Some(First::Tls)),
+        GSS => Ok(Some(First::Gss)),
         CANCEL => Ok(Some(First::Cancel { process_id: body.i32()?, secret: body.i32()? })),
         version => {
             let (major, minor) = ((version >> 16) as u16, version as u16);

@@ -1,9 +1,12 @@
 //! The doors: their settings, their addresses, and how they are closed together.
 
+use crate::metrics;
 use crate::serve::ServeError;
-use crate::settings::{Advertise, Settings, SettingsError};
+use crate::settings::{Advertise, Count, Settings, SettingsError};
 use anabranch_kafka::{HostPort, KafkaDoor, KafkaSettings, Listener};
+use anabranch_net::{Encryption, Rules};
 use anabranch_postgres::{PostgresDoor, PostgresSettings};
+use anabranch_web::WebDoor;
 use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,7 +20,10 @@ const CLOSING_MAX: Duration = Duration::from_secs(10);
 pub(crate) type DoorError = Box<dyn Error + Send + Sync>;
 
 /// Takes the addresses of the Kafka door; `None` if it is off.
-pub(crate) fn bind_kafka(settings: &Settings) -> Result<Option<KafkaDoor>, SettingsError> {
+pub(crate) fn bind_kafka(
+    settings: &Settings,
+    encryption: &Encryption,
+) -> Result<Option<KafkaDoor>, SettingsError> {
     let key = "kafka.listen";
     let Some(listen) = settings.kafka.listen.address(key)? else { return Ok(None) };
     let advertise = match &settings.kafka.advertise {
@@ -26,7 +32,11 @@ pub(crate) fn bind_kafka(settings: &Settings) -> Result<Option<KafkaDoor>, Setti
     };
     let door = KafkaDoor::bind(KafkaSettings {
         listeners: vec![Listener { listen, advertise }],
-        connections_max: settings.kafka.connections_max.get(),
+        rules: rules(
+            settings.kafka.connections_max,
+            settings.kafka.connections_per_address_max,
+            encryption,
+        ),
         ..KafkaSettings::default()
     });
     match door {
@@ -39,12 +49,19 @@ pub(crate) fn bind_kafka(settings: &Settings) -> Result<Option<KafkaDoor>, Setti
 }
 
 /// Takes the addresses of the PostgreSQL door; `None` if it is off.
-pub(crate) fn bind_postgres(settings: &Settings) -> Result<Option<PostgresDoor>, SettingsError> {
+pub(crate) fn bind_postgres(
+    settings: &Settings,
+    encryption: &Encryption,
+) -> Result<Option<PostgresDoor>, SettingsError> {
     let key = "postgres.listen";
     let Some(listen) = settings.postgres.listen.address(key)? else { return Ok(None) };
     let door = PostgresDoor::bind(PostgresSettings {
         listen: vec![listen],
-        connections_max: settings.postgres.connections_max.get(),
+        rules: rules(
+            settings.postgres.connections_max,
+            settings.postgres.connections_per_address_max,
+            encryption,
+        ),
     });
     match door {
         Ok(door) => Ok(Some(door)),
@@ -55,18 +72,54 @@ pub(crate) fn bind_postgres(settings: &Settings) -> Result<Option<PostgresDoor>,
     }
 }
 
-/// What the web door is told, with what the Kafka door adds to its metrics.
-pub(crate) fn web_settings(
+/// Takes the address of the web door, which shows the metrics of the others; `None` if it is off.
+pub(crate) fn bind_web(
     settings: &Settings,
+    encryption: &Encryption,
     kafka: Option<&KafkaDoor>,
-) -> anabranch_web::Settings {
-    anabranch_web::Settings {
-        limits: anabranch_web::Limits {
-            connections_max: settings.web.connections_max.get(),
-            ..anabranch_web::Limits::default()
+    postgres: Option<&PostgresDoor>,
+) -> Result<Option<WebDoor>, SettingsError> {
+    let key = "web.listen";
+    let Some(listen) = settings.web.listen.address(key)? else { return Ok(None) };
+    let mut collect = Vec::new();
+    if let Some(kafka) = kafka {
+        collect.push(metrics::connections("kafka", kafka.connections()));
+        collect.push(metrics::kafka(kafka.metrics()));
+    }
+    if let Some(postgres) = postgres {
+        collect.push(metrics::connections("postgres", postgres.connections()));
+    }
+    let door = WebDoor::bind(
+        listen,
+        anabranch_web::Settings {
+            rules: rules(
+                settings.web.connections_max,
+                settings.web.connections_per_address_max,
+                encryption,
+            ),
+            allowed_origins: settings.web.allowed_origins.clone(),
+            collect,
+            ..anabranch_web::Settings::default()
         },
-        allowed_origins: settings.web.allowed_origins.clone(),
-        collect: kafka.map(|door| crate::metrics::kafka(door.metrics())).into_iter().collect(),
+    );
+    let anabranch_web::ServeError::Listen { address, error } = match door {
+        Ok(door) => return Ok(Some(door)),
+        Err(error) => error,
+    };
+    Err(SettingsError::bind(key, address, error))
+}
+
+/// Who is let in.
+fn rules(
+    connections_max: Count,
+    connections_per_address_max: Count,
+    encryption: &Encryption,
+) -> Rules {
+    Rules {
+        connections_max: connections_max.get(),
+        connections_per_address_max: connections_per_address_max.get(),
+        encryption: encryption.clone(),
+        ..Rules::default()
     }
 }
 

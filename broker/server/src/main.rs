@@ -52,6 +52,7 @@ fn run(command: Command, started: Instant) -> Result<(), Box<dyn Error>> {
         Command::CheckConfig(args) => {
             let loaded = load(&args)?;
             telemetry::check(&loaded.settings.telemetry)?;
+            loaded.settings.tls.open()?;
             for warning in &loaded.warnings {
                 writeln!(std::io::stderr(), "warning: {warning}")?;
             }

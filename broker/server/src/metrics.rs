@@ -1,22 +1,22 @@
-//! What the Kafka door adds to `/metrics`.
+//! What the other doors add to `/metrics`.
 
 use anabranch_kafka::KafkaMetrics;
+use anabranch_net::Metrics;
 use anabranch_web::{Collect, Exposition, Kind};
 use std::sync::Arc;
 
-/// Adds the door's counters to each scrape.
+/// Adds the counts of a door's connections to each scrape.
+pub(crate) fn connections(door: &'static str, metrics: Arc<Metrics>) -> Collect {
+    Arc::new(move |out| out.add_connections(door, &metrics))
+}
+
+/// Adds the Kafka door's counters to each scrape.
 pub(crate) fn kafka(metrics: Arc<KafkaMetrics>) -> Collect {
     Arc::new(move |out| expose(&metrics, out))
 }
 
 fn expose(metrics: &KafkaMetrics, out: &mut Exposition) {
     let counters = [
-        ("connections_total", "Connections accepted.", &metrics.connections),
-        (
-            "connections_refused_total",
-            "Connections turned away because there were too many.",
-            &metrics.connections_refused,
-        ),
         (
             "connections_closed_total",
             "Connections closed because of what the client sent.",
@@ -34,9 +34,6 @@ fn expose(metrics: &KafkaMetrics, out: &mut Exposition) {
         let name = format!("anabranch_kafka_{name}");
         out.add(&name, Kind::Counter, help, counter.get() as f64);
     }
-    let open = metrics.connections_open.get() as f64;
-    out.add("anabranch_kafka_connections", Kind::Gauge, "Connections that are open.", open);
-
     let requests: Vec<(String, f64)> = metrics
         .requests()
         .map(|(api, count)| (format!("{api:?}").to_lowercase(), count as f64))

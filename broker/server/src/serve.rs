@@ -1,9 +1,10 @@
 //! The wiring, on one page: take the addresses, open the engine, open the doors, wait for a
 //! signal, close everything in the opposite order.
 
-use crate::doors::{DoorError, Doors, bind_kafka, bind_postgres, web_settings};
+use crate::doors::{DoorError, Doors, bind_kafka, bind_postgres, bind_web};
 use crate::settings::{Settings, SettingsError, variable};
 use anabranch_engine::Engine;
+use anabranch_net::{Encryption, TlsError};
 use anabranch_query::Sql;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
@@ -25,6 +26,8 @@ pub(crate) enum JournalDamage {
 pub(crate) enum ServeError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(
         "cannot open the data directory {dir}: {source}; `data_dir` (or the environment variable \
          {variable}) sets another"
@@ -61,14 +64,17 @@ async fn run(
     started: Instant,
 ) -> Result<(), ServeError> {
     let signals = Signals::new().map_err(ServeError::Runtime)?;
+    let encryption = settings.tls.open()?;
     // A taken port is found before a long recovery; clients that come during it wait.
-    let kafka = bind_kafka(&settings)?;
-    let postgres = bind_postgres(&settings)?;
-    let web = settings.web.listen.bind("web.listen")?;
-    let web_settings = web_settings(&settings, kafka.as_ref());
+    let kafka = bind_kafka(&settings, &encryption)?;
+    let postgres = bind_postgres(&settings, &encryption)?;
+    let web = bind_web(&settings, &encryption, kafka.as_ref(), postgres.as_ref())?;
 
     let engine = open(&settings, damage).await?;
     let mut doors = Doors::default();
+    if let Encryption::Offered(tls) | Encryption::Required(tls) = encryption {
+        tokio::spawn(tls.follow(doors.stop.clone()));
+    }
     if let Some(kafka) = kafka {
         let (addresses, engine, stop) = (kafka.addresses(), engine.clone(), doors.stop.clone());
         let serving = async move {
@@ -87,11 +93,13 @@ async fn run(
         doors.open("postgres", &addresses, serving);
     }
     if let Some(web) = web {
-        let listener = web.listen()?;
-        let addresses: Vec<_> = listener.local_addr().into_iter().collect();
+        let addresses = web.addresses();
         let (engine, sql, stop) = (engine.clone(), Arc::clone(&sql), doors.stop.clone());
+        let serving = web.serve(engine, sql, stop);
+        let serving =
+            serving.map_err(|source| ServeError::Door { door: "web", source: source.into() })?;
         let serving = async move {
-            anabranch_web::serve(engine, sql, listener, web_settings, stop).await?;
+            serving.await;
             Ok(())
         };
         doors.open("web", &addresses, serving);

@@ -8,10 +8,12 @@ mod bytes;
 mod load;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub(crate) use address::{Advertise, Listen};
 pub(crate) use bytes::Bytes;
 pub(crate) use load::{Loaded, Override, SettingsError, load, variable};
+pub(crate) use tls::Tls;
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -28,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) kafka: Kafka,
     pub(crate) postgres: Postgres,
     pub(crate) web: Web,
+    pub(crate) tls: Tls,
     pub(crate) sql: Sql,
     pub(crate) streams: Streams,
     pub(crate) disk: Disk,
@@ -43,6 +46,7 @@ pub(crate) struct Kafka {
     /// The address that clients are told to connect to.
     pub(crate) advertise: Advertise,
     pub(crate) connections_max: Count,
+    pub(crate) connections_per_address_max: Count,
 }
 
 /// The PostgreSQL door.
@@ -51,6 +55,7 @@ pub(crate) struct Kafka {
 pub(crate) struct Postgres {
     pub(crate) listen: Listen,
     pub(crate) connections_max: Count,
+    pub(crate) connections_per_address_max: Count,
 }
 
 /// The door for HTTP and WebSocket.
@@ -59,6 +64,7 @@ pub(crate) struct Postgres {
 pub(crate) struct Web {
     pub(crate) listen: Listen,
     pub(crate) connections_max: Count,
+    pub(crate) connections_per_address_max: Count,
     /// Origins whose pages may use the door, apart from its own.
     pub(crate) allowed_origins: Vec<String>,
 }
@@ -159,6 +165,7 @@ impl Default for Settings {
             kafka: Kafka::default(),
             postgres: Postgres::default(),
             web: Web::default(),
+            tls: Tls::default(),
             sql: Sql::default(),
             streams: Streams::default(),
             disk: Disk::default(),
@@ -174,13 +181,18 @@ impl Default for Kafka {
             listen: Listen::loopback(9092),
             advertise: Advertise::Auto,
             connections_max: Count(10_000),
+            connections_per_address_max: Count(10_000),
         }
     }
 }
 
 impl Default for Postgres {
     fn default() -> Self {
-        Self { listen: Listen::loopback(5433), connections_max: Count(1_000) }
+        Self {
+            listen: Listen::loopback(5433),
+            connections_max: Count(1_000),
+            connections_per_address_max: Count(1_000),
+        }
     }
 }
 
@@ -189,6 +201,7 @@ impl Default for Web {
         Self {
             listen: Listen::loopback(8080),
             connections_max: Count(10_000),
+            connections_per_address_max: Count(10_000),
             allowed_origins: Vec::new(),
         }
     }
@@ -243,6 +256,7 @@ impl Settings {
             }
             seen.push((key, address));
         }
+        self.tls.check()?;
         let (journal, memory) = (self.journal.file_bytes, self.sql.memory_bytes_max);
         journal.check("journal.file_bytes", Bytes::mib(1), Bytes::mib(1024))?;
         memory.check("sql.memory_bytes_max", Bytes::mib(16), Bytes::mib(16 << 20))

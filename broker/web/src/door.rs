@@ -3,13 +3,14 @@
 use crate::limits::{BODIES_BYTES_MAX, Limits};
 use crate::metrics::{Collect, Counts};
 use anabranch_engine::Engine;
+use anabranch_net::{Peer, Place, Rules};
 use anabranch_query::Sql;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +20,8 @@ const CATALOG_EVERY: Duration = Duration::from_millis(250);
 /// How the door behaves.
 #[derive(Clone, Default)]
 pub struct Settings {
+    /// Who is let in; others are answered with 503.
+    pub rules: Rules,
     /// Bounds.
     pub limits: Limits,
     /// Origins (`https://app.example.com`) whose pages may use the door; `*` is all. A page that
@@ -31,6 +34,7 @@ pub struct Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
+            .field("rules", &self.rules)
             .field("limits", &self.limits)
             .field("allowed_origins", &self.allowed_origins)
             .field("collect", &self.collect.len())
@@ -44,6 +48,8 @@ pub(crate) struct Door {
     pub(crate) sql: Arc<Sql>,
     pub(crate) settings: Settings,
     pub(crate) counts: Counts,
+    /// Counts of connections.
+    pub(crate) connections: Arc<anabranch_net::Metrics>,
     /// KiB of request bodies that may yet be read.
     pub(crate) bodies: Arc<Semaphore>,
     /// Cancelled when the door closes.
@@ -60,6 +66,7 @@ impl Door {
         engine: Engine,
         sql: Arc<Sql>,
         settings: Settings,
+        connections: Arc<anabranch_net::Metrics>,
         stop: CancellationToken,
     ) -> Self {
         let tasks = TaskTracker::new();
@@ -69,6 +76,7 @@ impl Door {
             sql,
             settings,
             counts: Counts::default(),
+            connections,
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX >> 10)),
             stop,
             catalog,
@@ -122,6 +130,8 @@ impl CatalogChanges {
 pub(crate) struct Connection {
     /// Our end.
     pub(crate) local: SocketAddr,
+    /// Who is there, as far as the connection tells.
+    pub(crate) peer: Peer,
     /// Counts the connection against the limit until it is gone, WebSocket or not.
-    pub(crate) _permit: Arc<OwnedSemaphorePermit>,
+    pub(crate) _place: Arc<Place>,
 }

@@ -1,6 +1,6 @@
 //! The door for browsers, services and scripts: WebSocket and HTTP, in JSON (`PROTOCOL.md`).
 //!
-//! A request comes in by [`serve`]'s listener, passes `origin` and the router of `http`, and
+//! A request comes in by the listener of [`WebDoor`], passes `origin` and the router of `http`, and
 //! either is answered there or becomes a `socket`. Both publish through `publish` (JSON to record
 //! batches to the engine) and read through `follow` (the log) or a live query (tables); what is
 //! read is written as JSON by hand, by `record`, into the messages of `frames`.
@@ -31,4 +31,4 @@ mod tests;
 pub use door::Settings;
 pub use limits::Limits;
 pub use metrics::{Collect, Exposition, Kind};
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, WebDoor};

@@ -6,15 +6,13 @@ use std::time::Duration;
 /// Bounds that settings may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at one time, HTTP and WebSocket together.
-    pub connections_max: usize,
     /// Subscriptions a WebSocket connection may have at one time.
     pub subscriptions_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections_max: 10_000, subscriptions_max: 64 }
+        Self { subscriptions_max: 64 }
     }
 }
 

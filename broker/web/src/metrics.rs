@@ -5,6 +5,7 @@ mod process;
 mod tests;
 
 use crate::door::Door;
+use anabranch_net::{Metrics, Refusal};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -64,6 +65,24 @@ impl Exposition {
         }
     }
 
+    /// Adds what the gate of a door counts.
+    pub fn add_connections(&mut self, door: &str, metrics: &Metrics) {
+        let name = |what: &str| format!("anabranch_{door}_connections{what}");
+        let open = metrics.open.get() as f64;
+        self.add(&name(""), Kind::Gauge, "Connections that are open.", open);
+        let accepted = metrics.accepted.get() as f64;
+        self.add(&name("_total"), Kind::Counter, "Connections let in.", accepted);
+        let encrypted = metrics.encrypted.get() as f64;
+        let help = "TLS handshakes done.";
+        self.add(&format!("anabranch_{door}_tls_handshakes_total"), Kind::Counter, help, encrypted);
+        let labels = Refusal::ALL.map(|why| [("reason", why.name())]);
+        let counts = Refusal::ALL.map(|why| metrics.refused(why).get() as f64);
+        let samples: Vec<(&[(&str, &str)], f64)> =
+            labels.iter().map(|labels| &labels[..]).zip(counts).collect();
+        let help = "Connections that were not let in, by reason.";
+        self.add_labelled(&name("_refused_total"), Kind::Counter, help, &samples);
+    }
+
     /// The text so far.
     #[must_use]
     pub fn into_text(self) -> String {
@@ -74,7 +93,6 @@ impl Exposition {
 /// What the door counts. Nothing but a count depends on them.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) connections: Gauge,
     pub(crate) sockets: Gauge,
     pub(crate) subscriptions: Gauge,
     pub(crate) requests: Counter,
@@ -120,6 +138,7 @@ pub(crate) fn scrape(door: &Door) -> String {
     let mut out = Exposition::default();
     engine(door, &mut out);
     web(&door.counts, &mut out);
+    out.add_connections("web", &door.connections);
     for collect in &door.settings.collect {
         collect(&mut out);
     }
@@ -194,7 +213,6 @@ fn web(counts: &Counts, out: &mut Exposition) {
     let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
         out.add(&format!("anabranch_web_{name}"), Kind::Gauge, help, gauge.get());
     };
-    gauge("connections", "Open connections, HTTP and WebSocket.", &counts.connections);
     gauge("websockets", "Open WebSocket connections.", &counts.sockets);
     gauge("subscriptions", "Subscriptions of WebSocket connections.", &counts.subscriptions);
 }

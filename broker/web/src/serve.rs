@@ -1,4 +1,4 @@
-//! The listener: accepts connections, speaks HTTP on them, and lets go of those that became
+//! The door: its address, and HTTP on its connections, which are let go if they become
 //! WebSockets.
 
 use crate::door::{Connection, Door, Settings};
@@ -6,6 +6,7 @@ use crate::http;
 use crate::io::Patient;
 use crate::limits::{HEAD_BYTES_MAX, HEAD_TIMEOUT, WRITE_TIMEOUT};
 use anabranch_engine::Engine;
+use anabranch_net::{Application, Bound, Entered, Entry, Gate, Guest, Peer, Place, Stream};
 use anabranch_query::Sql;
 use axum::Router;
 use hyper::Request;
@@ -14,89 +15,119 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-/// How long accepting pauses when it fails, as it does when file descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a connection above the limit may take to hear so.
+/// How long a client that may not stay may take to hear so.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
     content-type: application/json\r\ncontent-length: 114\r\n\r\n\
     {\"error\":{\"code\":\"too_many\",\"message\":\"the broker has too many connections\",\
     \"hint\":\"retry later, or close some\"}}\n";
 
+const CLEAR_TEXT: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-type: application/json\r\ncontent-length: 122\r\n\r\n\
+    {\"error\":{\"code\":\"tls_required\",\"message\":\"the broker speaks TLS only\",\
+    \"hint\":\"write https:// or wss:// in the address\"}}\n";
+
 /// Why the door cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The listener does not tell where it is.
-    #[error("the web listener is broken: {0}")]
-    Listener(#[from] io::Error),
+    /// The address is taken, or not ours.
+    #[error("cannot listen at {address} for HTTP clients: {error}; choose another web.listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
 }
 
-/// Serves WebSocket and HTTP on `listener` until `stop` is cancelled; returns when all
-/// connections are closed. See `PROTOCOL.md`.
-///
-/// # Errors
-/// When the listener is broken; what goes wrong on a connection stays there.
-pub async fn serve(
-    engine: Engine,
-    sql: Arc<Sql>,
-    listener: TcpListener,
+/// A door whose address is taken: clients cannot connect until it is served.
+#[derive(Debug)]
+pub struct WebDoor {
+    address: SocketAddr,
+    bound: Bound,
     settings: Settings,
-    stop: CancellationToken,
-) -> Result<(), ServeError> {
-    listener.local_addr()?;
-    let connections = Arc::new(Semaphore::new(settings.limits.connections_max));
-    let door = Arc::new(Door::new(engine, sql, settings, stop));
-    let router = http::router(door.clone());
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = door.stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let task = connection(door.clone(), router.clone(), stream, connections.clone());
-                door.tasks.spawn(task);
-            }
-            // ECONNABORTED and the like concern one connection, EMFILE all: a pause serves both.
-            Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    door.tasks.close();
-    door.tasks.wait().await;
-    Ok(())
+    gate: Arc<Gate>,
 }
 
-async fn connection(
-    door: Arc<Door>,
-    router: Router,
-    stream: TcpStream,
-    connections: Arc<Semaphore>,
-) {
-    let Ok(permit) = connections.try_acquire_owned() else {
-        return refuse(stream).await;
-    };
-    // Small answers and events leave at once. Without it they are late, not wrong.
-    _ = stream.set_nodelay(true);
+impl WebDoor {
+    /// Takes the address (`web.listen`); port 0 takes any.
+    ///
+    /// # Errors
+    /// [`ServeError`] if it cannot be taken.
+    pub fn bind(address: SocketAddr, settings: Settings) -> Result<Self, ServeError> {
+        let bound = anabranch_net::bind(address);
+        let bound = bound.map_err(|error| ServeError::Listen { address, error })?;
+        let gate = Gate::new(Application::Http, settings.rules.clone());
+        Ok(Self { address, bound, settings, gate })
+    }
+
+    /// Where it listens; with the ports that were chosen where 0 was asked for.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.bound.addresses()
+    }
+
+    /// Lets clients connect, and serves WebSocket and HTTP until `stop` is cancelled; completes
+    /// when all connections are closed. See `PROTOCOL.md`. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When somebody else listens at the address by now; what goes wrong on a connection stays
+    /// there.
+    pub fn serve(
+        self,
+        engine: Engine,
+        sql: Arc<Sql>,
+        stop: CancellationToken,
+    ) -> Result<impl Future<Output = ()> + Send + 'static, ServeError> {
+        let address = self.address;
+        let listener = self.bound.listen();
+        let listener = listener.map_err(|error| ServeError::Listen { address, error })?;
+        let metrics = self.gate.metrics();
+        let door = Arc::new(Door::new(engine, sql, self.settings, metrics, stop.clone()));
+        let router = http::router(door.clone());
+        let serving = door.clone();
+        let serve = move |guest| connection(serving.clone(), router.clone(), guest);
+        Ok(async move {
+            listener.accept(self.gate, door.tasks.clone(), stop, serve).await;
+            door.tasks.close();
+            door.tasks.wait().await;
+        })
+    }
+}
+
+async fn connection(door: Arc<Door>, router: Router, guest: Guest) {
+    match guest.enter().await {
+        Entry::In(Entered { stream, peer, place: Ok(place), .. }) => {
+            // On the heap only now: a connection that says nothing is small.
+            Box::pin(serve(door, router, stream, peer, place)).await;
+        }
+        Entry::In(Entered { mut stream, apology, .. }) => {
+            refuse(&mut stream, TOO_MANY).await;
+            stream.goodbye().await;
+            drop(apology);
+        }
+        Entry::ClearText(mut socket) => refuse(&mut socket, CLEAR_TEXT).await,
+        Entry::Gone => {}
+    }
+}
+
+/// Speaks HTTP.
+async fn serve(door: Arc<Door>, router: Router, stream: Stream, peer: Peer, place: Place) {
     // The peer can be gone by now.
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let connection = Connection { local, _permit: Arc::new(permit) };
+    let connection = Connection { local, peer, _place: Arc::new(place) };
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
@@ -110,7 +141,6 @@ async fn connection(
         .serve_connection(io, service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    door.counts.connections.add(1);
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = door.stop.cancelled() => {
@@ -118,14 +148,13 @@ async fn connection(
             connection.as_mut().await
         }
     };
-    door.counts.connections.add(-1);
     if let Err(error) = served {
         tracing::debug!("an HTTP connection ended: {error}");
     }
 }
 
-/// Tells a connection above the limit that it is one.
-async fn refuse(mut stream: TcpStream) {
+/// Tells a client that it may not stay.
+async fn refuse(stream: &mut (impl AsyncWrite + Unpin), words: &[u8]) {
     // It is closed in any case.
-    _ = tokio::time::timeout(REFUSAL_TIMEOUT, stream.write_all(REFUSAL)).await;
+    _ = tokio::time::timeout(REFUSAL_TIMEOUT, stream.write_all(words)).await;
 }

@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::io::Patient;
 use crate::limits::{CLOSE_TIMEOUT, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES, REQUESTS_MAX};
 use crate::metrics::Gauge;
+use anabranch_net::Stream;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
@@ -26,7 +27,6 @@ use reader::Reader;
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -35,7 +35,7 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use writer::Writer;
 
 /// What a connection stands on.
-pub(crate) type Io = Patient<TcpStream>;
+pub(crate) type Io = Patient<Stream>;
 type Socket = WebSocketStream<Io>;
 type Incoming = SplitStream<Socket>;
 type Sending = SplitSink<Socket, Message>;
@@ -67,6 +67,9 @@ pub(crate) async fn upgrade(
                 let config = Some(config());
                 let socket =
                     WebSocketStream::from_partially_read(io, read, Role::Server, config).await;
+                if let Some(Connection { peer, .. }) = &connection {
+                    tracing::debug!(%peer, "a WebSocket began");
+                }
                 converse(door, socket).await;
             }
             Err(_) => tracing::error!("a connection is not of the kind that was accepted"),

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::net::TcpStream;
+use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
 /// Bytes of the length in front of a frame.
@@ -109,7 +109,7 @@ impl Input {
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
-        stream: &mut TcpStream,
+        stream: &mut (impl AsyncRead + Unpin),
     ) -> Poll<io::Result<usize>> {
         let begun = self.peek().map_or(0, |next| next.bytes.saturating_add(LENGTH_BYTES));
         if (FRAME_BYTES_OWN..=FRAME_BYTES_FREE).contains(&begun) {

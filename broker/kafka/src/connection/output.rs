@@ -6,7 +6,6 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Pieces that go into one write: as many as Linux takes without more ado.
@@ -26,13 +25,16 @@ pub(crate) struct Output {
     tail: BytesMut,
     queued: usize,
     written: u64,
+    /// Whether what was written may still be on its way through TLS.
+    unflushed: bool,
     /// Shares of the budget for fetched bytes; given back when everything is written.
     shares: Vec<OwnedSemaphorePermit>,
 }
 
 impl Output {
+    /// Whether everything has left.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.tail.is_empty()
+        self.bytes() == 0 && !self.unflushed
     }
 
     /// Bytes that wait to be written.
@@ -76,10 +78,10 @@ impl Output {
     pub(crate) fn poll_write(
         &mut self,
         context: &mut Context<'_>,
-        stream: &mut TcpStream,
+        stream: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<usize> {
         let mut total = 0;
-        while !self.is_empty() {
+        while self.bytes() > 0 {
             let count = match self.poll_once(context, stream) {
                 Poll::Ready(count) => count?,
                 Poll::Pending => return Ok(total),
@@ -88,7 +90,15 @@ impl Output {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.advance(count);
+            self.unflushed = true;
             total += count;
+        }
+        if self.unflushed {
+            match Pin::new(stream).poll_flush(context) {
+                Poll::Ready(flushed) => flushed?,
+                Poll::Pending => return Ok(total),
+            }
+            self.unflushed = false;
         }
         self.shares.clear();
         if self.tail.capacity() > TAIL_BYTES_KEPT {
@@ -107,7 +117,7 @@ impl Output {
     fn poll_once(
         &self,
         context: &mut Context<'_>,
-        stream: &mut TcpStream,
+        stream: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<usize>> {
         let stream = Pin::new(stream);
         if self.queue.is_empty() {

@@ -73,7 +73,8 @@ fn first_messages_are_told_apart() {
     let check = |bytes: &[u8], expected| {
         assert_eq!(take_first(&mut BytesMut::from(bytes)), expected, "{bytes:?}");
     };
-    check(b"\0\0\0\x08\x04\xd2\x16\x2f", Ok(Some(First::Encryption)));
+    check(b"\0\0\0\x08\x04\xd2\x16\x2f", Ok(Some(First::Tls)));
+    check(b"\0\0\0\x08\x04\xd2\x16\x30", Ok(Some(First::Gss)));
     check(
         b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07\0\0\0\x09",
         Ok(Some(First::Cancel { process_id: 7, secret: 9 })),

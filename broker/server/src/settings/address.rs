@@ -6,10 +6,6 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
-use tokio::net::{TcpListener, TcpSocket};
-
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 4096;
 
 /// A host (name or address, IPv6 without brackets) and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,35 +89,6 @@ impl Listen {
             return Ok(());
         }
         Err(SettingsError::Exposed { key, address })
-    }
-
-    /// Takes the address without listening on it yet, so that a port that is taken is found
-    /// before a long recovery and no client waits in a backlog during it. `None` if off.
-    pub(crate) fn bind(&self, key: &'static str) -> Result<Option<Bound>, SettingsError> {
-        let Some(address) = self.address(key)? else { return Ok(None) };
-        let failed = |source| SettingsError::bind(key, address, source);
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let socket = socket.map_err(failed)?;
-        // A broker that was killed is started again at once: connections of its predecessor that
-        // are still closing must not hold the port.
-        socket.set_reuseaddr(true).map_err(failed)?;
-        socket.bind(address).map_err(failed)?;
-        Ok(Some(Bound { key, address, socket }))
-    }
-}
-
-/// An address that was taken and is not listened on yet.
-pub(crate) struct Bound {
-    key: &'static str,
-    address: SocketAddr,
-    socket: TcpSocket,
-}
-
-impl Bound {
-    /// Opens the door.
-    pub(crate) fn listen(self) -> Result<TcpListener, SettingsError> {
-        let Self { key, address, socket } = self;
-        socket.listen(BACKLOG).map_err(|source| SettingsError::bind(key, address, source))
     }
 }
 

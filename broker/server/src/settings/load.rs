@@ -72,6 +72,8 @@ pub(crate) enum SettingsError {
          and write everything"
     )]
     Exposed { key: &'static str, address: SocketAddr },
+    #[error("`{key}` needs `{needed}`: {remedy}")]
+    Needs { key: &'static str, needed: &'static str, remedy: &'static str },
     #[error("`{key}`: cannot resolve the host {host}: {source}; write an address")]
     Unresolved { key: &'static str, host: String, source: io::Error },
     #[error(
@@ -223,6 +225,10 @@ impl<'a> Layers<'a> {
         let mut settings: Settings =
             self.set.try_into().expect("each value was accepted alone, and none depends on others");
         settings.data_dir = in_home(settings.data_dir);
+        let tls = &mut settings.tls;
+        for path in [&mut tls.certificate, &mut tls.key, &mut tls.client_ca] {
+            *path = in_home(std::mem::take(path));
+        }
         settings.check()?;
         Ok(Loaded { settings, origins: self.origins, warnings: self.warnings })
     }

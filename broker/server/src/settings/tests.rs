@@ -146,6 +146,21 @@ fn open_doors_are_refused_unless_told_otherwise() {
 }
 
 #[test]
+fn tls_keys_that_need_each_other_say_so() {
+    let check = |tls: &str, expected: &[&str]| check_error(tls, &[], &[], expected);
+    check("tls.certificate = \"c.pem\"", &["`tls.certificate` needs `tls.key`"]);
+    check("tls.key = \"c.key\"", &["`tls.key` needs `tls.certificate`"]);
+    check("tls.required = true", &["`tls.required` needs `tls.certificate`", "leave"]);
+    check("tls.client_auth = \"required\"", &["`tls.client_auth` needs `tls.certificate`"]);
+    let pair = "tls.certificate = \"c.pem\"\ntls.key = \"c.key\"\n";
+    let with = |line: &str| format!("{pair}{line}");
+    check(&with("tls.client_auth = \"requested\""), &["needs `tls.client_ca`", "authorities"]);
+    check(&with("tls.client_ca = \"ca.pem\""), &["`tls.client_ca` needs `tls.client_auth`"]);
+    check("tls.client_auth = \"maybe\"", &["`tls.client_auth`", "requested", "required"]);
+    settings(pair, &[], &[]);
+}
+
+#[test]
 fn sizes() {
     let check = |text: &str, bytes: u64, printed: &str| {
         let size: Bytes = text.parse().expect("a size");

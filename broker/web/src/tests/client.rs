@@ -1,6 +1,6 @@
 //! A broker of the door alone, and clients of it.
 
-use crate::{Limits, Settings, serve};
+use crate::{Limits, Settings, WebDoor};
 use anabranch_engine::Engine;
 use anabranch_query::Sql;
 use futures::{SinkExt, StreamExt};
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -47,14 +47,16 @@ impl Broker {
             Ok::<_, anabranch_engine::Error>((engine, sql))
         });
         let (engine, sql) = opened.await.expect("no panic").expect("a fresh directory");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
-        let limits = Limits { subscriptions_max: 2, ..Limits::default() };
+        let limits = Limits { subscriptions_max: 2 };
         let settings = Settings { limits, ..Settings::default() };
-        let served = serve(engine.clone(), sql.clone(), listener, settings, stop.clone());
+        let door = WebDoor::bind(SocketAddr::from(([127, 0, 0, 1], 0)), settings);
+        let door = door.expect("a free port");
+        let address = door.addresses()[0];
+        let served = door.serve(engine.clone(), sql.clone(), stop.clone());
+        let served = served.expect("nobody else listens there");
         let serving = tokio::spawn(async move {
-            served.await.expect("the listener is sound");
+            served.await;
             let stopped = tokio::task::spawn_blocking(move || sql.stop());
             stopped.await.expect("queries stop");
         });

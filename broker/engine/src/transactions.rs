@@ -70,7 +70,7 @@ pub struct TransactionStatus {
     pub timeout_ms: i32,
     /// In Kafka's words: Empty, Ongoing, CompleteCommit, CompleteAbort.
     pub state: &'static str,
-    /// When the open transaction began, in milliseconds since 1970.
+    /// When the open transaction began, or the one that has ended, in milliseconds since 1970.
     pub since_ms: Option<i64>,
     /// Where the open transaction writes.
     pub partitions: BTreeSet<PartitionId>,
@@ -84,6 +84,9 @@ struct Record {
     timeout_ms: i32,
     updated_ms: i64,
     state: State,
+    /// When the transaction began that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_since_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,6 +220,18 @@ impl Transactional {
 }
 
 impl Record {
+    /// Of a producer without a transaction.
+    fn empty(producer: ProducerId, epoch: ProducerEpoch, timeout_ms: i32, now_ms: i64) -> Self {
+        Self {
+            producer: producer.0,
+            epoch: epoch.0,
+            timeout_ms,
+            updated_ms: now_ms,
+            state: State::Empty,
+            ended_since_ms: None,
+        }
+    }
+
     /// The transaction that goes on, or a new one.
     fn ongoing(&self, now_ms: i64) -> (i64, BTreeSet<u32>, BTreeSet<String>) {
         match &self.state {
@@ -233,8 +248,8 @@ impl Record {
             State::Ongoing { since_ms, partitions, .. } => {
                 ("Ongoing", Some(*since_ms), partitions.iter().copied().map(PartitionId).collect())
             }
-            State::Committed => ("CompleteCommit", None, BTreeSet::new()),
-            State::Aborted => ("CompleteAbort", None, BTreeSet::new()),
+            State::Committed => ("CompleteCommit", self.ended_since_ms, BTreeSet::new()),
+            State::Aborted => ("CompleteAbort", self.ended_since_ms, BTreeSet::new()),
         };
         TransactionStatus {
             id,
@@ -248,7 +263,11 @@ impl Record {
     }
 
     fn with(&self, state: State, now_ms: i64) -> Self {
-        Self { state, updated_ms: now_ms, ..self.clone() }
+        let ended_since_ms = match (&self.state, &state) {
+            (State::Ongoing { since_ms, .. }, State::Committed | State::Aborted) => Some(*since_ms),
+            _ => None,
+        };
+        Self { state, updated_ms: now_ms, ended_since_ms, ..self.clone() }
     }
 }
 
@@ -280,8 +299,7 @@ impl Engine {
         let now_ms = self.now().0;
         let Some(record) = one.record.clone() else {
             let producer = self.new_producer_id().await?;
-            let (state, updated_ms) = (State::Empty, now_ms);
-            let record = Record { producer: producer.0, epoch: 0, timeout_ms, updated_ms, state };
+            let record = Record::empty(producer, ProducerEpoch(0), timeout_ms, now_ms);
             self.put_record(id, &record).await?;
             one.record = Some(record);
             return Ok((producer, ProducerEpoch(0)));
@@ -303,10 +321,10 @@ impl Engine {
         } else {
             (record.producer, fenced.0)
         };
-        let (state, updated_ms) = (State::Empty, now_ms);
-        let next = Record { producer, epoch, timeout_ms, updated_ms, state };
+        let (producer, epoch) = (ProducerId(producer), ProducerEpoch(epoch));
+        let next = Record::empty(producer, epoch, timeout_ms, now_ms);
         self.finish(id, &mut one, Ending::Abort, fenced, next).await?;
-        Ok((ProducerId(producer), ProducerEpoch(epoch)))
+        Ok((producer, epoch))
     }
 
     /// Adds partitions to the producer's transaction, which begins if none is open.
@@ -631,6 +649,7 @@ impl Engine {
             committed.map(|(place, offset)| (offset_key(place), Some(to_json(offset)))).collect();
         let mut own_entries = vec![(id_key(id), Some(to_json(&next)))];
         own_entries.extend(one.offsets.keys().map(|place| (pending_key(id, place), None)));
+        let _no_expiry = self.inner.expiring_offsets.read().await;
         for attempt in 1.. {
             // Always in this order: a ledger that is written anew waits for nobody who waits.
             let groups = self.inner.groups_ledger.hold(group_entries.clone()).await?;

@@ -124,6 +124,15 @@ pub(crate) struct Identity<'a> {
     pub(crate) instance: Option<&'a str>,
 }
 
+/// Whose offsets a commit is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CommitOf {
+    /// A consumer's: it is to see a rebalance first.
+    Consumer,
+    /// A transaction's: the state of the group does not matter to it.
+    Transaction,
+}
+
 /// A request for an assignment.
 #[derive(Debug, Clone)]
 pub(crate) struct Sync<'a> {
@@ -304,6 +313,7 @@ impl Group {
         now: Moment,
         who: Identity<'_>,
         generation: i32,
+        of: CommitOf,
     ) -> Result<(), ResponseError> {
         let anonymous = generation < 0 && who.member_id.is_empty() && who.instance.is_none();
         if self.members.is_empty() && generation < 0 {
@@ -318,8 +328,10 @@ impl Group {
         }
         self.touch(now, &id);
         match self.state {
-            State::Completing => Err(ResponseError::RebalanceInProgress),
-            State::Empty | State::Preparing | State::Stable => Ok(()),
+            State::Completing if of == CommitOf::Consumer => {
+                Err(ResponseError::RebalanceInProgress)
+            }
+            State::Empty | State::Preparing | State::Completing | State::Stable => Ok(()),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::limits::{
     RESERVE_BYTES_MAX, SUBMISSION_BYTES_MAX, VALIDATE_INLINE_BYTES_MAX,
 };
 use crate::produce::{self, Admission, Admitted};
+use crate::quotas::Flow;
 use crate::request::{self, Head};
 use crate::wire::Malformed;
 use anabranch_engine::{Append, Catalog};
@@ -43,7 +44,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 /// How long answers may take to leave once the broker stops.
@@ -80,6 +81,8 @@ pub(crate) struct Connection {
     /// What one read brought, before it is submitted.
     batch: Batch,
     large: Large,
+    /// Until when nothing is read, for the client is beyond its quota (KIP-219).
+    muted: Option<Pin<Box<Sleep>>>,
     /// Set when no more requests are taken; what was taken is still answered.
     closing: Option<Close>,
 }
@@ -120,6 +123,7 @@ impl Connection {
             output: Output::default(),
             batch: Batch::default(),
             large: Large::None,
+            muted: None,
             closing: None,
         }
     }
@@ -164,7 +168,7 @@ impl Connection {
                 biased;
                 step = poll_fn(|context| self.poll_step(context)) => step,
                 () = &mut idle => {
-                    if self.moved() != seen {
+                    if self.moved() != seen || self.muted.is_some() {
                         seen = self.moved();
                         since = Instant::now();
                     }
@@ -220,6 +224,10 @@ impl Connection {
             if self.closing.is_some() {
                 return self.poll_close();
             }
+            if let Some(muted) = &mut self.muted {
+                ready!(muted.as_mut().poll(context));
+                self.muted = None;
+            }
             if let Some(step) = self.take_frames()? {
                 return Poll::Ready(Ok(step));
             }
@@ -273,7 +281,8 @@ impl Connection {
         let mut moment = None;
         loop {
             let full = self.pipeline.would_fill(self.batch.requests.len(), self.batch.bytes)
-                || self.batch.bytes >= SUBMISSION_BYTES_MAX;
+                || self.batch.bytes >= SUBMISSION_BYTES_MAX
+                || self.muted.is_some();
             let arrived = if full { Arrived::Nothing } else { self.arrived()? };
             match arrived {
                 Arrived::Nothing => break,
@@ -344,12 +353,25 @@ impl Connection {
             produce::walk(&body, head.version, &mut admission)?;
             Ok::<_, Malformed>(admission.finish(head.correlation))
         };
-        let (request, append) =
+        let (mut request, append) =
             if frame.len() > VALIDATE_INLINE_BYTES_MAX { aside(admit) } else { admit() }?;
+        if self.shared.quotas.is_set() {
+            self.client.set_id(&frame[head.client.0..head.client.1]);
+            let (user, id) = (self.client.user(), self.client.id.as_str());
+            request.throttle = self.shared.quotas.record(Flow::Produced, user, id, frame.len());
+            self.mute(request.throttle);
+        }
         self.batch.bytes += frame.len();
         self.batch.appends.extend(append);
         self.batch.requests.push(request);
         Ok(())
+    }
+
+    /// Leaves the client alone for so long; what was taken from it is answered meanwhile.
+    fn mute(&mut self, throttle: Option<Duration>) {
+        if let Some(wait) = throttle {
+            self.muted = Some(Box::pin(tokio::time::sleep(wait)));
+        }
     }
 
     async fn submit(&mut self) {
@@ -388,11 +410,14 @@ impl Connection {
         drop(frame);
         let answer =
             answer::answer(&self.shared, &mut self.client, &head, request, &mut self.output);
-        tokio::select! {
+        let answered = tokio::select! {
             biased;
             answered = answer => answered,
             close = closed(&self.stream) => Err(close),
-        }
+        };
+        let throttle = self.client.throttle.take();
+        self.mute(throttle);
+        answered
     }
 }
 

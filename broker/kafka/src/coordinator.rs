@@ -5,10 +5,12 @@
 
 mod groups;
 mod saved;
+#[cfg(test)]
+mod tests;
 
 use crate::answer::{group_timeouts, topic_defaults};
 use crate::classic_group::{
-    Effect, Group, Identity, Join, JoinError, Joined, Moment, State, Sync, Synced, Waiter,
+    CommitOf, Effect, Group, Identity, Join, JoinError, Joined, Moment, State, Sync, Synced, Waiter,
 };
 use crate::consumer_group::{ConsumerGroup, Heartbeat, HeartbeatError, Timeouts, Told};
 use crate::settings::GroupSettings;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// How often groups that nobody is in and that have no offsets are forgotten
+/// How often old offsets, and groups that nobody is in and that have none, are forgotten
 /// (`offsets.retention.check.interval.ms`).
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 
@@ -152,15 +154,35 @@ impl Coordinator {
     async fn forget(&self) {
         loop {
             tokio::time::sleep(FORGET_EVERY).await;
-            let mut groups = self.state.lock();
-            let vacant = groups.vacant();
-            for name in vacant {
-                if self.engine.committed_offsets(&name).is_empty() {
-                    groups.remove(&name, None);
+            self.forget_once().await;
+        }
+    }
+
+    async fn forget_once(&self) {
+        let old_ms = self.engine.now().0.saturating_sub(self.settings.offsets_retention_ms);
+        for name in self.engine.groups() {
+            // Of a group with members nothing is old, and of another nothing before it was left
+            // for long enough.
+            let is_left = self.state.lock().empty_since_ms(&name).is_none_or(|at| at < old_ms);
+            if !is_left {
+                continue;
+            }
+            match self.engine.expire_offsets(&name, old_ms).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(group = name, count, "old offsets are forgotten"),
+                Err(error) => {
+                    tracing::warn!(group = name, %error, "old offsets were not forgotten")
                 }
             }
-            self.unsaved.notify_one();
         }
+        let mut groups = self.state.lock();
+        for name in groups.vacant() {
+            if self.engine.committed_offsets(&name).is_empty() {
+                groups.remove(&name, None);
+            }
+        }
+        drop(groups);
+        self.unsaved.notify_one();
     }
 
     /// Joins a classic group, and waits for the rebalance's end.
@@ -286,11 +308,12 @@ impl Coordinator {
         name: &str,
         who: Identity<'_>,
         generation: i32,
+        of: CommitOf,
     ) -> Result<(), ResponseError> {
         let now = self.now();
         let mut groups = self.state.lock();
         match groups.known(name) {
-            Some(Kind::Classic(group)) => group.check_commit(now, who, generation),
+            Some(Kind::Classic(group)) => group.check_commit(now, who, generation, of),
             Some(Kind::Consumer(group)) => {
                 group.check_commit(who.member_id, who.instance, generation)
             }
@@ -407,6 +430,7 @@ impl Coordinator {
         let catalog = self.engine.catalog();
         let mut groups = self.state.lock();
         groups.see(catalog);
+        groups.now_ms = self.engine.now().0;
         groups
     }
 

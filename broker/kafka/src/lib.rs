@@ -26,6 +26,7 @@ mod layout;
 pub mod limits;
 mod metrics;
 pub mod produce;
+mod quotas;
 pub mod request;
 mod settings;
 #[cfg(test)]

@@ -44,6 +44,9 @@ pub struct GroupSettings {
     pub consumer_session_ms: u32,
     /// `group.consumer.heartbeat.interval.ms`
     pub consumer_heartbeat_ms: u32,
+    /// `offsets.retention.minutes`, in milliseconds: offsets of a group that nobody is in are
+    /// forgotten after so long.
+    pub offsets_retention_ms: i64,
 }
 
 impl Default for KafkaSettings {
@@ -67,6 +70,7 @@ impl Default for GroupSettings {
             initial_delay_ms: 100,
             consumer_session_ms: 45_000,
             consumer_heartbeat_ms: 5_000,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
         }
     }
 }

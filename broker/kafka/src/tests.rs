@@ -6,6 +6,7 @@ mod consumer_groups;
 mod groups;
 mod partitions;
 mod produce;
+mod quotas;
 mod topics;
 mod transactions;
 

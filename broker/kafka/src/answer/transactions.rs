@@ -2,7 +2,7 @@
 
 use super::group_offsets::committed;
 use super::visible;
-use crate::classic_group::Identity;
+use crate::classic_group::{CommitOf, Identity};
 use crate::door::Shared;
 use crate::errors::{About, Fault};
 use anabranch_engine::{TRANSACTION_TIMEOUT_MS_MAX, TransactionError};
@@ -70,13 +70,6 @@ async fn init(
             Fault::of(error, About::Coordinator).error
         });
     };
-    if id.is_empty() {
-        return Err(ResponseError::InvalidRequest);
-    }
-    let timeout_ms = request.transaction_timeout_ms;
-    if !(1..=TRANSACTION_TIMEOUT_MS_MAX).contains(&timeout_ms) {
-        return Err(ResponseError::InvalidTransactionTimeout);
-    }
     let known = match (request.producer_id.0, request.producer_epoch) {
         (-1, -1) => None,
         (producer, epoch) if producer >= 0 && epoch >= 0 => {
@@ -84,6 +77,13 @@ async fn init(
         }
         _ => return Err(ResponseError::InvalidRequest),
     };
+    if id.is_empty() {
+        return Err(ResponseError::InvalidRequest);
+    }
+    let timeout_ms = request.transaction_timeout_ms;
+    if !(1..=TRANSACTION_TIMEOUT_MS_MAX).contains(&timeout_ms) {
+        return Err(ResponseError::InvalidTransactionTimeout);
+    }
     engine
         .init_transactional(id, timeout_ms, known)
         .await
@@ -164,7 +164,8 @@ pub(super) async fn commit_offsets(
     } else if anonymous {
         Ok(())
     } else {
-        shared.groups.check_commit(&request.group_id, who, generation).map_err(|error| {
+        let of = CommitOf::Transaction;
+        shared.groups.check_commit(&request.group_id, who, generation, of).map_err(|error| {
             // What a stale epoch is, this request does not say.
             let stale = error == ResponseError::StaleMemberEpoch;
             if stale { ResponseError::IllegalGeneration } else { error }

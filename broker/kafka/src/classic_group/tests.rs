@@ -1,4 +1,4 @@
-use super::{Effect, Group, Identity, Join, Joined, Limits, Moment, State, Sync, Waiter};
+use super::{CommitOf, Effect, Group, Identity, Join, Joined, Limits, Moment, State, Sync, Waiter};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use proptest::prelude::*;
@@ -363,7 +363,8 @@ fn commits_come_from_who_may_make_them() {
     let mut test = Test::of_two();
     let check = |test: &mut Test, member_id: &str, generation: i32, expected| {
         let who = Identity { member_id, instance: None };
-        assert_eq!(test.group.check_commit(test.now, who, generation), expected);
+        let of = CommitOf::Consumer;
+        assert_eq!(test.group.check_commit(test.now, who, generation, of), expected);
     };
     check(&mut test, "m1", 2, Ok(()));
     check(&mut test, "m1", 1, Err(ResponseError::IllegalGeneration));

@@ -1,6 +1,6 @@
 //! The groups, who waits for them, and what of them is not saved yet.
 
-use super::saved::{read, write_classic, write_consumer};
+use super::saved::{empty_since_ms, read, write_classic, write_consumer};
 use super::{Listed, ResponseError};
 use crate::classic_group::{self, Effect, Group, JoinError, Joined, Moment, Synced, Waiter};
 use crate::consumer_group::{
@@ -29,6 +29,8 @@ pub(super) struct Groups {
     /// Counts the catalogs that were seen.
     seen: u64,
     settings: GroupSettings,
+    /// Milliseconds since 1970, as the last change saw them.
+    pub(super) now_ms: i64,
     /// Of groups that were given their own.
     timeouts: BTreeMap<String, Timeouts>,
 }
@@ -41,12 +43,24 @@ struct Entry {
     saved: BTreeSet<String>,
     /// What it remembers of the group itself.
     head: Option<Vec<u8>>,
+    /// Since when nobody is in it, in milliseconds since 1970.
+    empty_since_ms: Option<i64>,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
     Classic(Group),
     Consumer(ConsumerGroup),
+}
+
+impl Kind {
+    /// Whether nobody is in it, nor about to be.
+    fn is_vacant(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is_vacant(),
+            Self::Consumer(group) => group.members.is_empty(),
+        }
+    }
 }
 
 pub(super) enum Reply {
@@ -87,6 +101,7 @@ impl Groups {
             topics: Topics::default(),
             seen: 0,
             settings,
+            now_ms: 0,
             timeouts: BTreeMap::new(),
         }
     }
@@ -108,6 +123,7 @@ impl Groups {
                 scheduled: None,
                 bytes: 0,
                 saved: remembered.members.into_keys().collect(),
+                empty_since_ms: empty_since_ms(remembered.head.as_deref()),
                 head: remembered.head,
             };
             self.groups.insert(name.clone(), entry);
@@ -211,7 +227,8 @@ impl Groups {
             Some(entry) => entry.kind = kind,
             None => {
                 let (saved, head) = (BTreeSet::new(), None);
-                let entry = Entry { kind, scheduled: None, bytes: 0, saved, head };
+                let empty_since_ms = None;
+                let entry = Entry { kind, scheduled: None, bytes: 0, saved, head, empty_since_ms };
                 self.groups.insert(name.to_owned(), entry);
             }
         }
@@ -296,12 +313,15 @@ impl Groups {
     /// What of a group is to be written.
     pub(super) fn take_unsaved(&mut self, name: &str) -> Vec<GroupEntry> {
         let Some(entry) = self.groups.get_mut(name) else { return Vec::new() };
+        entry.empty_since_ms =
+            entry.kind.is_vacant().then(|| entry.empty_since_ms.unwrap_or(self.now_ms));
+        let since = entry.empty_since_ms;
         let (head, members) = match &mut entry.kind {
-            Kind::Classic(group) => match write_classic(group, &entry.saved) {
+            Kind::Classic(group) => match write_classic(group, &entry.saved, since) {
                 Some(written) => written,
                 None => return Vec::new(),
             },
-            Kind::Consumer(group) => write_consumer(group),
+            Kind::Consumer(group) => write_consumer(group, since),
         };
         let mut entries = Vec::with_capacity(members.len() + 1);
         for (id, value) in members {
@@ -365,12 +385,15 @@ impl Groups {
 
     /// Groups that nobody is in.
     pub(super) fn vacant(&self) -> Vec<String> {
-        let is_vacant = |kind: &Kind| match kind {
-            Kind::Classic(group) => group.is_vacant(),
-            Kind::Consumer(group) => group.members.is_empty(),
-        };
-        let vacant = self.groups.iter().filter(|(_, entry)| is_vacant(&entry.kind));
+        let vacant = self.groups.iter().filter(|(_, entry)| entry.kind.is_vacant());
         vacant.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Since when nobody is in the group, in milliseconds since 1970; `i64::MAX` while somebody is,
+    /// `None` if nobody ever was.
+    pub(super) fn empty_since_ms(&self, name: &str) -> Option<i64> {
+        let entry = self.groups.get(name)?;
+        if entry.kind.is_vacant() { entry.empty_since_ms } else { Some(i64::MAX) }
     }
 
     /// Forgets a group.

@@ -145,6 +145,7 @@ fn responses_of_every_version_are_written() {
             body: request(version, 1),
             faults: vec![(1, fault)],
             appended: true,
+            throttle: None,
         };
         let appended = Appended {
             base_offset: Offset(100),
@@ -191,6 +192,7 @@ fn an_append_without_an_answer_is_a_retriable_error() {
         body,
         faults: Vec::new(),
         appended: true,
+        throttle: None,
     };
     let response = respond(9, &admitted, None);
     let codes = response.responses.iter().flat_map(|topic| &topic.partition_responses);
@@ -232,6 +234,7 @@ fn a_long_message_is_cut_between_characters() {
         body: request(8, 1),
         faults: vec![(0, fault.clone()), (1, fault.clone()), (2, fault)],
         appended: false,
+        throttle: None,
     };
     let response = respond(8, &admitted, None);
     let message = response.responses[0].partition_responses[0].error_message.as_deref();

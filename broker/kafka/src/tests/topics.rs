@@ -90,13 +90,19 @@ async fn metadata_creates_topics_that_may_be_created() {
     assert_eq!(all.topics.len(), 1);
     let none = client.call(1, MetadataRequest::default().with_topics(Some(vec![]))).await;
     assert_eq!(none.topics.len(), 0);
-    // By id.
+    // By id; a name beside an id does not count.
     let id = broker.engine.catalog().by_name("t").expect("created").id.0;
     for (id, error) in [(id, 0), (Uuid::from_u128(1), ResponseError::UnknownTopicId.code())] {
         let topic = MetadataRequestTopic::default().with_topic_id(id).with_name(None);
         let request = MetadataRequest::default().with_topics(Some(vec![topic]));
         let response = client.call(12, request).await;
         assert_eq!(response.topics[0].error_code, error, "{id}");
+        let named = MetadataRequestTopic::default().with_name(Some(topic_name("other")));
+        let both = MetadataRequestTopic::default().with_topic_id(id);
+        let both = both.with_name(Some(topic_name("another")));
+        let request = MetadataRequest::default().with_topics(Some(vec![named, both]));
+        let response = client.call(12, request).await;
+        assert_eq!((response.topics.len(), response.topics[0].error_code), (1, error), "{id}");
     }
 }
 

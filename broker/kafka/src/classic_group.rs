@@ -16,13 +16,15 @@
 //! stable.
 
 mod join;
+mod migrate;
 mod rebalance;
 mod saved;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use join::Join;
-pub(crate) use saved::SavedGroup;
+pub(crate) use migrate::{CONSUMER_PROTOCOL, Migrant};
+pub(crate) use saved::{Blob, SavedGroup};
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;

@@ -35,4 +35,4 @@ pub mod wire;
 
 pub use door::{KafkaDoor, ServeError, serve};
 pub use metrics::{Counter, Gauge, KafkaMetrics};
-pub use settings::{AdvertiseError, GroupSettings, HostPort, KafkaSettings, Listener};
+pub use settings::{AdvertiseError, GroupSettings, HostPort, KafkaSettings, Listener, Migration};

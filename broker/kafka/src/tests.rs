@@ -4,6 +4,7 @@ mod client;
 mod consume;
 mod consumer_groups;
 mod groups;
+mod migration;
 mod partitions;
 mod produce;
 mod quotas;

@@ -283,6 +283,7 @@ fn broker_configs(shared: &Shared, version: i16) -> Vec<DescribeConfigsResourceR
         ("compression.type", topic("compression.type")),
         ("default.replication.factor", "1".to_owned()),
         ("delete.topic.enable", "true".to_owned()),
+        ("group.consumer.migration.policy", groups.migration.name().to_owned()),
         ("group.initial.rebalance.delay.ms", groups.initial_delay_ms.to_string()),
         ("group.max.session.timeout.ms", groups.session_ms_max.to_string()),
         ("group.min.session.timeout.ms", groups.session_ms_min.to_string()),
@@ -425,6 +426,11 @@ fn find_for(shared: &Shared, resource: &AlterConfigsResource) -> Result<Target, 
     let words = configs.iter().map(|config| (&*config.name, config.value.as_deref()));
     let needs_value = |at: usize| configs[at].config_operation != DELETE;
     check_words(words, needs_value)?;
+    match kind {
+        TOPIC | GROUP | CLIENT_METRICS => {}
+        BROKER => check_broker(&resource.resource_name)?,
+        _ => return Err(unknown_resource()),
+    }
     for config in configs {
         match config.config_operation {
             SET | DELETE => {}

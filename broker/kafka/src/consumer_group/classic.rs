@@ -108,9 +108,9 @@ impl ConsumerGroup {
     fn takes_protocols(&self, id: &str, join: &Join) -> bool {
         let speaks = |name: &str| {
             let others = self.members.iter().filter(|(other, _)| *other != id);
-            others.filter_map(|(_, member)| member.classic.as_ref()).all(|classic| {
-                classic.protocols.iter().any(|(other, _)| other == name)
-            })
+            others
+                .filter_map(|(_, member)| member.classic.as_ref())
+                .all(|classic| classic.protocols.iter().any(|(other, _)| other == name))
         };
         join.protocol_type == CONSUMER_PROTOCOL
             && join.protocols.iter().any(|(name, _)| speaks(name))

@@ -7,7 +7,7 @@ use crate::consumer_group::{
     self, ConsumerGroup, Head, Heartbeat, HeartbeatError, JOINS, Timeouts, Told, Topics,
 };
 use crate::limits::{GROUP_MEMBERS_MAX, GROUPS_BYTES_MAX, GROUPS_MAX};
-use crate::settings::GroupSettings;
+use crate::settings::{GroupSettings, Migration};
 use anabranch_engine::{Catalog, GroupEntry};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -209,17 +209,65 @@ impl Groups {
     }
 
     /// Makes the group one of KIP-848 unless it is; says whether it is one. Only a member that
-    /// joins makes one.
-    pub(super) fn consumer(&mut self, name: &str, epoch: i32) -> bool {
-        match self.known(name) {
-            Some(Kind::Consumer(_)) => return true,
-            Some(Kind::Classic(group)) if !group.is_vacant() => return false,
-            Some(Kind::Classic(_)) | None if epoch != JOINS => return false,
-            Some(Kind::Classic(_)) | None => {}
-        }
+    /// joins makes one; consumers that are in it come along.
+    pub(super) fn consumer(
+        &mut self,
+        name: &str,
+        epoch: i32,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let limits = self.consumer_limits(name);
-        self.put(name, Kind::Consumer(ConsumerGroup::new(Head::default(), limits)));
+        let may_migrate =
+            matches!(self.settings.migration, Migration::Upgrade | Migration::Bidirectional);
+        let made = match self.groups.get_mut(name).map(|entry| &mut entry.kind) {
+            Some(Kind::Consumer(_)) => return true,
+            Some(Kind::Classic(_)) | None if epoch != JOINS => return false,
+            Some(Kind::Classic(group)) if !group.members.is_empty() => {
+                let made = ConsumerGroup::of_classic(group, limits, now, &self.topics);
+                let Some(made) = made.filter(|_| may_migrate) else { return false };
+                group.dismiss(effects);
+                tracing::info!(group = name, "the group goes over to the consumer protocol");
+                made
+            }
+            Some(Kind::Classic(_)) | None => ConsumerGroup::new(Head::default(), limits),
+        };
+        self.put(name, Kind::Consumer(made));
         true
+    }
+
+    /// Makes a group a classic one whose last member of the consumer protocol has gone.
+    pub(super) fn downgrade(&mut self, name: &str, now: Moment) {
+        let may_migrate =
+            matches!(self.settings.migration, Migration::Downgrade | Migration::Bidirectional);
+        let limits = self.classic_limits();
+        let Some(entry) = self.groups.get_mut(name).filter(|_| may_migrate) else { return };
+        let Kind::Consumer(group) = &entry.kind else { return };
+        if !group.is_all_classic() {
+            return;
+        }
+        tracing::info!(group = name, "the group goes back to the classic protocol");
+        let migrants = group.migrants(&self.topics);
+        let generation = group.head.epoch;
+        entry.kind = Kind::Classic(Group::of_migrants(limits, now, generation, migrants));
+    }
+
+    /// Whether members of the consumer protocol are in the group, and others join them.
+    pub(super) fn is_joint(&mut self, name: &str) -> bool {
+        matches!(self.known(name), Some(Kind::Consumer(group)) if !group.members.is_empty())
+    }
+
+    /// What a member of the classic protocol asks of a consumer group; `None` if it is none. The
+    /// topics come with their version.
+    pub(super) fn in_consumer<T>(
+        &mut self,
+        name: &str,
+        ask: impl FnOnce(&mut ConsumerGroup, &Topics, u64) -> T,
+    ) -> Option<T> {
+        match &mut self.groups.get_mut(name)?.kind {
+            Kind::Consumer(group) => Some(ask(group, &self.topics, self.seen)),
+            Kind::Classic(_) => None,
+        }
     }
 
     fn put(&mut self, name: &str, kind: Kind) {
@@ -265,6 +313,7 @@ impl Groups {
             Some(Kind::Consumer(group)) => group.tick(now, &self.topics, self.seen),
             None => {}
         }
+        self.downgrade(name, now);
         outcome
     }
 

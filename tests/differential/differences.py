@@ -205,10 +205,18 @@ LIST = [
                kafka=lambda value: value in (90, 47, -1),
                ours=lambda value: value not in (90, 47, -1),
                when=lambda step, path: step.fields["producer_id"] != -1),
-    Difference("Produce", r"responses\.partition_responses\.error_code", "Kafka asks the "
-               "transaction's coordinator whether the producer is the one it knows; we ask the log "
-               "whether the transaction has the partition, and say that it has not.",
-               kafka=lambda value: value in (47, 49), ours=48),
+    Difference("Produce", r"responses\.partition_responses\.(error_code|base_offset)", "Kafka "
+               "remembers the sequence of a batch that it refused because it was in no "
+               "transaction, and refuses those after it.",
+               kafka=lambda value: value in (45, -1), ours=lambda value: value != 45,
+               when=lambda step, path: step.version <= 11 and "attributes=16" in str(step.fields)),
+    Difference("Produce", r"responses\.partition_responses\.(error_code|base_offset|"
+               "log_start_offset)", "Kafka asks the transaction's coordinator about the first batch "
+               "in a partition alone, we ask about each.",
+               kafka=lambda value: value not in (47, 49), ours=lambda value: value in (47, 49, -1),
+               when=lambda step, path: bool(re.search("attributes=16", str(step.fields)))),
+    Difference("DescribeLogDirs", r"results\.topics\.partitions\.partition_size", "What was deleted "
+               "takes no room with us, even in the newest segment.", ours=0),
     Difference("Fetch", "session_id", "We offer no fetch sessions: 0 is the answer that says so "
                "(KIP-227).", kafka="a session", ours=0),
     Difference("ApiVersions", r"(supported|finalized)_features.*|zk_migration_ready",

@@ -87,6 +87,18 @@ struct Record {
     /// When the transaction began that has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended_since_ms: Option<i64>,
+    /// The producer and epoch that the last transaction was ended with, if that gave it new ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_by: Option<(i64, i16)>,
+}
+
+/// What becomes of a producer's epoch at the end of its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochAfter {
+    /// It stays: the producer tells one transaction from the next by adding partitions.
+    Same,
+    /// It rises, so that nothing late joins the next transaction (KIP-890).
+    Next,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,6 +241,7 @@ impl Record {
             updated_ms: now_ms,
             state: State::Empty,
             ended_since_ms: None,
+            ended_by: None,
         }
     }
 
@@ -267,7 +280,7 @@ impl Record {
             (State::Ongoing { since_ms, .. }, State::Committed | State::Aborted) => Some(*since_ms),
             _ => None,
         };
-        Self { state, updated_ms: now_ms, ended_since_ms, ..self.clone() }
+        Self { state, updated_ms: now_ms, ended_since_ms, ended_by: None, ..self.clone() }
     }
 }
 
@@ -313,18 +326,33 @@ impl Engine {
                 return Ok((producer, ProducerEpoch(record.epoch)));
             }
         }
-        // Kafka keeps the last epoch for fencing.
-        let exhausted = record.epoch >= i16::MAX - 1;
         let fenced = ProducerEpoch(record.epoch.saturating_add(1));
-        let (producer, epoch) = if exhausted {
-            (self.new_producer_id().await?.0, 0)
-        } else {
-            (record.producer, fenced.0)
-        };
-        let (producer, epoch) = (ProducerId(producer), ProducerEpoch(epoch));
+        let (producer, epoch) = self.next_epoch(&record).await?;
         let next = Record::empty(producer, epoch, timeout_ms, now_ms);
         self.finish(id, &mut one, Ending::Abort, fenced, next).await?;
         Ok((producer, epoch))
+    }
+
+    /// Checks that a producer may write to partitions in its transaction: `Ok(false)` if they are
+    /// not all part of it.
+    ///
+    /// # Errors
+    /// [`TransactionError`] if it is not the producer of this id.
+    pub async fn check_transaction(
+        &self,
+        id: &str,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        partitions: &[PartitionId],
+    ) -> Result<bool, TransactionError> {
+        let one = self.inner.transactions.find(id)?;
+        let one = one.lock().await;
+        Ok(match &one.current(producer, epoch)?.state {
+            State::Ongoing { partitions: added, .. } => {
+                partitions.iter().all(|partition| added.contains(&partition.0))
+            }
+            State::Empty | State::Committed | State::Aborted => false,
+        })
     }
 
     /// Adds partitions to the producer's transaction, which begins if none is open.
@@ -468,7 +496,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Commits or aborts the producer's transaction: everything in one round.
+    /// Commits or aborts the producer's transaction: everything in one round. Says who the
+    /// producer is from then on.
     ///
     /// # Errors
     /// [`TransactionError`]. After an error of the log, ask again: it may have ended.
@@ -478,10 +507,11 @@ impl Engine {
         producer: ProducerId,
         epoch: ProducerEpoch,
         ending: Ending,
-    ) -> Result<(), TransactionError> {
+        after: EpochAfter,
+    ) -> Result<(ProducerId, ProducerEpoch), TransactionError> {
         let engine = self.clone();
         let id = id.to_owned();
-        to_the_end(async move { engine.end(&id, producer, epoch, ending).await }).await
+        to_the_end(async move { engine.end(&id, producer, epoch, ending, after).await }).await
     }
 
     async fn end(
@@ -490,14 +520,28 @@ impl Engine {
         producer: ProducerId,
         epoch: ProducerEpoch,
         ending: Ending,
-    ) -> Result<(), TransactionError> {
+        after: EpochAfter,
+    ) -> Result<(ProducerId, ProducerEpoch), TransactionError> {
         let one = self.inner.transactions.find(id)?;
         let mut one = one.lock_owned().await;
-        let record = one.current(producer, epoch)?;
+        let known = one.record.as_ref().ok_or(TransactionError::UnknownProducer)?;
+        // Asked again, by a producer that was not told who it is now.
+        let is_again = known.ended_by == Some((producer.0, epoch.0));
+        let record = if is_again { known } else { one.current(producer, epoch)? };
+        let same = Ok((ProducerId(record.producer), ProducerEpoch(record.epoch)));
         match (&record.state, ending) {
             (State::Ongoing { .. }, _) => {}
-            // Asked again.
-            (State::Committed, Ending::Commit) | (State::Aborted, Ending::Abort) => return Ok(()),
+            (State::Committed, Ending::Commit) | (State::Aborted, Ending::Abort)
+                if is_again || record.ended_by.is_none() && after == EpochAfter::Same =>
+            {
+                return same;
+            }
+            // What was refused is aborted without having begun.
+            (State::Empty | State::Committed | State::Aborted, Ending::Abort)
+                if after == EpochAfter::Next && !is_again => {}
+            (State::Committed, Ending::Commit) | (State::Aborted, Ending::Abort) => {
+                return Err(TransactionError::InvalidState("no transaction is open"));
+            }
             (State::Empty, _) => {
                 return Err(TransactionError::InvalidState("no transaction is open"));
             }
@@ -508,9 +552,26 @@ impl Engine {
                 return Err(TransactionError::InvalidState("the transaction was aborted"));
             }
         }
-        let next = record.with(ended(ending), self.now().0);
-        self.finish(id, &mut one, ending, epoch, next).await?;
-        Ok(())
+        let mut next = record.with(ended(ending), self.now().0);
+        let mut marker_epoch = epoch;
+        if after == EpochAfter::Next {
+            let (producer, epoch) = self.next_epoch(record).await?;
+            (next.producer, next.epoch) = (producer.0, epoch.0);
+            next.ended_by = Some((record.producer, record.epoch));
+            marker_epoch = ProducerEpoch(record.epoch.saturating_add(1));
+        }
+        let now = (ProducerId(next.producer), ProducerEpoch(next.epoch));
+        self.finish(id, &mut one, ending, marker_epoch, next).await?;
+        Ok(now)
+    }
+
+    /// The producer with its epoch raised; another one if there is none left. Kafka keeps the last
+    /// epoch for fencing.
+    async fn next_epoch(&self, record: &Record) -> Result<(ProducerId, ProducerEpoch), Error> {
+        if record.epoch >= i16::MAX - 1 {
+            return Ok((self.new_producer_id().await?, ProducerEpoch(0)));
+        }
+        Ok((ProducerId(record.producer), ProducerEpoch(record.epoch + 1)))
     }
 
     /// All transactional ids, in order. One that is being changed is awaited.

@@ -16,6 +16,7 @@ mod transactions;
 mod versions;
 
 pub(crate) use configs::{group_timeouts, topic_defaults};
+pub(crate) use transactions::code as transaction_code;
 
 use crate::apis::ApiKey;
 use crate::connection::{Close, Output};

@@ -111,10 +111,9 @@ pub static APIS: &[Api] = &[
     // From version 4 on, this is what brokers say to each other.
     checked(ApiKey::AddPartitionsToTxn, 0, 3, &layout::ADD_PARTITIONS_TO_TXN),
     checked(ApiKey::AddOffsetsToTxn, 0, 4, &layout::ADD_OFFSETS_TO_TXN),
-    // Version 5 of these is for KIP-890's second part (`transaction.version` 2).
-    checked(ApiKey::EndTxn, 0, 4, &layout::END_TXN),
+    checked(ApiKey::EndTxn, 0, 5, &layout::END_TXN),
     checked(ApiKey::WriteTxnMarkers, 1, 1, &layout::WRITE_TXN_MARKERS),
-    checked(ApiKey::TxnOffsetCommit, 0, 4, &layout::TXN_OFFSET_COMMIT),
+    checked(ApiKey::TxnOffsetCommit, 0, 5, &layout::TXN_OFFSET_COMMIT),
     checked(ApiKey::DescribeConfigs, 1, 4, &layout::DESCRIBE_CONFIGS),
     checked(ApiKey::AlterConfigs, 0, 2, &layout::ALTER_CONFIGS),
     checked(ApiKey::AlterReplicaLogDirs, 1, 2, &layout::ALTER_REPLICA_LOG_DIRS),

@@ -375,7 +375,10 @@ impl Connection {
     }
 
     async fn submit(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.batch);
+        if batch.requests.iter().any(|request| request.joining.is_some()) {
+            produce::join(&self.shared.engine, &mut batch.requests, &mut batch.appends).await;
+        }
         self.shared.metrics.requests[Api::position(ApiKey::Produce)]
             .add(batch.requests.len() as u64);
         let refused = batch.requests.iter().map(|request| request.faults.len() as u64).sum();

@@ -359,6 +359,16 @@ fn a_static_member_that_is_away_keeps_its_place_until_its_session_ends() {
 }
 
 #[test]
+fn a_transaction_commits_while_the_leader_shares_out_the_work() {
+    let mut test = Test::of_two();
+    test.group.state = State::Completing;
+    let who = Identity { member_id: "m1", instance: None };
+    let mut check = |of| test.group.check_commit(test.now, who, 2, of);
+    assert_eq!(check(CommitOf::Consumer), Err(ResponseError::RebalanceInProgress));
+    assert_eq!(check(CommitOf::Transaction), Ok(()));
+}
+
+#[test]
 fn commits_come_from_who_may_make_them() {
     let mut test = Test::of_two();
     let check = |test: &mut Test, member_id: &str, generation: i32, expected| {

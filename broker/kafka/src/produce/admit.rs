@@ -1,7 +1,7 @@
 //! From a produce request to appends: names looked up, batches validated. Runs on the
 //! connection's task, so that the commit thread never sees a bad batch.
 
-use super::{ProduceHead, TopicRef, Visitor};
+use super::{Joining, ProduceHead, TopicRef, Visitor};
 use crate::apis::PRODUCE_FLEXIBLE_FROM;
 use crate::errors;
 use crate::limits::FRAME_BYTES_OWN;
@@ -63,6 +63,8 @@ pub(crate) struct Admitted {
     pub(crate) faults: Vec<(usize, Fault)>,
     /// Whether an append was made of the others.
     pub(crate) appended: bool,
+    /// What is to be part of the producer's transaction.
+    pub(crate) joining: Option<Box<Joining>>,
     /// For how long its client is to wait, if it is beyond its quota.
     pub(crate) throttle: Option<Duration>,
 }
@@ -80,6 +82,7 @@ pub(crate) struct Admission<'a> {
     /// The fields of large batches that belong to the append.
     large: Vec<Range<usize>>,
     faults: Vec<(usize, Fault)>,
+    joining: Option<Box<Joining>>,
 }
 
 impl<'a> Admission<'a> {
@@ -90,7 +93,7 @@ impl<'a> Admission<'a> {
             body,
             version,
             now,
-            head: ProduceHead { transactional: false, acks: 0, topics: 0 },
+            head: ProduceHead { transactional: None, acks: 0, topics: 0 },
             topic: Err(unknown_topic()),
             next: 0,
             append: Append {
@@ -100,6 +103,7 @@ impl<'a> Admission<'a> {
             },
             large: Vec::new(),
             faults: Vec::new(),
+            joining: None,
         }
     }
 
@@ -119,6 +123,7 @@ impl<'a> Admission<'a> {
             body,
             faults: self.faults,
             appended: append.is_some(),
+            joining: self.joining,
             throttle: None,
         };
         (admitted, append)
@@ -174,7 +179,7 @@ impl<'a> Admission<'a> {
                 "zstd needs version 7 of produce requests (Kafka 2.1)",
             ));
         }
-        if header.is_transactional() && !self.head.transactional {
+        if header.is_transactional() && self.head.transactional.is_none() {
             return Err(fault(
                 ResponseError::TransactionalIdAuthorizationFailed,
                 "a transactional batch needs the transactional id in its request",
@@ -248,6 +253,13 @@ impl Visitor for Admission<'_> {
             Ok(part) => {
                 if part.batch.len() >= FRAME_BYTES_OWN {
                     self.large.extend(records.map(|records| field..records.end));
+                }
+                if let Some((start, end)) = self.head.transactional
+                    && part.header.is_transactional()
+                {
+                    let id = &self.body[start..end];
+                    let joining = self.joining.get_or_insert_with(|| Box::new(Joining::new(id)));
+                    joining.parts.push((self.next, self.append.parts.len()));
                 }
                 self.append.parts.push(part);
             }

@@ -141,7 +141,7 @@ async fn a_group_changes_its_protocol_while_a_consumer_stays_in_it() {
     // One of the new protocol joins: the other is to give up a half first.
     let mut client = broker.client().await;
     let told = beat(&mut client, 0, topic, &[]).await;
-    assert_eq!(has(&told), []);
+    assert!(has(&told).is_empty());
     assert_eq!(kinds(&mut client).await.map(|kinds| kinds.len()), Some(2));
     let rebalance = ResponseError::RebalanceInProgress.code();
     assert_eq!(old.beat().await, rebalance);

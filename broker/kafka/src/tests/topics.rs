@@ -277,7 +277,9 @@ async fn settings_are_described_set_and_reset() {
     let invalid = ResponseError::InvalidConfig.code();
     check(config("retention.ms", 0, Some("7000")), true, 0).await;
     assert_eq!(retention(), Some(5000));
-    check(config("retention.ms", 0, Some("7000")), false, 0).await;
+    check(config("retention.ms", 0, Some(" 07000 ")), false, 0).await;
+    let kept = broker.engine.catalog().by_name("t").cloned().expect("created");
+    assert_eq!(kept.settings["retention.ms"], "7000");
     assert_eq!(retention(), Some(7000));
     check(config("retention.ms", 0, Some("soon")), true, invalid).await;
     check(config("retention.ms", 0, Some("soon")), false, invalid).await;
@@ -310,6 +312,10 @@ async fn broker_and_groups_have_settings() {
         (4, "1", "background.threads", 0, Some("9"), 0),
         (4, "1", "background.threads", 0, Some("many"), ResponseError::InvalidConfig.code()),
         (4, "1", "broker.id", 0, Some("9"), ResponseError::InvalidRequest.code()),
+        (4, "7", "background.threads", 2, Some("9"), ResponseError::InvalidRequest.code()),
+        (2, "", "retention.ms", 0, Some("9"), ResponseError::InvalidRequest.code()),
+        (2, "", "retention.ms", 2, Some("9"), ResponseError::InvalidConfig.code()),
+        (2, "", "retention.ms", 0, None, ResponseError::InvalidRequest.code()),
         (4, "", "log.cleanup.policy", 2, Some("compact"), 0),
         (4, "", "log.cleanup.policy", 3, Some("delete"), 0),
         (32, "g", "consumer.session.timeout.ms", 0, Some("50000"), 0),

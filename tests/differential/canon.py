@@ -16,11 +16,11 @@ TIMES = re.compile(r"timestamp|time_ms$|_timestamp$")
 KEYS = ("name", "topic", "topic_name", "topic_id", "group_id", "group", "transactional_id", "key",
         "resource_type", "resource_name", "partition_index", "partition", "partition_id", "index",
         "member_id", "group_instance_id", "node_id", "broker_id", "producer_id", "log_dir",
-        "api_key", "first_offset", "base_offset")
+        "api_key", "first_offset", "base_offset", "entity_type", "entity")
 # Answers to "all there is": what belongs to other runs, or to the broker itself, is left out.
 LISTINGS = {"Metadata": ("topics",), "ListGroups": ("groups",), "DescribeLogDirs": ("topics",),
             "ListTransactions": ("transaction_states",), "DescribeTopicPartitions": ("topics",),
-            "ConsumerGroupDescribe": ()}
+            "ConsumerGroupDescribe": (), "DescribeClientQuotas": ("entries",)}
 # Where the produced times of a campaign end, and those of the broker's own clock may begin.
 PRODUCED_MS = 3_000_000
 MEMBER_ID = re.compile(r"^(.*-)?[0-9a-zA-Z_-]{22}$|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
@@ -108,6 +108,8 @@ class Canon:
         return self.names.get((kind, value)) or Unknown(f"{kind} {value}")
 
     def is_ours(self, each):
+        if "entity" in each:
+            return PREFIX in str(each)
         name = next((each[name] for name in KEYS if isinstance(each.get(name), str)), "")
         return name.startswith(PREFIX) or name != "" and name in self.asked
 

@@ -25,6 +25,8 @@ class Producer:
     # Next sequences by (topic, partition).
     sequences: dict = field(default_factory=dict)
     open: bool = False
+    # Whether it has transactions of version 2: nothing is added before, ends give a new epoch.
+    modern: bool = False
     added: set = field(default_factory=set)
 
 

@@ -92,6 +92,7 @@ impl Engine {
             }
         }
         self.check_stream(&spec)?;
+        spec.settings = check_settings(&spec.settings)?;
         let mut next = self.next_ids()?;
         let count = spec.partitions.unwrap_or(self.partitions_default()).unsigned_abs();
         let partitions: Vec<_> =
@@ -204,7 +205,7 @@ impl Engine {
                         None => stream.settings.remove(&name),
                     };
                 }
-                check_settings(&stream.settings)?;
+                stream.settings = check_settings(&stream.settings)?;
                 stream.options = options_of(&stream.settings);
                 let mode = mode_of(&stream.settings);
                 if mode != old.mode {

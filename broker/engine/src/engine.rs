@@ -90,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) transactions: Transactions,
     /// Changes of the catalog, one at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Written while offsets expire, read while they are committed.
+    pub(crate) expiring_offsets: tokio::sync::RwLock<()>,
     pub(crate) producer_ids: tokio::sync::Mutex<std::ops::Range<i64>>,
     published: Arc<Published>,
     budget: Arc<Semaphore>,
@@ -210,6 +212,7 @@ impl Engine {
                 transactions_ledger,
                 transactions,
                 changing: tokio::sync::Mutex::default(),
+                expiring_offsets: tokio::sync::RwLock::default(),
                 producer_ids: tokio::sync::Mutex::new(0..0),
                 published,
                 budget: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),

@@ -42,4 +42,6 @@ pub use offsets::{CommittedOffset, GroupEntry};
 pub use resources::Resource;
 pub use settings::{KNOWN_SETTINGS, KnownSetting, SettingKind, check_setting, known_setting};
 pub use stream::{Column, ColumnType, Durability, Mode, Stream, StreamOptions, Timestamps};
-pub use transactions::{TRANSACTION_TIMEOUT_MS_MAX, TransactionError, TransactionStatus};
+pub use transactions::{
+    EpochAfter, TRANSACTION_TIMEOUT_MS_MAX, TransactionError, TransactionStatus,
+};

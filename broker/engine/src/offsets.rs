@@ -76,7 +76,30 @@ impl Engine {
         if entries.is_empty() {
             return Ok(());
         }
+        let _no_expiry = self.inner.expiring_offsets.read().await;
         self.inner.groups_ledger.put(entries).await
+    }
+
+    /// Forgets the offsets of a group that were committed before `before_ms` (milliseconds since
+    /// 1970), but for those that an open transaction may replace; says how many.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn expire_offsets(&self, group: &str, before_ms: i64) -> Result<usize, Error> {
+        // Nobody commits between the look at an offset and its end.
+        let _no_commits = self.inner.expiring_offsets.write().await;
+        let pending = self.pending_offsets(group);
+        let committed = self.committed_offsets(group).into_iter();
+        let old = committed
+            .filter(|(place, offset)| offset.committed_ms < before_ms && !pending.contains(place));
+        let entries: Vec<Entry> = old
+            .map(|((stream, index), _)| (offset_key(&(group.to_owned(), stream, index)), None))
+            .collect();
+        let count = entries.len();
+        if count > 0 {
+            self.inner.groups_ledger.put(entries).await?;
+        }
+        Ok(count)
     }
 
     /// A group's committed offsets.

@@ -1,4 +1,4 @@
-//! Settings of what is not a stream, as Kafka has them: the broker itself, groups. The engine keeps
+//! Settings of what is not a stream, as Kafka has them: the broker itself, groups, clients. The engine keeps
 //! them; what they mean is the doors' business.
 
 use crate::Error;
@@ -17,6 +17,8 @@ pub enum Resource {
     Group,
     /// A subscription to metrics of clients (KIP-714).
     ClientMetrics,
+    /// Users, client ids and addresses that have quotas (KIP-546).
+    ClientQuota,
 }
 
 impl Resource {
@@ -25,6 +27,7 @@ impl Resource {
             Self::Broker => "broker",
             Self::Group => "group",
             Self::ClientMetrics => "client-metrics",
+            Self::ClientQuota => "client-quota",
         };
         format!("{PREFIX}{kind}/")
     }

@@ -96,50 +96,71 @@ pub fn known_setting(name: &str) -> Option<&'static KnownSetting> {
     KNOWN_SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// Checks every name and value.
-pub(crate) fn check_settings(settings: &BTreeMap<String, String>) -> Result<(), Error> {
-    for (name, value) in settings {
-        let invalid = |message: String| Err(Error::new(ErrorKind::InvalidArgument, message));
-        let Some(setting) = known_setting(name) else {
-            return invalid(format!("there is no setting {name}"));
-        };
-        check_setting(setting, value)?;
-    }
-    Ok(())
+/// Checks every name and value; says how they are kept.
+pub(crate) fn check_settings(
+    settings: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let check = |(name, value): (&String, &String)| {
+        let setting = known_setting(name).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidArgument, format!("there is no setting {name}"))
+        })?;
+        Ok((name.clone(), check_setting(setting, value)?))
+    };
+    settings.iter().map(check).collect()
 }
 
-/// Checks a value.
+/// Checks a value, and says how it is kept: as Kafka describes it, without blanks around it.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidArgument`], with what was expected.
-pub fn check_setting(setting: &KnownSetting, value: &str) -> Result<(), Error> {
-    check_value(setting.kind, value).map_err(|expected| {
-        let message = format!("{} = {value}: expected {expected}", setting.name);
-        Error::new(ErrorKind::InvalidArgument, message)
-    })
+pub fn check_setting(setting: &KnownSetting, value: &str) -> Result<String, Error> {
+    let plain = normal(setting.kind, value);
+    match check_value(setting.kind, &plain) {
+        Ok(()) => Ok(plain),
+        Err(expected) => {
+            let message = format!("{} = {value}: expected {expected}", setting.name);
+            Err(Error::new(ErrorKind::InvalidArgument, message))
+        }
+    }
 }
 
+/// A value without blanks, truth in small letters, numbers without zeros in front.
+fn normal(kind: SettingKind, value: &str) -> String {
+    let value = value.trim();
+    match kind {
+        Boolean => value.to_ascii_lowercase(),
+        Number(..) | NumberBut(..) => {
+            value.parse().map_or_else(|_| value.to_owned(), |number: i64| number.to_string())
+        }
+        Fraction => {
+            value.parse().map_or_else(|_| value.to_owned(), |number: f64| format!("{number:?}"))
+        }
+        Words(_) | Replicas => value.split(',').map(str::trim).collect::<Vec<_>>().join(","),
+        Word(_) | SettingKind::Text => value.to_owned(),
+    }
+}
+
+/// Checks a value that is in its normal form.
 fn check_value(kind: SettingKind, value: &str) -> Result<(), String> {
     let (good, expected) = match kind {
-        Boolean => (boolean(value).is_some(), "true or false".to_owned()),
+        Boolean => (matches!(value, "true" | "false"), "true or false".to_owned()),
         Number(least, most) => (
-            value.trim().parse().is_ok_and(|number: i64| (least..=most).contains(&number)),
+            value.parse().is_ok_and(|number: i64| (least..=most).contains(&number)),
             format!("a whole number from {least} to {most}"),
         ),
         NumberBut(least, most, not) => (
             value
-                .trim()
                 .parse()
                 .is_ok_and(|number: i64| number != not && (least..=most).contains(&number)),
             format!("a whole number from {least} to {most}, but not {not}"),
         ),
         Fraction => (
-            value.trim().parse().is_ok_and(|number: f64| (0.0..=1.0).contains(&number)),
+            value.parse().is_ok_and(|number: f64| (0.0..=1.0).contains(&number)),
             "a number from 0 to 1".to_owned(),
         ),
         Word(words) => (words.contains(&value), format!("one of {}", words.join(", "))),
         Words(words) => (
-            value.is_empty() || value.split(',').all(|word| words.contains(&word.trim())),
+            value.is_empty() || value.split(',').all(|word| words.contains(&word)),
             format!("some of {}, with commas between", words.join(", ")),
         ),
         Replicas => (
@@ -151,17 +172,8 @@ fn check_value(kind: SettingKind, value: &str) -> Result<(), String> {
     if good { Ok(()) } else { Err(expected) }
 }
 
-/// Kafka takes any case, and blanks around.
-fn boolean(value: &str) -> Option<bool> {
-    let value = value.trim();
-    [("true", true), ("false", false)]
-        .into_iter()
-        .find(|(word, _)| value.eq_ignore_ascii_case(word))
-        .map(|(_, value)| value)
-}
-
 fn is_replica(words: &str) -> bool {
-    let number = |word: &str| word.trim().parse::<u32>().is_ok();
+    let number = |word: &str| word.parse::<u32>().is_ok();
     words.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker))
 }
 
@@ -209,16 +221,30 @@ pub(crate) fn options_of(settings: &BTreeMap<String, String>) -> StreamOptions {
 
 #[cfg(test)]
 mod tests {
-    use super::{KNOWN_SETTINGS, check_settings, options_of};
+    use super::{KNOWN_SETTINGS, check_setting, check_settings, known_setting, options_of};
     use std::collections::BTreeMap;
 
     #[test]
     fn every_default_is_a_legal_value() {
         for setting in KNOWN_SETTINGS {
             let settings = BTreeMap::from([(setting.name.to_owned(), setting.default.to_owned())]);
-            check_settings(&settings).expect(setting.name);
+            assert_eq!(check_settings(&settings).expect(setting.name), settings);
             assert_eq!(options_of(&settings), options_of(&BTreeMap::new()), "{}", setting.name);
         }
+    }
+
+    #[test]
+    fn values_are_kept_as_kafka_describes_them() {
+        let check = |name: &str, value: &str, expected: &str| {
+            let setting = known_setting(name).expect("known");
+            assert_eq!(check_setting(setting, value).expect("legal"), expected, "{name}");
+        };
+        check("retention.ms", " 05000 ", "5000");
+        check("preallocate", " TRUE", "true");
+        check("cleanup.policy", " compact , delete ", "compact,delete");
+        check("compression.type", " zstd ", "zstd");
+        check("min.cleanable.dirty.ratio", "0.50", "0.5");
+        check("leader.replication.throttled.replicas", " 0:1, 1:1", "0:1,1:1");
     }
 
     #[test]

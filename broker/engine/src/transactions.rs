@@ -70,7 +70,7 @@ pub struct TransactionStatus {
     pub timeout_ms: i32,
     /// In Kafka's words: Empty, Ongoing, CompleteCommit, CompleteAbort.
     pub state: &'static str,
-    /// When the open transaction began, in milliseconds since 1970.
+    /// When the open transaction began, or the one that has ended, in milliseconds since 1970.
     pub since_ms: Option<i64>,
     /// Where the open transaction writes.
     pub partitions: BTreeSet<PartitionId>,
@@ -84,6 +84,21 @@ struct Record {
     timeout_ms: i32,
     updated_ms: i64,
     state: State,
+    /// When the transaction began that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_since_ms: Option<i64>,
+    /// The producer and epoch that the last transaction was ended with, if that gave it new ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_by: Option<(i64, i16)>,
+}
+
+/// What becomes of a producer's epoch at the end of its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochAfter {
+    /// It stays: the producer tells one transaction from the next by adding partitions.
+    Same,
+    /// It rises, so that nothing late joins the next transaction (KIP-890).
+    Next,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,6 +232,19 @@ impl Transactional {
 }
 
 impl Record {
+    /// Of a producer without a transaction.
+    fn empty(producer: ProducerId, epoch: ProducerEpoch, timeout_ms: i32, now_ms: i64) -> Self {
+        Self {
+            producer: producer.0,
+            epoch: epoch.0,
+            timeout_ms,
+            updated_ms: now_ms,
+            state: State::Empty,
+            ended_since_ms: None,
+            ended_by: None,
+        }
+    }
+
     /// The transaction that goes on, or a new one.
     fn ongoing(&self, now_ms: i64) -> (i64, BTreeSet<u32>, BTreeSet<String>) {
         match &self.state {
@@ -233,8 +261,8 @@ impl Record {
             State::Ongoing { since_ms, partitions, .. } => {
                 ("Ongoing", Some(*since_ms), partitions.iter().copied().map(PartitionId).collect())
             }
-            State::Committed => ("CompleteCommit", None, BTreeSet::new()),
-            State::Aborted => ("CompleteAbort", None, BTreeSet::new()),
+            State::Committed => ("CompleteCommit", self.ended_since_ms, BTreeSet::new()),
+            State::Aborted => ("CompleteAbort", self.ended_since_ms, BTreeSet::new()),
         };
         TransactionStatus {
             id,
@@ -248,7 +276,11 @@ impl Record {
     }
 
     fn with(&self, state: State, now_ms: i64) -> Self {
-        Self { state, updated_ms: now_ms, ..self.clone() }
+        let ended_since_ms = match (&self.state, &state) {
+            (State::Ongoing { since_ms, .. }, State::Committed | State::Aborted) => Some(*since_ms),
+            _ => None,
+        };
+        Self { state, updated_ms: now_ms, ended_since_ms, ended_by: None, ..self.clone() }
     }
 }
 
@@ -280,8 +312,7 @@ impl Engine {
         let now_ms = self.now().0;
         let Some(record) = one.record.clone() else {
             let producer = self.new_producer_id().await?;
-            let (state, updated_ms) = (State::Empty, now_ms);
-            let record = Record { producer: producer.0, epoch: 0, timeout_ms, updated_ms, state };
+            let record = Record::empty(producer, ProducerEpoch(0), timeout_ms, now_ms);
             self.put_record(id, &record).await?;
             one.record = Some(record);
             return Ok((producer, ProducerEpoch(0)));
@@ -295,18 +326,33 @@ impl Engine {
                 return Ok((producer, ProducerEpoch(record.epoch)));
             }
         }
-        // Kafka keeps the last epoch for fencing.
-        let exhausted = record.epoch >= i16::MAX - 1;
         let fenced = ProducerEpoch(record.epoch.saturating_add(1));
-        let (producer, epoch) = if exhausted {
-            (self.new_producer_id().await?.0, 0)
-        } else {
-            (record.producer, fenced.0)
-        };
-        let (state, updated_ms) = (State::Empty, now_ms);
-        let next = Record { producer, epoch, timeout_ms, updated_ms, state };
+        let (producer, epoch) = self.next_epoch(&record).await?;
+        let next = Record::empty(producer, epoch, timeout_ms, now_ms);
         self.finish(id, &mut one, Ending::Abort, fenced, next).await?;
-        Ok((ProducerId(producer), ProducerEpoch(epoch)))
+        Ok((producer, epoch))
+    }
+
+    /// Checks that a producer may write to partitions in its transaction: `Ok(false)` if they are
+    /// not all part of it.
+    ///
+    /// # Errors
+    /// [`TransactionError`] if it is not the producer of this id.
+    pub async fn check_transaction(
+        &self,
+        id: &str,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        partitions: &[PartitionId],
+    ) -> Result<bool, TransactionError> {
+        let one = self.inner.transactions.find(id)?;
+        let one = one.lock().await;
+        Ok(match &one.current(producer, epoch)?.state {
+            State::Ongoing { partitions: added, .. } => {
+                partitions.iter().all(|partition| added.contains(&partition.0))
+            }
+            State::Empty | State::Committed | State::Aborted => false,
+        })
     }
 
     /// Adds partitions to the producer's transaction, which begins if none is open.
@@ -450,7 +496,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Commits or aborts the producer's transaction: everything in one round.
+    /// Commits or aborts the producer's transaction: everything in one round. Says who the
+    /// producer is from then on.
     ///
     /// # Errors
     /// [`TransactionError`]. After an error of the log, ask again: it may have ended.
@@ -460,10 +507,11 @@ impl Engine {
         producer: ProducerId,
         epoch: ProducerEpoch,
         ending: Ending,
-    ) -> Result<(), TransactionError> {
+        after: EpochAfter,
+    ) -> Result<(ProducerId, ProducerEpoch), TransactionError> {
         let engine = self.clone();
         let id = id.to_owned();
-        to_the_end(async move { engine.end(&id, producer, epoch, ending).await }).await
+        to_the_end(async move { engine.end(&id, producer, epoch, ending, after).await }).await
     }
 
     async fn end(
@@ -472,14 +520,28 @@ impl Engine {
         producer: ProducerId,
         epoch: ProducerEpoch,
         ending: Ending,
-    ) -> Result<(), TransactionError> {
+        after: EpochAfter,
+    ) -> Result<(ProducerId, ProducerEpoch), TransactionError> {
         let one = self.inner.transactions.find(id)?;
         let mut one = one.lock_owned().await;
-        let record = one.current(producer, epoch)?;
+        let known = one.record.as_ref().ok_or(TransactionError::UnknownProducer)?;
+        // Asked again, by a producer that was not told who it is now.
+        let is_again = known.ended_by == Some((producer.0, epoch.0));
+        let record = if is_again { known } else { one.current(producer, epoch)? };
+        let same = Ok((ProducerId(record.producer), ProducerEpoch(record.epoch)));
         match (&record.state, ending) {
             (State::Ongoing { .. }, _) => {}
-            // Asked again.
-            (State::Committed, Ending::Commit) | (State::Aborted, Ending::Abort) => return Ok(()),
+            (State::Committed, Ending::Commit) | (State::Aborted, Ending::Abort)
+                if is_again || record.ended_by.is_none() && after == EpochAfter::Same =>
+            {
+                return same;
+            }
+            // What was refused is aborted without having begun.
+            (State::Empty | State::Committed | State::Aborted, Ending::Abort)
+                if after == EpochAfter::Next && !is_again => {}
+            (State::Committed, Ending::Commit) | (State::Aborted, Ending::Abort) => {
+                return Err(TransactionError::InvalidState("no transaction is open"));
+            }
             (State::Empty, _) => {
                 return Err(TransactionError::InvalidState("no transaction is open"));
             }
@@ -490,9 +552,26 @@ impl Engine {
                 return Err(TransactionError::InvalidState("the transaction was aborted"));
             }
         }
-        let next = record.with(ended(ending), self.now().0);
-        self.finish(id, &mut one, ending, epoch, next).await?;
-        Ok(())
+        let mut next = record.with(ended(ending), self.now().0);
+        let mut marker_epoch = epoch;
+        if after == EpochAfter::Next {
+            let (producer, epoch) = self.next_epoch(record).await?;
+            (next.producer, next.epoch) = (producer.0, epoch.0);
+            next.ended_by = Some((record.producer, record.epoch));
+            marker_epoch = ProducerEpoch(record.epoch.saturating_add(1));
+        }
+        let now = (ProducerId(next.producer), ProducerEpoch(next.epoch));
+        self.finish(id, &mut one, ending, marker_epoch, next).await?;
+        Ok(now)
+    }
+
+    /// The producer with its epoch raised; another one if there is none left. Kafka keeps the last
+    /// epoch for fencing.
+    async fn next_epoch(&self, record: &Record) -> Result<(ProducerId, ProducerEpoch), Error> {
+        if record.epoch >= i16::MAX - 1 {
+            return Ok((self.new_producer_id().await?, ProducerEpoch(0)));
+        }
+        Ok((ProducerId(record.producer), ProducerEpoch(record.epoch + 1)))
     }
 
     /// All transactional ids, in order. One that is being changed is awaited.
@@ -631,6 +710,7 @@ impl Engine {
             committed.map(|(place, offset)| (offset_key(place), Some(to_json(offset)))).collect();
         let mut own_entries = vec![(id_key(id), Some(to_json(&next)))];
         own_entries.extend(one.offsets.keys().map(|place| (pending_key(id, place), None)));
+        let _no_expiry = self.inner.expiring_offsets.read().await;
         for attempt in 1.. {
             // Always in this order: a ledger that is written anew waits for nobody who waits.
             let groups = self.inner.groups_ledger.hold(group_entries.clone()).await?;

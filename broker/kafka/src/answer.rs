@@ -9,17 +9,20 @@ mod metadata;
 mod offsets;
 mod partitions;
 mod producers;
+mod quotas;
 mod replicas;
 mod topics;
 mod transactions;
 mod versions;
 
 pub(crate) use configs::{group_timeouts, topic_defaults};
+pub(crate) use transactions::code as transaction_code;
 
 use crate::apis::ApiKey;
 use crate::connection::{Close, Output};
 use crate::door::Shared;
 use crate::fetch;
+use crate::quotas::Flow;
 use crate::request::{Head, Request};
 use crate::settings::HostPort;
 use crate::wire::{begin_frame, end_frame};
@@ -29,6 +32,7 @@ use anabranch_types::PartitionIndex;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The one broker's id in a cluster of one.
 pub(crate) const BROKER_ID: i32 = 1;
@@ -50,16 +54,23 @@ pub(crate) struct Client {
     pub(crate) id: String,
     /// Name and version of the client's library (KIP-511); empty if it did not say.
     pub(crate) software: String,
+    /// For how long nothing is to be read from it once it is answered (KIP-219).
+    pub(crate) throttle: Option<Duration>,
 }
 
 impl Client {
     pub(crate) fn new(peer: Peer, broker: HostPort) -> Self {
-        Self { peer, broker, id: String::new(), software: String::new() }
+        Self { peer, broker, id: String::new(), software: String::new(), throttle: None }
     }
 
     /// Its address, as groups are told it.
     pub(crate) fn host(&self) -> String {
         format!("/{}", self.peer.address.ip().to_canonical())
+    }
+
+    /// Who its quotas are of.
+    pub(crate) fn user(&self) -> &str {
+        "ANONYMOUS"
     }
 
     pub(crate) fn set_id(&mut self, id: &[u8]) {
@@ -82,7 +93,7 @@ pub(crate) async fn answer(
         // The connection takes those itself, many at a time.
         Request::Produce => Ok(()),
         Request::Fetch(request) => {
-            fetch(shared, head, &request, out).await;
+            fetch(shared, client, head, request, out).await;
             Ok(())
         }
         Request::ApiVersions(request) => {
@@ -136,6 +147,12 @@ pub(crate) async fn answer(
         }
         Request::TxnOffsetCommit(request) => {
             respond(out, head, &transactions::commit_offsets(shared, version, request).await)
+        }
+        Request::DescribeClientQuotas(request) => {
+            respond(out, head, &quotas::describe(shared, request))
+        }
+        Request::AlterClientQuotas(request) => {
+            respond(out, head, &quotas::alter(shared, request).await)
         }
         Request::CreatePartitions(request) => {
             respond(out, head, &partitions::create(shared, request).await)
@@ -225,18 +242,42 @@ async fn group(
     }
 }
 
-async fn fetch(shared: &Arc<Shared>, head: &Head, request: &fetch::FetchRequest, out: &mut Output) {
+async fn fetch(
+    shared: &Arc<Shared>,
+    client: &mut Client,
+    head: &Head,
+    mut request: fetch::FetchRequest,
+    out: &mut Output,
+) {
     let mut fault = None;
     let mut gathered = Vec::new();
+    let quotas = shared.quotas.is_set().then_some(&shared.quotas);
+    let (user, id) = (client.user(), client.id.as_str());
+    let most = quotas.and_then(|quotas| quotas.most_at_once(Flow::Fetched, user, id));
+    if let Some(most) = most {
+        request.max_bytes = request.max_bytes.min(i32::try_from(most).unwrap_or(i32::MAX));
+    }
+    let mut throttle = None;
     if request.session_id == 0 {
         let (found, share) =
-            fetch::gather(&shared.engine, &shared.fetched, request, head.version).await;
+            fetch::gather(&shared.engine, &shared.fetched, &request, head.version).await;
         gathered = found;
-        out.hold(share);
+        let bytes = gathered.iter().map(fetch::Gathered::bytes).sum();
+        throttle = quotas.and_then(|quotas| quotas.record(Flow::Fetched, user, id, bytes));
+        // One batch that is more than a quota allows at once would never come.
+        let is_small = most.is_some_and(|most| bytes <= most);
+        if let (Some(quotas), Some(_), true) = (quotas, throttle, is_small) {
+            // It is to ask again: an empty answer, of which nothing counts.
+            quotas.take_back(Flow::Fetched, user, id, bytes);
+            gathered.clear();
+        } else {
+            out.hold(share);
+        }
     } else {
         fault = Some(ResponseError::FetchSessionIdNotFound);
     }
-    fetch::answer(out, head.correlation, head.version, request, fault, gathered);
+    client.throttle = throttle;
+    fetch::answer(out, head, &request, throttle, fault, gathered);
 }
 
 /// Writes a response that the crate encodes.

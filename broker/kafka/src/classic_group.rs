@@ -16,13 +16,15 @@
 //! stable.
 
 mod join;
+mod migrate;
 mod rebalance;
 mod saved;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use join::Join;
-pub(crate) use saved::SavedGroup;
+pub(crate) use migrate::{CONSUMER_PROTOCOL, Migrant};
+pub(crate) use saved::{Blob, SavedGroup};
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
@@ -122,6 +124,15 @@ pub(crate) struct Limits {
 pub(crate) struct Identity<'a> {
     pub(crate) member_id: &'a str,
     pub(crate) instance: Option<&'a str>,
+}
+
+/// Whose offsets a commit is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CommitOf {
+    /// A consumer's: it is to see a rebalance first.
+    Consumer,
+    /// A transaction's: the state of the group does not matter to it.
+    Transaction,
 }
 
 /// A request for an assignment.
@@ -304,6 +315,7 @@ impl Group {
         now: Moment,
         who: Identity<'_>,
         generation: i32,
+        of: CommitOf,
     ) -> Result<(), ResponseError> {
         let anonymous = generation < 0 && who.member_id.is_empty() && who.instance.is_none();
         if self.members.is_empty() && generation < 0 {
@@ -318,8 +330,10 @@ impl Group {
         }
         self.touch(now, &id);
         match self.state {
-            State::Completing => Err(ResponseError::RebalanceInProgress),
-            State::Empty | State::Preparing | State::Stable => Ok(()),
+            State::Completing if of == CommitOf::Consumer => {
+                Err(ResponseError::RebalanceInProgress)
+            }
+            State::Empty | State::Preparing | State::Completing | State::Stable => Ok(()),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::limits::{
     RESERVE_BYTES_MAX, SUBMISSION_BYTES_MAX, VALIDATE_INLINE_BYTES_MAX,
 };
 use crate::produce::{self, Admission, Admitted};
+use crate::quotas::Flow;
 use crate::request::{self, Head};
 use crate::wire::Malformed;
 use anabranch_engine::{Append, Catalog};
@@ -44,7 +45,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 /// How long answers may take to leave once the broker stops.
@@ -81,6 +82,8 @@ pub(crate) struct Connection {
     /// What one read brought, before it is submitted.
     batch: Batch,
     large: Large,
+    /// Until when nothing is read, for the client is beyond its quota (KIP-219).
+    muted: Option<Pin<Box<Sleep>>>,
     /// Set when no more requests are taken; what was taken is still answered.
     closing: Option<Close>,
 }
@@ -121,6 +124,7 @@ impl Connection {
             output: Output::default(),
             batch: Batch::default(),
             large: Large::None,
+            muted: None,
             closing: None,
         }
     }
@@ -168,7 +172,7 @@ impl Connection {
                 biased;
                 step = poll_fn(|context| self.poll_step(context)) => step,
                 () = &mut idle => {
-                    if self.moved() != seen {
+                    if self.moved() != seen || self.muted.is_some() {
                         seen = self.moved();
                         since = Instant::now();
                     }
@@ -224,6 +228,10 @@ impl Connection {
             if self.closing.is_some() {
                 return self.poll_close();
             }
+            if let Some(muted) = &mut self.muted {
+                ready!(muted.as_mut().poll(context));
+                self.muted = None;
+            }
             if let Some(step) = self.take_frames()? {
                 return Poll::Ready(Ok(step));
             }
@@ -277,7 +285,8 @@ impl Connection {
         let mut moment = None;
         loop {
             let full = self.pipeline.would_fill(self.batch.requests.len(), self.batch.bytes)
-                || self.batch.bytes >= SUBMISSION_BYTES_MAX;
+                || self.batch.bytes >= SUBMISSION_BYTES_MAX
+                || self.muted.is_some();
             let arrived = if full { Arrived::Nothing } else { self.arrived()? };
             match arrived {
                 Arrived::Nothing => break,
@@ -348,16 +357,32 @@ impl Connection {
             produce::walk(&body, head.version, &mut admission)?;
             Ok::<_, Malformed>(admission.finish(head.correlation))
         };
-        let (request, append) =
+        let (mut request, append) =
             if frame.len() > VALIDATE_INLINE_BYTES_MAX { aside(admit) } else { admit() }?;
+        if self.shared.quotas.is_set() {
+            self.client.set_id(&frame[head.client.0..head.client.1]);
+            let (user, id) = (self.client.user(), self.client.id.as_str());
+            request.throttle = self.shared.quotas.record(Flow::Produced, user, id, frame.len());
+            self.mute(request.throttle);
+        }
         self.batch.bytes += frame.len();
         self.batch.appends.extend(append);
         self.batch.requests.push(request);
         Ok(())
     }
 
+    /// Leaves the client alone for so long; what was taken from it is answered meanwhile.
+    fn mute(&mut self, throttle: Option<Duration>) {
+        if let Some(wait) = throttle {
+            self.muted = Some(Box::pin(tokio::time::sleep(wait)));
+        }
+    }
+
     async fn submit(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.batch);
+        if batch.requests.iter().any(|request| request.joining.is_some()) {
+            produce::join(&self.shared.engine, &mut batch.requests, &mut batch.appends).await;
+        }
         self.shared.metrics.requests[Api::position(ApiKey::Produce)]
             .add(batch.requests.len() as u64);
         let refused = batch.requests.iter().map(|request| request.faults.len() as u64).sum();
@@ -392,11 +417,14 @@ impl Connection {
         drop(frame);
         let answer =
             answer::answer(&self.shared, &mut self.client, &head, request, &mut self.output);
-        tokio::select! {
+        let answered = tokio::select! {
             biased;
             answered = answer => answered,
             close = closed(&mut self.stream) => Err(close),
-        }
+        };
+        let throttle = self.client.throttle.take();
+        self.mute(throttle);
+        answered
     }
 }
 

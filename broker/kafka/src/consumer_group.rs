@@ -11,6 +11,8 @@
 //! Invariant: no partition is assigned to, or still being given up by, two members.
 
 mod assign;
+mod classic;
+mod embedded;
 mod heartbeat;
 mod reconcile;
 #[cfg(test)]
@@ -74,11 +76,39 @@ pub(crate) struct Member {
     pub(crate) revoking: Partitions,
     /// What it should have.
     pub(crate) target: Partitions,
+    /// Set if it speaks the classic protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) classic: Option<classic::Classic>,
     #[serde(skip)]
     expires: Moment,
-    /// While it gives up partitions: until when it must have.
+    /// While it gives up partitions, or is to join again: until when it must have.
     #[serde(skip)]
     revoke_by: Option<Moment>,
+}
+
+impl Member {
+    /// One that has said and been given nothing yet.
+    fn new(instance: Option<String>) -> Self {
+        Self {
+            instance,
+            rack: None,
+            client_id: String::new(),
+            client_host: String::new(),
+            rebalance_ms: 0,
+            topics: BTreeSet::new(),
+            regex: None,
+            assignor: None,
+            epoch: JOINS,
+            previous_epoch: -1,
+            progress: Progress::Stable,
+            assigned: Partitions::new(),
+            revoking: Partitions::new(),
+            target: Partitions::new(),
+            classic: None,
+            expires: Moment::default(),
+            revoke_by: None,
+        }
+    }
 }
 
 /// What is remembered of the group itself.
@@ -150,7 +180,8 @@ impl ConsumerGroup {
 
     /// Puts a remembered member back; its session begins anew.
     pub(crate) fn restore(&mut self, now: Moment, id: String, mut member: Member) {
-        member.expires = now.plus(self.limits.session_ms);
+        let session_ms = member.classic.as_ref().map(|classic| classic.session_ms);
+        member.expires = now.plus(session_ms.unwrap_or(self.limits.session_ms));
         member.revoke_by =
             (member.progress == Progress::Revoking).then(|| now.plus(member.rebalance_ms));
         if let Some(instance) = &member.instance {
@@ -213,7 +244,11 @@ impl ConsumerGroup {
             return Ok(());
         }
         let member = self.member(member_id, instance)?;
-        if member.epoch == epoch { Ok(()) } else { Err(ResponseError::StaleMemberEpoch) }
+        match member.classic {
+            _ if member.epoch == epoch => Ok(()),
+            Some(_) => Err(ResponseError::IllegalGeneration),
+            None => Err(ResponseError::StaleMemberEpoch),
+        }
     }
 
     fn member(&self, id: &str, instance: Option<&str>) -> Result<&Member, ResponseError> {

@@ -5,12 +5,14 @@
 
 mod groups;
 mod saved;
+#[cfg(test)]
+mod tests;
 
 use crate::answer::{group_timeouts, topic_defaults};
 use crate::classic_group::{
-    Effect, Group, Identity, Join, JoinError, Joined, Moment, State, Sync, Synced, Waiter,
+    CommitOf, Effect, Group, Identity, Join, JoinError, Joined, Moment, State, Sync, Synced, Waiter,
 };
-use crate::consumer_group::{ConsumerGroup, Heartbeat, HeartbeatError, Timeouts, Told};
+use crate::consumer_group::{ConsumerGroup, Heartbeat, HeartbeatError, Timeouts, Told, Topics};
 use crate::settings::GroupSettings;
 use anabranch_engine::{Engine, Resource};
 use bytes::Bytes;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// How often groups that nobody is in and that have no offsets are forgotten
+/// How often old offsets, and groups that nobody is in and that have none, are forgotten
 /// (`offsets.retention.check.interval.ms`).
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 
@@ -152,15 +154,35 @@ impl Coordinator {
     async fn forget(&self) {
         loop {
             tokio::time::sleep(FORGET_EVERY).await;
-            let mut groups = self.state.lock();
-            let vacant = groups.vacant();
-            for name in vacant {
-                if self.engine.committed_offsets(&name).is_empty() {
-                    groups.remove(&name, None);
+            self.forget_once().await;
+        }
+    }
+
+    async fn forget_once(&self) {
+        let old_ms = self.engine.now().0.saturating_sub(self.settings.offsets_retention_ms);
+        for name in self.engine.groups() {
+            // Of a group with members nothing is old, and of another nothing before it was left
+            // for long enough.
+            let is_left = self.state.lock().empty_since_ms(&name).is_none_or(|at| at < old_ms);
+            if !is_left {
+                continue;
+            }
+            match self.engine.expire_offsets(&name, old_ms).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(group = name, count, "old offsets are forgotten"),
+                Err(error) => {
+                    tracing::warn!(group = name, %error, "old offsets were not forgotten")
                 }
             }
-            self.unsaved.notify_one();
         }
+        let mut groups = self.state.lock();
+        for name in groups.vacant() {
+            if self.engine.committed_offsets(&name).is_empty() {
+                groups.remove(&name, None);
+            }
+        }
+        drop(groups);
+        self.unsaved.notify_one();
     }
 
     /// Joins a classic group, and waits for the rebalance's end.
@@ -174,18 +196,70 @@ impl Coordinator {
                 return Err(JoinError { error: too_many(name), member_id });
             }
             let now = self.now();
-            if let Err(error) = groups.classic(name) {
-                return Err(JoinError { error, member_id });
+            if groups.is_joint(name) {
+                Err(join)
+            } else {
+                if let Err(error) = groups.classic(name) {
+                    return Err(JoinError { error, member_id });
+                }
+                let waiter = groups.wait(Reply::Join(sender));
+                self.change_classic(&mut groups, name, |group, effects| {
+                    group.join(now, join, waiter, effects);
+                });
+                Ok(waiter)
             }
-            let waiter = groups.wait(Reply::Join(sender));
-            self.change_classic(&mut groups, name, |group, effects| {
-                group.join(now, join, waiter, effects);
-            });
-            waiter
+        };
+        let waiter = match waiter {
+            Ok(waiter) => waiter,
+            Err(join) => return self.join_consumers(name, join).await,
         };
         let _abandon = Abandon { coordinator: self, name, waiter };
         let gone = || JoinError { error: ResponseError::CoordinatorNotAvailable, member_id };
         receiver.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Joins a consumer group with the classic protocol.
+    async fn join_consumers(&self, name: &str, join: Join) -> Result<Joined, JoinError> {
+        let member_id = join.member_id.clone();
+        let gone = move || JoinError { error: ResponseError::CoordinatorNotAvailable, member_id };
+        let mut result = None;
+        let receiver = {
+            let mut groups = self.groups();
+            let now = self.now();
+            let (sender, receiver) = oneshot::channel();
+            self.change(&mut groups, name, |groups, name| {
+                result = groups.in_consumer(name, |group, topics, seen| {
+                    group.join_classic(now, join, topics, seen)
+                });
+                groups.downgrade(name, now);
+                Outcome { done: Some(sender), ..Outcome::default() }
+            });
+            receiver
+        };
+        match (receiver.await, result) {
+            (Ok(true), Some(result)) => result,
+            // It was left, or not saved, a moment ago: to ask again is right.
+            (Ok(_) | Err(_), _) => Err(gone()),
+        }
+    }
+
+    /// What a classic member of a consumer group asks; `None` if it is no such group.
+    fn ask_consumers<T>(
+        &self,
+        groups: &mut Groups,
+        name: &str,
+        ask: impl FnOnce(&mut ConsumerGroup, &Topics, u64) -> T,
+    ) -> Option<T> {
+        if !groups.is_joint(name) {
+            return None;
+        }
+        let (mut result, now) = (None, self.now());
+        self.change(groups, name, |groups, name| {
+            result = groups.in_consumer(name, ask);
+            groups.downgrade(name, now);
+            Outcome::default()
+        });
+        result
     }
 
     /// Waits for the leader's assignment.
@@ -193,11 +267,17 @@ impl Coordinator {
         let (sender, receiver) = oneshot::channel();
         let waiter = {
             let mut groups = self.groups();
+            let now = self.now();
+            let ask = |group: &mut ConsumerGroup, topics: &Topics, _| {
+                group.sync_classic(now, &sync, topics)
+            };
+            if let Some(result) = self.ask_consumers(&mut groups, name, ask) {
+                return result;
+            }
             if groups.known_classic(name).is_none() {
                 return Err(ResponseError::UnknownMemberId);
             }
             let waiter = groups.wait(Reply::Sync(sender));
-            let now = self.now();
             self.change_classic(&mut groups, name, |group, effects| {
                 group.sync(now, sync, waiter, effects);
             });
@@ -215,19 +295,26 @@ impl Coordinator {
         generation: i32,
     ) -> Result<(), ResponseError> {
         let now = self.now();
-        let mut groups = self.state.lock();
         // A heartbeat only moves deadlines away: the one that is scheduled will see.
-        match groups.known_classic(name) {
-            Some(group) => group.heartbeat(now, who, generation),
-            None => Err(ResponseError::UnknownMemberId),
+        if let Some(group) = self.state.lock().known_classic(name) {
+            return group.heartbeat(now, who, generation);
         }
+        let ask = |group: &mut ConsumerGroup, topics: &Topics, seen| {
+            group.heartbeat_classic(now, who, generation, topics, seen)
+        };
+        let asked = self.ask_consumers(&mut self.groups(), name, ask);
+        asked.unwrap_or(Err(ResponseError::UnknownMemberId))
     }
 
     /// Takes a classic member out.
     pub(crate) fn leave(&self, name: &str, who: Identity<'_>) -> Result<(), ResponseError> {
         let mut groups = self.groups();
         if groups.known_classic(name).is_none() {
-            return Err(ResponseError::UnknownMemberId);
+            let ask = |group: &mut ConsumerGroup, topics: &Topics, seen| {
+                group.leave_classic(who, topics, seen)
+            };
+            let asked = self.ask_consumers(&mut groups, name, ask);
+            return asked.unwrap_or(Err(ResponseError::UnknownMemberId));
         }
         let mut result = Ok(());
         let now = self.now();
@@ -254,13 +341,15 @@ impl Coordinator {
                 let message = "there are too many groups or members to take more";
                 return Err(HeartbeatError::new(too_many(name), message));
             }
-            if !groups.consumer(name, heartbeat.epoch) {
+            let mut effects = Vec::new();
+            if !groups.consumer(name, heartbeat.epoch, now, &mut effects) {
                 return result;
             }
             let (sender, receiver) = oneshot::channel();
             self.change(&mut groups, name, |groups, name| {
                 result = groups.heartbeat(name, now, heartbeat);
-                Outcome { done: Some(sender), ..Outcome::default() }
+                groups.downgrade(name, now);
+                Outcome { done: Some(sender), effects }
             });
             receiver
         };
@@ -286,11 +375,12 @@ impl Coordinator {
         name: &str,
         who: Identity<'_>,
         generation: i32,
+        of: CommitOf,
     ) -> Result<(), ResponseError> {
         let now = self.now();
         let mut groups = self.state.lock();
         match groups.known(name) {
-            Some(Kind::Classic(group)) => group.check_commit(now, who, generation),
+            Some(Kind::Classic(group)) => group.check_commit(now, who, generation, of),
             Some(Kind::Consumer(group)) => {
                 group.check_commit(who.member_id, who.instance, generation)
             }
@@ -407,6 +497,7 @@ impl Coordinator {
         let catalog = self.engine.catalog();
         let mut groups = self.state.lock();
         groups.see(catalog);
+        groups.now_ms = self.engine.now().0;
         groups
     }
 

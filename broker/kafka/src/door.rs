@@ -5,6 +5,7 @@ use crate::connection::Connection;
 use crate::coordinator::Coordinator;
 use crate::limits::{FETCHES_BYTES_MAX, LARGE_FRAMES_BYTES_MAX};
 use crate::metrics::KafkaMetrics;
+use crate::quotas::Quotas;
 use crate::settings::{HostPort, KafkaSettings, Listener};
 use anabranch_engine::Engine;
 use anabranch_net::{Application, Entered, Entry, Gate, Guest};
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) settings: KafkaSettings,
     pub(crate) metrics: Arc<KafkaMetrics>,
     pub(crate) groups: Coordinator,
+    pub(crate) quotas: Quotas,
     /// KiB of large frames that are arriving or being answered.
     pub(crate) large_frames: Arc<Semaphore>,
     /// KiB of fetched records that are not sent yet.
@@ -107,6 +109,7 @@ impl KafkaDoor {
     pub async fn serve(self, engine: Engine, shutdown: CancellationToken) {
         let shared = Arc::new(Shared {
             groups: Coordinator::new(self.settings.groups, engine.clone()),
+            quotas: Quotas::new(&engine),
             engine,
             large_frames: Arc::new(Semaphore::new(LARGE_FRAMES_BYTES_MAX / 1024)),
             fetched: Arc::new(Semaphore::new(FETCHES_BYTES_MAX / 1024)),

@@ -26,6 +26,7 @@ mod layout;
 pub mod limits;
 mod metrics;
 pub mod produce;
+mod quotas;
 pub mod request;
 mod settings;
 #[cfg(test)]
@@ -34,4 +35,4 @@ pub mod wire;
 
 pub use door::{KafkaDoor, ServeError, serve};
 pub use metrics::KafkaMetrics;
-pub use settings::{AdvertiseError, GroupSettings, HostPort, KafkaSettings, Listener};
+pub use settings::{AdvertiseError, GroupSettings, HostPort, KafkaSettings, Listener, Migration};

@@ -67,6 +67,9 @@ pub const GROUPS_MAX: usize = 100_000;
 /// Bytes of metadata that members of all groups may have given, so that joining is bounded.
 pub const GROUPS_BYTES_MAX: usize = 256 << 20;
 
+/// Rates that are kept for quotas: more users and client ids than that share one.
+pub const QUOTA_RATES_MAX: usize = 10_000;
+
 /// Partitions that one answer describes: Kafka's `max.request.partition.size.limit`.
 pub const DESCRIBED_PARTITIONS_MAX: usize = 2_000;
 

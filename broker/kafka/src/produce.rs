@@ -8,9 +8,11 @@ mod admit;
 mod answer;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 pub(crate) use admit::{Admission, Admitted, Fault};
 pub(crate) use answer::{Outcome, answer};
+pub(crate) use transaction::{Joining, join};
 
 use crate::apis::PRODUCE_FLEXIBLE_FROM;
 use crate::limits::REQUEST_ELEMENTS_MAX;
@@ -33,8 +35,8 @@ pub enum TopicRef<'a> {
 /// What stands before the topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProduceHead {
-    /// Whether a transactional id is given.
-    pub transactional: bool,
+    /// Where the transactional id stands in the body, if one is given.
+    pub transactional: Option<(usize, usize)>,
     /// 0, 1 or −1 (all).
     pub acks: i16,
     /// Topics to come.
@@ -73,7 +75,8 @@ impl Visitor for Nothing {
 pub fn walk<V: Visitor>(body: &[u8], version: i16, visitor: &mut V) -> Result<(), Malformed> {
     let flexible = version >= PRODUCE_FLEXIBLE_FROM;
     let mut reader = Reader::new(body);
-    let transactional = reader.text(flexible, "the transactional id")?.is_some();
+    let transactional = reader.text(flexible, "the transactional id")?;
+    let transactional = transactional.map(|range| (range.start, range.end));
     let acks = reader.int16("acks")?;
     reader.skip(4, "the timeout")?;
     let topics = reader.count(flexible, "topics")?.unwrap_or(0);

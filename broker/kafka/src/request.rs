@@ -68,6 +68,8 @@ pub enum Request {
     DeleteGroups(DeleteGroupsRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     OffsetDelete(OffsetDeleteRequest),
+    DescribeClientQuotas(DescribeClientQuotasRequest),
+    AlterClientQuotas(AlterClientQuotasRequest),
     DescribeCluster(DescribeClusterRequest),
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
     ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
@@ -178,6 +180,8 @@ pub fn decode_body(head: &Head, body: Bytes) -> Result<Request, Malformed> {
             Request::IncrementalAlterConfigs(message(body, version)?)
         }
         ApiKey::OffsetDelete => Request::OffsetDelete(message(body, version)?),
+        ApiKey::DescribeClientQuotas => Request::DescribeClientQuotas(message(body, version)?),
+        ApiKey::AlterClientQuotas => Request::AlterClientQuotas(message(body, version)?),
         ApiKey::DescribeCluster => Request::DescribeCluster(message(body, version)?),
         ApiKey::ConsumerGroupHeartbeat => Request::ConsumerGroupHeartbeat(message(body, version)?),
         ApiKey::ConsumerGroupDescribe => Request::ConsumerGroupDescribe(message(body, version)?),

@@ -45,6 +45,37 @@ pub struct GroupSettings {
     pub consumer_session_ms: u32,
     /// `group.consumer.heartbeat.interval.ms`
     pub consumer_heartbeat_ms: u32,
+    /// `group.consumer.migration.policy`
+    pub migration: Migration,
+    /// `offsets.retention.minutes`, in milliseconds: offsets of a group that nobody is in are
+    /// forgotten after so long.
+    pub offsets_retention_ms: i64,
+}
+
+/// Which way a group may go from one protocol to the other while it has members (KIP-848).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migration {
+    /// Neither way.
+    Disabled,
+    /// To the consumer protocol.
+    Upgrade,
+    /// Back to the classic protocol.
+    Downgrade,
+    /// Both ways.
+    Bidirectional,
+}
+
+impl Migration {
+    /// As Kafka calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
+            Self::Bidirectional => "bidirectional",
+        }
+    }
 }
 
 impl Default for KafkaSettings {
@@ -68,6 +99,8 @@ impl Default for GroupSettings {
             initial_delay_ms: 100,
             consumer_session_ms: 45_000,
             consumer_heartbeat_ms: 5_000,
+            migration: Migration::Bidirectional,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
         }
     }
 }

@@ -4,8 +4,10 @@ mod client;
 mod consume;
 mod consumer_groups;
 mod groups;
+mod migration;
 mod partitions;
 mod produce;
+mod quotas;
 mod topics;
 mod transactions;
 

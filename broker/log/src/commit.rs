@@ -399,8 +399,8 @@ impl Log {
         }
         let round = self.journal.next().round;
         let file_before = self.journal.next().position.file;
-        if let Err(error) = self.write_round(now) {
-            self.shared.fail(&format!("writing round {round} to the journal: {error}"));
+        if let Err((place, error)) = self.write_round(now) {
+            self.shared.fail(&format!("writing round {round} to {place}: {error}"));
             return;
         }
         let file = self.journal.next().position.file;
@@ -424,8 +424,9 @@ impl Log {
         self.publish(round, now);
     }
 
-    fn write_round(&mut self, now: Timestamp) -> io::Result<()> {
-        self.place_bulk()?;
+    /// Writes the round, unsynced; an error says what could not be written.
+    fn write_round(&mut self, now: Timestamp) -> Result<(), (&'static str, io::Error)> {
+        self.place_bulk().map_err(|error| ("its segments", error))?;
         let mut fields = Vec::with_capacity((self.round.touched.len() + 1) * ENTRY_BYTES_MAX);
         let mut bounds = Vec::with_capacity(self.round.touched.len() + 1);
         for operation in &self.round.operations {
@@ -459,7 +460,7 @@ impl Log {
             from = to;
         }
         pieces.push(IoSlice::new(&fields[from..]));
-        self.journal.write(&pieces)
+        self.journal.write(&pieces).map_err(|error| ("the journal", error))
     }
 
     /// Has bulk written to its segments, durably, so that the journal need only name it: large

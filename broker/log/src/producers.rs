@@ -154,18 +154,23 @@ impl Producers {
         producer
     }
 
-    /// All of them, in the order of their ids.
+    /// All that have a batch or a marker here, in the order of their ids.
     pub(crate) fn known(&self) -> Vec<KnownProducer> {
-        let all = self.by_id.iter().map(|(id, producer)| KnownProducer {
-            id: *id,
-            epoch: producer.epoch,
-            last_sequence: producer.batches.back().map(|batch| batch.last),
-            last_append: producer.last_append,
-            transaction: match producer.transaction {
-                Transaction::Open(first) => Some(first),
-                Transaction::None | Transaction::Begun => None,
+        let is_only_expected = |producer: &Producer| {
+            producer.transaction == Transaction::Begun && producer.batches.is_empty()
+        };
+        let all = self.by_id.iter().filter(|(_, producer)| !is_only_expected(producer)).map(
+            |(id, producer)| KnownProducer {
+                id: *id,
+                epoch: producer.epoch,
+                last_sequence: producer.batches.back().map(|batch| batch.last),
+                last_append: producer.last_append,
+                transaction: match producer.transaction {
+                    Transaction::Open(first) => Some(first),
+                    Transaction::None | Transaction::Begun => None,
+                },
             },
-        });
+        );
         let mut all: Vec<_> = all.collect();
         all.sort_unstable_by_key(|producer| producer.id);
         all

@@ -113,7 +113,8 @@ impl Broker {
         let append = Append { parts, atomicity: Atomicity::AllParts, preconditions: None };
         self.engine.append(append).await.expect("within the transaction");
         meanwhile.await;
-        self.engine.end_transaction(&name, id, epoch, ending).await.expect("open");
+        let after = anabranch_engine::EpochAfter::Same;
+        self.engine.end_transaction(&name, id, epoch, ending, after).await.expect("open");
     }
 
     /// Produces records as a Kafka client would: key, value, partition.

@@ -12,4 +12,5 @@ def asks(weight=1):
     return add
 
 
-from . import cluster, configs, groups, logs, offsets, topics, transactions  # noqa: E402,F401
+from . import (  # noqa: E402,F401
+    cluster, configs, groups, logs, migration, offsets, quotas, topics, transactions)

@@ -50,7 +50,7 @@ def appended(world, topic, partition, count, control=0):
         ends[partition] = ends.get(partition, 0) + count + control
 
 
-def produce_step(world, parts, transactional=None, acks=None, most=99):
+def produce_step(world, parts, transactional=None, acks=None, least=3, most=99):
     """`parts`: (topic, partition, batch or bytes or None)."""
     topics = {}
     for topic, partition, made in parts:
@@ -59,7 +59,7 @@ def produce_step(world, parts, transactional=None, acks=None, most=99):
              for topic, each in topics.items()]
     return world.step("Produce", {
         "transactional_id": transactional, "timeout_ms": 5000, "topic_data": named,
-        "acks": world.pick(-1, -1, 1) if acks is None else acks}, least=3, most=most)
+        "acks": world.pick(-1, -1, 1) if acks is None else acks}, least=least, most=most)
 
 
 @asks(7)

@@ -38,7 +38,8 @@ def init_producer(world):
             identity = wrong_ids(world, name)
     else:
         name = world.fresh("p")
-        world.producers[name] = Producer(name if world.chance(0.6) else None)
+        world.producers[name] = Producer(name if world.chance(0.6) else None,
+                                         modern=world.chance(0.5))
     producer = world.producers[name]
     if world.wrong:
         timeout = world.pick(0, -1, 900001, 2**31 - 1)
@@ -58,7 +59,7 @@ def init_producer(world):
 @asks(4)
 def add_partitions(world):
     name = transactional(world)
-    if not name:
+    if not name or world.producers[name].modern:
         return []
     producer, epoch = wrong_ids(world, name)
     topics = [{"name": each["name"], "partitions": each["partitions"]} for each in world.by_topic(
@@ -81,7 +82,7 @@ def produce_in_transaction(world):
         return []
     producer = world.producers[name]
     added = sorted(producer.added)
-    if added and not world.wrong:
+    if added and not world.wrong and not (producer.modern and world.chance(0.3)):
         topic, partition = world.random.choice(added)
     else:
         topic = world.good_topic()
@@ -90,13 +91,16 @@ def produce_in_transaction(world):
     made.producer, made.epoch = wrong_ids(world, name)
     made.sequence = producer.sequences.get((topic, partition), 0)
     made.attributes |= TRANSACTIONAL
+    if producer.modern and isinstance(made.producer, Ref):
+        producer.open = True
+        producer.added.add((topic, partition))
     if (topic, partition) in producer.added and isinstance(made.producer, Ref):
         producer.sequences[topic, partition] = made.sequence + len(made.records)
         appended(world, topic, partition, len(made.records))
-    # From version 12 on Kafka adds the partition by itself (KIP-890), which clients count on only
-    # where transactions are of version 2.
+    # From version 12 on the partition is added with it (KIP-890).
+    versions = {"least": 12} if producer.modern else {"most": 11}
     return produce_step(world, [(topic, partition, made)],
-                        name if not world.wrong else world.pick(None, "~nobody"), most=11)
+                        name if not world.wrong else world.pick(None, "~nobody"), **versions)
 
 
 @asks(4)
@@ -110,15 +114,21 @@ def end(world):
         for topic, partition in state.added:
             appended(world, topic, partition, 0, control=1)
         state.open, state.added = False, set()
+    versions = {"most": 4}
+    if state.modern:
+        versions = {"least": 5, "learn": {"producer_id": ("producer", name),
+                                          "producer_epoch": ("epoch", name)}}
+        state.sequences = {}
     return world.step("EndTxn", {
         "transactional_id": name if not world.wrong else world.pick("", "~nobody"),
-        "producer_id": producer, "producer_epoch": epoch, "committed": world.chance(0.6)}, most=4)
+        "producer_id": producer, "producer_epoch": epoch, "committed": world.chance(0.6)},
+        **versions)
 
 
 @asks(2)
 def add_offsets(world):
     name = transactional(world)
-    if not name:
+    if not name or world.producers[name].modern:
         return []
     producer, epoch = wrong_ids(world, name)
     return world.step("AddOffsetsToTxn", {
@@ -142,7 +152,8 @@ def commit_in_transaction(world):
         "producer_id": producer, "producer_epoch": epoch,
         "generation_id": world.pick(-1, -1, -1, 1), "member_id": world.pick("", "", "nobody"),
         "group_instance_id": None,
-        "topics": world.by_topic("name", "partitions", partition)}, most=4)
+        "topics": world.by_topic("name", "partitions", partition)},
+        **{"least": 5} if world.producers[name].modern else {"most": 4})
 
 
 @asks(2)

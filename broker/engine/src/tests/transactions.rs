@@ -2,7 +2,8 @@
 
 use super::{append, open, part, rows, spec};
 use crate::{
-    Append, CommittedOffset, Engine, ErrorKind, Mode, Part, Preconditions, Settings, key_hash,
+    Append, CommittedOffset, Engine, EpochAfter, ErrorKind, Mode, Part, Preconditions, Settings,
+    TransactionError, key_hash,
 };
 use anabranch_types::batch::{BatchBuilder, Ending, ValidateOptions, validate};
 use anabranch_types::{
@@ -49,7 +50,8 @@ impl Producer {
     }
 
     async fn end(&self, engine: &Engine, ending: Ending) {
-        let ended = engine.end_transaction("mine", self.id, self.epoch, ending).await;
+        let ended =
+            engine.end_transaction("mine", self.id, self.epoch, ending, EpochAfter::Same).await;
         ended.expect("a transaction is open");
     }
 }
@@ -176,4 +178,34 @@ async fn a_client_that_goes_leaves_nothing_half_done() {
     producer.begin(&engine, &stream.partitions).await;
     producer.end(&engine, Ending::Commit).await;
     assert!(engine.committed_offsets("g").is_empty());
+}
+
+#[tokio::test]
+async fn an_end_that_raises_the_epoch_can_be_asked_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = open(directory.path());
+    let stream = engine.create_stream(spec("t", Mode::Append, 1)).await.expect("new");
+    let producer = Producer::new(&engine).await;
+    let end = async |engine: &Engine, epoch: i16, ending| {
+        let (id, epoch) = (producer.id, ProducerEpoch(epoch));
+        let ended = engine.end_transaction("mine", id, epoch, ending, EpochAfter::Next).await;
+        ended.map(|(id, epoch)| (id == producer.id, epoch.0))
+    };
+    let refused = |ended: Result<_, TransactionError>| {
+        matches!(ended, Err(TransactionError::InvalidState(_)))
+    };
+    assert!(refused(end(&engine, 0, Ending::Commit).await), "nothing has begun");
+    producer.begin(&engine, &stream.partitions[..1]).await;
+    assert_eq!(end(&engine, 0, Ending::Commit).await.expect("open"), (true, 1));
+    assert_eq!(end(&engine, 0, Ending::Commit).await.expect("again"), (true, 1));
+    assert!(refused(end(&engine, 0, Ending::Abort).await), "it was committed");
+    engine.stop();
+    drop(engine);
+    let engine = open(directory.path());
+    assert_eq!(end(&engine, 0, Ending::Commit).await.expect("after a restart"), (true, 1));
+    assert!(refused(end(&engine, 1, Ending::Commit).await), "nothing has begun");
+    // An abort needs no beginning.
+    assert_eq!(end(&engine, 1, Ending::Abort).await.expect("empty"), (true, 2));
+    let fenced = end(&engine, 0, Ending::Commit).await;
+    assert!(matches!(fenced, Err(TransactionError::Fenced)), "{fenced:?}");
 }

@@ -18,7 +18,9 @@ use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
-use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
 use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{
@@ -106,7 +108,10 @@ fn describe_one(
                 described(&known, &sources, version, synonyms)
             };
             let mut configs: Vec<_> = known::BROKER.iter().map(one).collect();
-            if name != ALL_BROKERS {
+            if name == ALL_BROKERS {
+                // What holds for all of them has no defaults: those are each broker's.
+                configs.retain(|config| config.config_source == SOURCE_ALL_BROKERS);
+            } else {
                 let names: HashSet<_> = configs.iter().map(|config| config.name.clone()).collect();
                 let file = broker_configs(shared, version).into_iter();
                 configs.extend(file.filter(|config| !names.contains(&config.name)));
@@ -118,7 +123,7 @@ fn describe_one(
                 let set = set.get(known.name).map(|value| (value.as_str(), other.source()));
                 described(known, &[set], version, synonyms)
             };
-            other.known().iter().map(of).collect()
+            known_of(other.kind()).iter().map(of).collect()
         }
     };
     if let Some(keys) = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty()) {
@@ -169,23 +174,13 @@ impl Target {
         }
     }
 
-    /// What can be set; of the broker, more.
-    fn known(&self) -> &'static [KnownSetting] {
+    /// Its number in requests.
+    fn kind(&self) -> i8 {
         match self {
-            Self::Topic(_) => KNOWN_SETTINGS,
-            Self::Broker(_) => &[],
-            Self::Group(_) => known::GROUP,
-            Self::ClientMetrics(_) => known::CLIENT_METRICS,
-        }
-    }
-
-    fn find_known(&self, name: &str) -> Option<KnownSetting> {
-        match self {
-            Self::Broker(_) => {
-                let setting = known::BROKER.iter().map(known::BrokerSetting::known);
-                setting.into_iter().find(|known| known.name == name)
-            }
-            _ => self.known().iter().find(|known| known.name == name).copied(),
+            Self::Topic(_) => TOPIC,
+            Self::Broker(_) => BROKER,
+            Self::Group(_) => GROUP,
+            Self::ClientMetrics(_) => CLIENT_METRICS,
         }
     }
 
@@ -197,6 +192,24 @@ impl Target {
             Self::ClientMetrics(_) => SOURCE_CLIENT_METRICS,
         }
     }
+}
+
+/// What can be set of a kind of resource; of brokers, more.
+fn known_of(kind: i8) -> &'static [KnownSetting] {
+    match kind {
+        TOPIC => KNOWN_SETTINGS,
+        GROUP => known::GROUP,
+        CLIENT_METRICS => known::CLIENT_METRICS,
+        _ => &[],
+    }
+}
+
+fn find_known(kind: i8, name: &str) -> Option<KnownSetting> {
+    if kind == BROKER {
+        let all = known::BROKER.iter().map(known::BrokerSetting::known);
+        return all.into_iter().find(|known| known.name == name);
+    }
+    known_of(kind).iter().find(|known| known.name == name).copied()
 }
 
 /// A setting with its value: the first that is set, of those that come before the default.
@@ -270,6 +283,7 @@ fn broker_configs(shared: &Shared, version: i16) -> Vec<DescribeConfigsResourceR
         ("compression.type", topic("compression.type")),
         ("default.replication.factor", "1".to_owned()),
         ("delete.topic.enable", "true".to_owned()),
+        ("group.consumer.migration.policy", groups.migration.name().to_owned()),
         ("group.initial.rebalance.delay.ms", groups.initial_delay_ms.to_string()),
         ("group.max.session.timeout.ms", groups.session_ms_max.to_string()),
         ("group.min.session.timeout.ms", groups.session_ms_min.to_string()),
@@ -282,6 +296,7 @@ fn broker_configs(shared: &Shared, version: i16) -> Vec<DescribeConfigsResourceR
         ("message.max.bytes", topic("max.message.bytes")),
         ("min.insync.replicas", "1".to_owned()),
         ("node.id", BROKER_ID.to_string()),
+        ("offsets.retention.minutes", (groups.offsets_retention_ms / 60_000).to_string()),
         ("num.partitions", engine.partitions_default().to_string()),
         ("socket.request.max.bytes", crate::limits::FRAME_BYTES_MAX.to_string()),
     ];
@@ -318,27 +333,23 @@ pub(super) fn created(settings: &BTreeMap<String, String>) -> Vec<CreatableTopic
 pub(super) async fn alter(shared: &Shared, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let mut changes: BTreeMap<String, Option<String>> = BTreeMap::new();
-        let mut wrong = None;
-        for config in &resource.configs {
-            let value = config.value.as_ref().map(ToString::to_string);
-            if value.is_none() {
-                wrong = Some(format!("{} needs a value", &*config.name));
-            }
-            if changes.insert(config.name.to_string(), value).is_some() {
-                wrong = Some(format!("{} stands in the request more than once", &*config.name));
-            }
-        }
-        let target = Target::find(shared, resource.resource_type, &resource.resource_name);
-        let result = match (target, wrong) {
-            (Ok(_), Some(wrong)) => Err(Fault::new(ResponseError::InvalidRequest, wrong)),
-            (Ok(target), None) => {
+        let (kind, name) = (resource.resource_type, &resource.resource_name);
+        let configs = resource.configs.iter();
+        let words = configs.map(|config| (&*config.name, config.value.as_deref()));
+        let target = check_words(words.clone(), |_| true)
+            .and_then(|()| check_named(kind, name))
+            .and_then(|()| Target::find(shared, kind, name));
+        let result = match target {
+            Ok(target) => {
+                let mut changes: BTreeMap<String, Option<String>> = words
+                    .map(|(name, value)| (name.to_owned(), value.map(str::to_owned)))
+                    .collect();
                 for name in target.settings(&shared.engine).into_keys() {
                     changes.entry(name).or_insert(None);
                 }
                 apply(shared, &target, changes, request.validate_only).await
             }
-            (Err(fault), _) => Err(fault),
+            Err(fault) => Err(fault),
         };
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(resource.resource_type)
@@ -360,14 +371,13 @@ pub(super) async fn alter_some(
 ) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let target = Target::find(shared, resource.resource_type, &resource.resource_name);
-        let result = match target {
-            Ok(target) => {
-                match changes(&target, &target.settings(&shared.engine), &resource.configs) {
-                    Ok(changes) => apply(shared, &target, changes, request.validate_only).await,
-                    Err(fault) => Err(fault),
-                }
-            }
+        let target = find_for(shared, &resource);
+        let changes = target.and_then(|target| {
+            let now = target.settings(&shared.engine);
+            changes(&now, &resource).map(|changes| (target, changes))
+        });
+        let result = match changes {
+            Ok((target, changes)) => apply(shared, &target, changes, request.validate_only).await,
             Err(fault) => Err(fault),
         };
         let response = IncrementalResponse::default()
@@ -383,53 +393,92 @@ pub(super) async fn alter_some(
     IncrementalAlterConfigsResponse::default().with_responses(responses)
 }
 
-fn changes(
-    target: &Target,
-    settings: &BTreeMap<String, String>,
-    configs: &[AlterableConfig],
-) -> Result<BTreeMap<String, Option<String>>, Fault> {
-    let invalid = |message: String| Fault::new(ResponseError::InvalidConfig, message);
-    let mut changes = BTreeMap::new();
+/// Names must stand in a request once, with a value where it `needs_value`, by their place.
+fn check_words<'a>(
+    words: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+    needs_value: impl Fn(usize) -> bool,
+) -> Result<(), Fault> {
+    let refuse = |message| Err(Fault::new(ResponseError::InvalidRequest, message));
+    let mut seen = HashSet::new();
+    for (at, (name, value)) in words.enumerate() {
+        if !seen.insert(name) {
+            return refuse(format!("{name} stands in the request more than once"));
+        }
+        if value.is_none() && needs_value(at) {
+            return refuse(format!("{name} needs a value"));
+        }
+    }
+    Ok(())
+}
+
+/// Only of topics that have a name settings can be changed.
+fn check_named(kind: i8, name: &str) -> Result<(), Fault> {
+    if kind == TOPIC && name.is_empty() {
+        return Err(Fault::new(ResponseError::InvalidRequest, "the topic has no name"));
+    }
+    Ok(())
+}
+
+/// What a request wants to change a part of. That words are added to lists only is looked at before
+/// whether there is such a resource, as Kafka does.
+fn find_for(shared: &Shared, resource: &AlterConfigsResource) -> Result<Target, Fault> {
+    let (kind, configs) = (resource.resource_type, &resource.configs);
+    let words = configs.iter().map(|config| (&*config.name, config.value.as_deref()));
+    let needs_value = |at: usize| configs[at].config_operation != DELETE;
+    check_words(words, needs_value)?;
+    match kind {
+        TOPIC | GROUP | CLIENT_METRICS => {}
+        BROKER => check_broker(&resource.resource_name)?,
+        _ => return Err(unknown_resource()),
+    }
     for config in configs {
-        let name = &*config.name;
-        let value = || {
-            let value = config.value.as_deref();
-            value.ok_or_else(|| {
-                let message = format!("{name} needs a value");
-                Fault::new(ResponseError::InvalidRequest, message)
-            })
-        };
-        let change = match config.config_operation {
-            SET => Some(value()?.to_owned()),
-            DELETE => None,
-            operation @ (APPEND | SUBTRACT) => {
-                let list = target
-                    .find_known(name)
-                    .filter(|known| {
-                        matches!(
-                            known.kind,
-                            SettingKind::Words(_) | SettingKind::Replicas | SettingKind::Text
-                        )
-                    })
-                    .ok_or_else(|| invalid(format!("{name} is not a list")))?;
-                let words = matches!(list.kind, SettingKind::Words(_));
-                if operation == APPEND && words && value()?.is_empty() {
-                    return Err(invalid(format!("{name}: an empty word cannot be added")));
-                }
-                let now = settings.get(name).map_or(list.default, String::as_str);
-                Some(edited(now, value()?, operation == APPEND))
-            }
+        match config.config_operation {
+            SET | DELETE => {}
+            APPEND | SUBTRACT => drop(list_of(kind, &config.name)?),
             other => {
                 let message = format!("{other} is no operation: 0 sets, 1 resets, 2 and 3 edit");
                 return Err(Fault::new(ResponseError::InvalidRequest, message));
             }
-        };
-        if changes.insert(name.to_owned(), change).is_some() {
-            let message = format!("{name} stands in the request more than once");
-            return Err(Fault::new(ResponseError::InvalidRequest, message));
         }
     }
-    Ok(changes)
+    check_named(kind, &resource.resource_name)?;
+    Target::find(shared, kind, &resource.resource_name)
+}
+
+fn list_of(kind: i8, name: &str) -> Result<KnownSetting, Fault> {
+    let is_list = |known: &KnownSetting| {
+        matches!(known.kind, SettingKind::Words(_) | SettingKind::Replicas | SettingKind::Text)
+    };
+    find_known(kind, name)
+        .filter(is_list)
+        .ok_or_else(|| Fault::new(ResponseError::InvalidConfig, format!("{name} is not a list")))
+}
+
+/// What a request that passed [`find_for`] changes.
+fn changes(
+    settings: &BTreeMap<String, String>,
+    resource: &AlterConfigsResource,
+) -> Result<BTreeMap<String, Option<String>>, Fault> {
+    let change = |config: &AlterableConfig| {
+        let name = config.name.to_string();
+        let value = config.value.as_deref().unwrap_or_default();
+        let value = match config.config_operation {
+            DELETE => None,
+            SET => Some(value.to_owned()),
+            operation => {
+                let list = list_of(resource.resource_type, &name)?;
+                let words = matches!(list.kind, SettingKind::Words(_));
+                if operation == APPEND && words && value.is_empty() {
+                    let message = format!("{name}: an empty word cannot be added");
+                    return Err(Fault::new(ResponseError::InvalidConfig, message));
+                }
+                let now = settings.get(&name).map_or(list.default, String::as_str);
+                Some(edited(now, value, operation == APPEND))
+            }
+        };
+        Ok((name, value))
+    };
+    resource.configs.iter().map(change).collect()
 }
 
 /// A list with words added or taken away.
@@ -459,9 +508,10 @@ async fn apply(
     let invalid = |message| Fault::new(ResponseError::InvalidConfig, message);
     let mut changes = changes;
     // To reset what does not exist changes nothing.
-    changes.retain(|name, value| value.is_some() || target.find_known(name).is_some());
-    for (name, value) in &changes {
-        let Some(known) = target.find_known(name) else {
+    let kind = target.kind();
+    changes.retain(|name, value| value.is_some() || find_known(kind, name).is_some());
+    for (name, value) in &mut changes {
+        let Some(known) = find_known(kind, name) else {
             return Err(match target {
                 Target::Broker(_) => Fault::new(
                     ResponseError::InvalidRequest,
@@ -474,7 +524,7 @@ async fn apply(
             });
         };
         if let Some(value) = value {
-            check_setting(&known, value).map_err(|error| invalid(error.message))?;
+            *value = check_setting(&known, value).map_err(|error| invalid(error.message))?;
         }
     }
     let engine = &shared.engine;

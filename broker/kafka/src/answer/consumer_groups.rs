@@ -18,6 +18,8 @@ use std::collections::{BTreeSet, HashSet};
 const ID_REQUIRED_FROM: i16 = 1;
 /// From this version on, a description says what kind each member is.
 const MEMBER_TYPE_FROM: i16 = 1;
+/// A member that speaks the classic protocol (KIP-1099).
+const CLASSIC_MEMBER: i8 = 0;
 /// A member that speaks the consumer protocol.
 const CONSUMER_MEMBER: i8 = 1;
 
@@ -138,7 +140,8 @@ fn described_group(
         if version < MEMBER_TYPE_FROM {
             return described;
         }
-        described.with_member_type(CONSUMER_MEMBER)
+        let is_classic = member.classic.is_some();
+        described.with_member_type(if is_classic { CLASSIC_MEMBER } else { CONSUMER_MEMBER })
     });
     described::DescribedGroup::default()
         .with_group_id(name)

@@ -1,7 +1,7 @@
 //! Committed offsets: durable in the engine before they are answered.
 
 use super::{text, visible};
-use crate::classic_group::Identity;
+use crate::classic_group::{CommitOf, Identity};
 use crate::coordinator::Interests;
 use crate::door::Shared;
 use crate::errors::{About, Fault};
@@ -46,7 +46,8 @@ pub(super) async fn commit(
     // Old clients without a group have one without a name.
     let exists = shared.groups.has_members(&request.group_id).is_some()
         || !shared.engine.committed_offsets(&request.group_id).is_empty();
-    let allowed = shared.groups.check_commit(&request.group_id, who, generation);
+    let of = CommitOf::Consumer;
+    let allowed = shared.groups.check_commit(&request.group_id, who, generation, of);
     let allowed = allowed.map_err(|error| match error {
         ResponseError::StaleMemberEpoch if version < EPOCHS_FROM => {
             ResponseError::UnsupportedVersion

@@ -41,7 +41,13 @@ pub(super) async fn metadata(
         let create = version < 4 || request.allow_auto_topic_creation;
         // A topic that is named twice is described once: answers stay in proportion.
         let (mut seen, mut found) = (HashSet::new(), HashSet::new());
-        for wanted in request.topics.into_iter().flatten() {
+        let mut wanted = request.topics.unwrap_or_default();
+        // As Kafka has it: if one is asked for by its id, all are, and names do not count.
+        if wanted.iter().any(|wanted| !wanted.topic_id.is_nil()) {
+            wanted.retain(|wanted| !wanted.topic_id.is_nil());
+            wanted.iter_mut().for_each(|wanted| wanted.name = None);
+        }
+        for wanted in wanted {
             if !seen.insert((wanted.name.clone(), wanted.topic_id)) {
                 continue;
             }

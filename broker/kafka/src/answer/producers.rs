@@ -4,7 +4,7 @@ use super::{text, unknown, visible};
 use crate::consumer_group::compile;
 use crate::door::Shared;
 use crate::errors::{About, Fault};
-use anabranch_engine::{Catalog, KnownProducer, TransactionStatus};
+use anabranch_engine::{Catalog, TransactionStatus};
 use anabranch_types::batch::Ending;
 use anabranch_types::{PartitionIndex, ProducerEpoch, ProducerId};
 use kafka_protocol::error::ResponseError;
@@ -66,10 +66,7 @@ pub(super) async fn describe(
                     .with_error_code(fault.error.code())
                     .with_error_message(Some(text(&*fault.message))),
                 Ok(producers) => {
-                    let has_written = |producer: &KnownProducer| {
-                        producer.last_sequence.is_some() || producer.transaction.is_some()
-                    };
-                    let producers = producers.into_iter().filter(has_written).map(|producer| {
+                    let producers = producers.into_iter().map(|producer| {
                         ProducerState::default()
                             .with_producer_id(producer.id.0.into())
                             .with_producer_epoch(i32::from(producer.epoch.0))
@@ -164,9 +161,7 @@ pub(super) async fn list_transactions(
             && (request.producer_id_filters.is_empty()
                 || request.producer_id_filters.iter().any(|id| id.0 == found.producer.0))
             && (request.duration_filter < 0
-                || found
-                    .since_ms
-                    .map_or(found.state == "Empty", |since| now - since > request.duration_filter))
+                || found.since_ms.is_none_or(|since| now - since > request.duration_filter))
             && pattern.as_ref().is_none_or(|pattern| pattern.is_match(&found.id))
     };
     let found = shared.engine.transactions().await.into_iter().filter(wanted);

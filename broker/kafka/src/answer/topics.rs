@@ -3,7 +3,7 @@
 use super::{BROKER_ID, configs, text, visible};
 use crate::door::Shared;
 use crate::errors::{About, Fault};
-use anabranch_engine::{ErrorKind, Stream, StreamId, StreamSpec};
+use anabranch_engine::{ErrorKind, Stream, StreamId, StreamSpec, check_setting, known_setting};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
@@ -101,7 +101,9 @@ async fn create_one(
             let message = format!("{} needs a value", &*config.name);
             return Err(Fault::new(ResponseError::InvalidConfig, message));
         };
-        settings.insert(config.name.to_string(), value.to_string());
+        // As it is kept; a bad one is found below.
+        let kept = known_setting(&config.name).and_then(|known| check_setting(known, value).ok());
+        settings.insert(config.name.to_string(), kept.unwrap_or_else(|| value.to_string()));
     }
     let spec =
         StreamSpec { name: topic.name.to_string(), partitions, settings, ..StreamSpec::default() };

@@ -2,10 +2,10 @@
 
 use super::group_offsets::committed;
 use super::visible;
-use crate::classic_group::Identity;
+use crate::classic_group::{CommitOf, Identity};
 use crate::door::Shared;
 use crate::errors::{About, Fault};
-use anabranch_engine::{TRANSACTION_TIMEOUT_MS_MAX, TransactionError};
+use anabranch_engine::{EpochAfter, TRANSACTION_TIMEOUT_MS_MAX, TransactionError};
 use anabranch_types::batch::Ending;
 use anabranch_types::{PartitionIndex, ProducerEpoch, ProducerId};
 use kafka_protocol::error::ResponseError;
@@ -25,10 +25,13 @@ use kafka_protocol::messages::{
 /// First versions whose clients know PRODUCER_FENCED (KIP-588).
 const INIT_FENCED_FROM: i16 = 4;
 const FENCED_FROM: i16 = 2;
+/// First version of EndTxn and TxnOffsetCommit for transactions of version 2: what is written to
+/// is part of them without a word, and each end gives the producer a new epoch (KIP-890).
+const VERSION_2_FROM: i16 = 5;
 /// First version of TxnOffsetCommit whose clients know TRANSACTION_ABORTABLE (KIP-890).
 const ABORTABLE_FROM: i16 = 4;
 
-fn code(error: TransactionError, knows_fenced: bool) -> ResponseError {
+pub(crate) fn code(error: TransactionError, knows_fenced: bool) -> ResponseError {
     match error {
         TransactionError::Fenced if knows_fenced => ResponseError::ProducerFenced,
         TransactionError::Fenced => ResponseError::InvalidProducerEpoch,
@@ -70,13 +73,6 @@ async fn init(
             Fault::of(error, About::Coordinator).error
         });
     };
-    if id.is_empty() {
-        return Err(ResponseError::InvalidRequest);
-    }
-    let timeout_ms = request.transaction_timeout_ms;
-    if !(1..=TRANSACTION_TIMEOUT_MS_MAX).contains(&timeout_ms) {
-        return Err(ResponseError::InvalidTransactionTimeout);
-    }
     let known = match (request.producer_id.0, request.producer_epoch) {
         (-1, -1) => None,
         (producer, epoch) if producer >= 0 && epoch >= 0 => {
@@ -84,6 +80,13 @@ async fn init(
         }
         _ => return Err(ResponseError::InvalidRequest),
     };
+    if id.is_empty() {
+        return Err(ResponseError::InvalidRequest);
+    }
+    let timeout_ms = request.transaction_timeout_ms;
+    if !(1..=TRANSACTION_TIMEOUT_MS_MAX).contains(&timeout_ms) {
+        return Err(ResponseError::InvalidTransactionTimeout);
+    }
     engine
         .init_transactional(id, timeout_ms, known)
         .await
@@ -164,7 +167,8 @@ pub(super) async fn commit_offsets(
     } else if anonymous {
         Ok(())
     } else {
-        shared.groups.check_commit(&request.group_id, who, generation).map_err(|error| {
+        let of = CommitOf::Transaction;
+        shared.groups.check_commit(&request.group_id, who, generation, of).map_err(|error| {
             // What a stale epoch is, this request does not say.
             let stale = error == ResponseError::StaleMemberEpoch;
             if stale { ResponseError::IllegalGeneration } else { error }
@@ -199,7 +203,13 @@ pub(super) async fn commit_offsets(
         (ProducerId(request.producer_id.0), ProducerEpoch(request.producer_epoch));
     let (id, group) = (&request.transactional_id, &request.group_id);
     let engine = &shared.engine;
-    let result = engine.commit_offsets_in_transaction(id, producer, epoch, group, offsets).await;
+    let mut result = Ok(());
+    if version >= VERSION_2_FROM && !offsets.is_empty() {
+        result = engine.add_group_to_transaction(id, producer, epoch, group).await;
+    }
+    if result.is_ok() {
+        result = engine.commit_offsets_in_transaction(id, producer, epoch, group, offsets).await;
+    }
     if let Err(error) = result {
         let code = match code(error, false) {
             ResponseError::InvalidTxnState if version >= ABORTABLE_FROM => {
@@ -223,7 +233,14 @@ pub(super) async fn end(shared: &Shared, version: i16, request: &EndTxnRequest) 
     let producer = ProducerId(request.producer_id.0);
     let epoch = ProducerEpoch(request.producer_epoch);
     let id = &request.transactional_id;
-    let ended = shared.engine.end_transaction(id, producer, epoch, ending).await;
-    let result = ended.map_err(|error| code(error, version >= FENCED_FROM));
-    EndTxnResponse::default().with_error_code(number(result))
+    let after = if version >= VERSION_2_FROM { EpochAfter::Next } else { EpochAfter::Same };
+    let ended = shared.engine.end_transaction(id, producer, epoch, ending, after).await;
+    let none = EndTxnResponse::default();
+    match ended {
+        Ok((producer, epoch)) if version >= VERSION_2_FROM => {
+            none.with_producer_id(producer.0.into()).with_producer_epoch(epoch.0)
+        }
+        Ok(_) => none,
+        Err(error) => none.with_error_code(code(error, version >= FENCED_FROM).code()),
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) struct SavedMember {
 
 /// Bytes that only clients understand; base64 in JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Blob(Bytes);
+pub(crate) struct Blob(pub(crate) Bytes);
 
 impl Serialize for Blob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

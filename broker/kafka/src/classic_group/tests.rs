@@ -1,4 +1,4 @@
-use super::{Effect, Group, Identity, Join, Joined, Limits, Moment, State, Sync, Waiter};
+use super::{CommitOf, Effect, Group, Identity, Join, Joined, Limits, Moment, State, Sync, Waiter};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use proptest::prelude::*;
@@ -359,11 +359,22 @@ fn a_static_member_that_is_away_keeps_its_place_until_its_session_ends() {
 }
 
 #[test]
+fn a_transaction_commits_while_the_leader_shares_out_the_work() {
+    let mut test = Test::of_two();
+    test.group.state = State::Completing;
+    let who = Identity { member_id: "m1", instance: None };
+    let mut check = |of| test.group.check_commit(test.now, who, 2, of);
+    assert_eq!(check(CommitOf::Consumer), Err(ResponseError::RebalanceInProgress));
+    assert_eq!(check(CommitOf::Transaction), Ok(()));
+}
+
+#[test]
 fn commits_come_from_who_may_make_them() {
     let mut test = Test::of_two();
     let check = |test: &mut Test, member_id: &str, generation: i32, expected| {
         let who = Identity { member_id, instance: None };
-        assert_eq!(test.group.check_commit(test.now, who, generation), expected);
+        let of = CommitOf::Consumer;
+        assert_eq!(test.group.check_commit(test.now, who, generation, of), expected);
     };
     check(&mut test, "m1", 2, Ok(()));
     check(&mut test, "m1", 1, Err(ResponseError::IllegalGeneration));

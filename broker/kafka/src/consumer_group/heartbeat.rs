@@ -2,8 +2,7 @@
 
 use super::reconcile::is_within;
 use super::{
-    Assignor, ConsumerGroup, JOINS, LEAVES, LEAVES_FOR_NOW, Member, Partitions, Progress, Topics,
-    compile,
+    Assignor, ConsumerGroup, JOINS, LEAVES, LEAVES_FOR_NOW, Member, Partitions, Topics, compile,
 };
 use crate::classic_group::Moment;
 use kafka_protocol::error::ResponseError;
@@ -175,33 +174,19 @@ impl ConsumerGroup {
         if self.members.len() >= self.limits.members {
             return refuse(ResponseError::GroupMaxSizeReached, "the group is full");
         }
-        let member = Member {
-            instance: heartbeat.instance.clone(),
-            rack: None,
-            client_id: String::new(),
-            client_host: String::new(),
-            rebalance_ms: 0,
-            topics: BTreeSet::new(),
-            regex: None,
-            assignor: None,
-            epoch: JOINS,
-            previous_epoch: -1,
-            progress: Progress::Stable,
-            assigned: Partitions::new(),
-            revoking: Partitions::new(),
-            target: Partitions::new(),
-            expires: Moment::default(),
-            revoke_by: None,
-        };
-        if let Some(instance) = &heartbeat.instance {
-            self.statics.insert(instance.clone(), id.clone());
-        }
-        self.members.insert(id.clone(), member);
+        self.add(id, heartbeat.instance.as_deref());
         Ok(true)
     }
 
+    pub(super) fn add(&mut self, id: &str, instance: Option<&str>) {
+        if let Some(instance) = instance {
+            self.statics.insert(instance.to_owned(), id.to_owned());
+        }
+        self.members.insert(id.to_owned(), Member::new(instance.map(str::to_owned)));
+    }
+
     /// A static member comes back under a new id, to what it had (KIP-345).
-    fn replace(&mut self, old: &str, id: &str) {
+    pub(super) fn replace(&mut self, old: &str, id: &str) {
         let mut member = self.members.remove(old).expect("static members are members");
         member.previous_epoch = -1;
         member.epoch = JOINS;
@@ -214,13 +199,15 @@ impl ConsumerGroup {
     }
 
     /// Takes over what the member says; says whether it wants other topics now.
-    fn update(&mut self, now: Moment, id: &str, heartbeat: &Heartbeat) -> bool {
+    pub(super) fn update(&mut self, now: Moment, id: &str, heartbeat: &Heartbeat) -> bool {
         let session_ms = self.limits.session_ms;
         let member = self.members.get_mut(id).expect("it was taken in");
         let before = member.clone();
         if member.epoch == LEAVES_FOR_NOW {
             member.epoch = JOINS;
         }
+        // Who speaks the classic protocol is known to by that protocol alone.
+        member.classic = None;
         member.client_id.clone_from(&heartbeat.client_id);
         member.client_host.clone_from(&heartbeat.client_host);
         if let Some(rack) = &heartbeat.rack {

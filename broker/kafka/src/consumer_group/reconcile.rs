@@ -68,6 +68,16 @@ impl ConsumerGroup {
         next
     }
 
+    /// Whether a partition that the member should have is still another's.
+    pub(super) fn waits(&self, id: &str) -> bool {
+        let member = &self.members[id];
+        member.target.iter().any(|(&topic, indexes)| {
+            let missing =
+                indexes.iter().filter(|&&index| !contains(&member.assigned, topic, index));
+            missing.copied().any(|index| self.is_taken(id, topic, index))
+        })
+    }
+
     /// Whether somebody else has the partition, or has not given it up yet.
     fn is_taken(&self, id: &str, topic: Uuid, index: i32) -> bool {
         self.members.iter().any(|(other, member)| {

@@ -1,13 +1,13 @@
 //! The groups, who waits for them, and what of them is not saved yet.
 
-use super::saved::{read, write_classic, write_consumer};
+use super::saved::{empty_since_ms, read, write_classic, write_consumer};
 use super::{Listed, ResponseError};
 use crate::classic_group::{self, Effect, Group, JoinError, Joined, Moment, Synced, Waiter};
 use crate::consumer_group::{
     self, ConsumerGroup, Head, Heartbeat, HeartbeatError, JOINS, Timeouts, Told, Topics,
 };
 use crate::limits::{GROUP_MEMBERS_MAX, GROUPS_BYTES_MAX, GROUPS_MAX};
-use crate::settings::GroupSettings;
+use crate::settings::{GroupSettings, Migration};
 use anabranch_engine::{Catalog, GroupEntry};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -29,6 +29,8 @@ pub(super) struct Groups {
     /// Counts the catalogs that were seen.
     seen: u64,
     settings: GroupSettings,
+    /// Milliseconds since 1970, as the last change saw them.
+    pub(super) now_ms: i64,
     /// Of groups that were given their own.
     timeouts: BTreeMap<String, Timeouts>,
 }
@@ -41,12 +43,24 @@ struct Entry {
     saved: BTreeSet<String>,
     /// What it remembers of the group itself.
     head: Option<Vec<u8>>,
+    /// Since when nobody is in it, in milliseconds since 1970.
+    empty_since_ms: Option<i64>,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
     Classic(Group),
     Consumer(ConsumerGroup),
+}
+
+impl Kind {
+    /// Whether nobody is in it, nor about to be.
+    fn is_vacant(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is_vacant(),
+            Self::Consumer(group) => group.members.is_empty(),
+        }
+    }
 }
 
 pub(super) enum Reply {
@@ -87,6 +101,7 @@ impl Groups {
             topics: Topics::default(),
             seen: 0,
             settings,
+            now_ms: 0,
             timeouts: BTreeMap::new(),
         }
     }
@@ -108,6 +123,7 @@ impl Groups {
                 scheduled: None,
                 bytes: 0,
                 saved: remembered.members.into_keys().collect(),
+                empty_since_ms: empty_since_ms(remembered.head.as_deref()),
                 head: remembered.head,
             };
             self.groups.insert(name.clone(), entry);
@@ -193,17 +209,65 @@ impl Groups {
     }
 
     /// Makes the group one of KIP-848 unless it is; says whether it is one. Only a member that
-    /// joins makes one.
-    pub(super) fn consumer(&mut self, name: &str, epoch: i32) -> bool {
-        match self.known(name) {
-            Some(Kind::Consumer(_)) => return true,
-            Some(Kind::Classic(group)) if !group.is_vacant() => return false,
-            Some(Kind::Classic(_)) | None if epoch != JOINS => return false,
-            Some(Kind::Classic(_)) | None => {}
-        }
+    /// joins makes one; consumers that are in it come along.
+    pub(super) fn consumer(
+        &mut self,
+        name: &str,
+        epoch: i32,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let limits = self.consumer_limits(name);
-        self.put(name, Kind::Consumer(ConsumerGroup::new(Head::default(), limits)));
+        let may_migrate =
+            matches!(self.settings.migration, Migration::Upgrade | Migration::Bidirectional);
+        let made = match self.groups.get_mut(name).map(|entry| &mut entry.kind) {
+            Some(Kind::Consumer(_)) => return true,
+            Some(Kind::Classic(_)) | None if epoch != JOINS => return false,
+            Some(Kind::Classic(group)) if !group.members.is_empty() => {
+                let made = ConsumerGroup::of_classic(group, limits, now, &self.topics);
+                let Some(made) = made.filter(|_| may_migrate) else { return false };
+                group.dismiss(effects);
+                tracing::info!(group = name, "the group goes over to the consumer protocol");
+                made
+            }
+            Some(Kind::Classic(_)) | None => ConsumerGroup::new(Head::default(), limits),
+        };
+        self.put(name, Kind::Consumer(made));
         true
+    }
+
+    /// Makes a group a classic one whose last member of the consumer protocol has gone.
+    pub(super) fn downgrade(&mut self, name: &str, now: Moment) {
+        let may_migrate =
+            matches!(self.settings.migration, Migration::Downgrade | Migration::Bidirectional);
+        let limits = self.classic_limits();
+        let Some(entry) = self.groups.get_mut(name).filter(|_| may_migrate) else { return };
+        let Kind::Consumer(group) = &entry.kind else { return };
+        if !group.is_all_classic() {
+            return;
+        }
+        tracing::info!(group = name, "the group goes back to the classic protocol");
+        let migrants = group.migrants(&self.topics);
+        let generation = group.head.epoch;
+        entry.kind = Kind::Classic(Group::of_migrants(limits, now, generation, migrants));
+    }
+
+    /// Whether members of the consumer protocol are in the group, and others join them.
+    pub(super) fn is_joint(&mut self, name: &str) -> bool {
+        matches!(self.known(name), Some(Kind::Consumer(group)) if !group.members.is_empty())
+    }
+
+    /// What a member of the classic protocol asks of a consumer group; `None` if it is none. The
+    /// topics come with their version.
+    pub(super) fn in_consumer<T>(
+        &mut self,
+        name: &str,
+        ask: impl FnOnce(&mut ConsumerGroup, &Topics, u64) -> T,
+    ) -> Option<T> {
+        match &mut self.groups.get_mut(name)?.kind {
+            Kind::Consumer(group) => Some(ask(group, &self.topics, self.seen)),
+            Kind::Classic(_) => None,
+        }
     }
 
     fn put(&mut self, name: &str, kind: Kind) {
@@ -211,7 +275,8 @@ impl Groups {
             Some(entry) => entry.kind = kind,
             None => {
                 let (saved, head) = (BTreeSet::new(), None);
-                let entry = Entry { kind, scheduled: None, bytes: 0, saved, head };
+                let empty_since_ms = None;
+                let entry = Entry { kind, scheduled: None, bytes: 0, saved, head, empty_since_ms };
                 self.groups.insert(name.to_owned(), entry);
             }
         }
@@ -248,6 +313,7 @@ impl Groups {
             Some(Kind::Consumer(group)) => group.tick(now, &self.topics, self.seen),
             None => {}
         }
+        self.downgrade(name, now);
         outcome
     }
 
@@ -296,12 +362,15 @@ impl Groups {
     /// What of a group is to be written.
     pub(super) fn take_unsaved(&mut self, name: &str) -> Vec<GroupEntry> {
         let Some(entry) = self.groups.get_mut(name) else { return Vec::new() };
+        entry.empty_since_ms =
+            entry.kind.is_vacant().then(|| entry.empty_since_ms.unwrap_or(self.now_ms));
+        let since = entry.empty_since_ms;
         let (head, members) = match &mut entry.kind {
-            Kind::Classic(group) => match write_classic(group, &entry.saved) {
+            Kind::Classic(group) => match write_classic(group, &entry.saved, since) {
                 Some(written) => written,
                 None => return Vec::new(),
             },
-            Kind::Consumer(group) => write_consumer(group),
+            Kind::Consumer(group) => write_consumer(group, since),
         };
         let mut entries = Vec::with_capacity(members.len() + 1);
         for (id, value) in members {
@@ -365,12 +434,15 @@ impl Groups {
 
     /// Groups that nobody is in.
     pub(super) fn vacant(&self) -> Vec<String> {
-        let is_vacant = |kind: &Kind| match kind {
-            Kind::Classic(group) => group.is_vacant(),
-            Kind::Consumer(group) => group.members.is_empty(),
-        };
-        let vacant = self.groups.iter().filter(|(_, entry)| is_vacant(&entry.kind));
+        let vacant = self.groups.iter().filter(|(_, entry)| entry.kind.is_vacant());
         vacant.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Since when nobody is in the group, in milliseconds since 1970; `i64::MAX` while somebody is,
+    /// `None` if nobody ever was.
+    pub(super) fn empty_since_ms(&self, name: &str) -> Option<i64> {
+        let entry = self.groups.get(name)?;
+        if entry.kind.is_vacant() { entry.empty_since_ms } else { Some(i64::MAX) }
     }
 
     /// Forgets a group.

@@ -8,6 +8,16 @@ use anabranch_engine::GroupEntry;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What is remembered of a group itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    #[serde(flatten)]
+    head: Head,
+    /// Since when nobody is in it, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    empty_since_ms: Option<i64>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Head {
@@ -50,7 +60,7 @@ impl Remembered {
     ) -> Result<Kind, serde_json::Error> {
         let head = self.head.as_deref().unwrap_or_default();
         let now = Moment::default();
-        Ok(match serde_json::from_slice(head)? {
+        Ok(match serde_json::from_slice::<Saved>(head)?.head {
             Head::Classic(head) => {
                 let members = self.members.iter();
                 let members = members
@@ -69,21 +79,32 @@ impl Remembered {
     }
 }
 
+/// Since when nobody is in a group, of which this is remembered.
+pub(super) fn empty_since_ms(head: Option<&[u8]>) -> Option<i64> {
+    serde_json::from_slice::<Saved>(head?).ok()?.empty_since_ms
+}
+
 /// All of a classic group, if it is to be saved. `saved` are the members that are remembered.
-pub(super) fn write_classic(group: &mut Group, saved: &BTreeSet<String>) -> Option<Written> {
+pub(super) fn write_classic(
+    group: &mut Group,
+    saved: &BTreeSet<String>,
+    empty_since_ms: Option<i64>,
+) -> Option<Written> {
     let (head, members) = group.take_unsaved()?;
     let mut written: BTreeMap<String, Option<Vec<u8>>> =
         saved.iter().map(|id| (id.clone(), None)).collect();
     written.extend(members.into_iter().map(|(id, member)| (id, Some(json(&member)))));
-    Some((json(&Head::Classic(head)), written))
+    let head = Head::Classic(head);
+    Some((json(&Saved { head, empty_since_ms }), written))
 }
 
 /// What has changed of a consumer group.
-pub(super) fn write_consumer(group: &mut ConsumerGroup) -> Written {
+pub(super) fn write_consumer(group: &mut ConsumerGroup, empty_since_ms: Option<i64>) -> Written {
     let changes = group.take_changes().into_iter();
     let members = changes.map(|(id, member)| (id, member.map(|member| json(&member))));
     let members = members.collect();
-    (json(&Head::Consumer(group.head)), members)
+    let head = Head::Consumer(group.head);
+    (json(&Saved { head, empty_since_ms }), members)
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {

@@ -4,25 +4,30 @@
 use super::{FetchRequest, Gathered, TOPIC_IDS_FROM};
 use crate::apis::FETCH_FLEXIBLE_FROM;
 use crate::connection::Output;
+use crate::quotas::throttle_ms;
+use crate::request::Head;
 use crate::wire::{begin_frame, end_frame, put_count, put_no_tags, put_text, put_varint};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
+use std::time::Duration;
 
-/// Writes the response. `fault` is one of the request as a whole; then nothing was gathered.
+/// Writes the response. `fault` is one of the request as a whole; then nothing was gathered, nor
+/// where a quota has the client wait (`throttle`).
 pub(crate) fn answer(
     out: &mut Output,
-    correlation: i32,
-    version: i16,
+    head: &Head,
     request: &FetchRequest,
+    throttle: Option<Duration>,
     fault: Option<ResponseError>,
     gathered: Vec<Gathered>,
 ) {
+    let version = head.version;
     let flexible = version >= FETCH_FLEXIBLE_FROM;
     // The records' places in what is written by hand: (bytes written before them, records).
     let mut records: Vec<(usize, Bytes)> = Vec::new();
     let mut own = BytesMut::with_capacity(64 + 64 * gathered.len());
-    let start = begin_frame(&mut own, correlation, flexible);
-    own.put_i32(0); // throttle_time_ms
+    let start = begin_frame(&mut own, head.correlation, flexible);
+    own.put_i32(throttle_ms(throttle));
     if version >= 7 {
         own.put_i16(fault.map_or(0, |fault| fault.code()));
         own.put_i32(0); // session_id: none

@@ -4,12 +4,16 @@ use super::{FetchPartition, FetchRequest, TOPIC_IDS_FROM};
 use crate::errors::Fault;
 use crate::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX};
 use anabranch_engine::{Catalog, Chunk, Engine, Interest, PartitionLog, StreamId, Until};
+use anabranch_types::batch::{Compression, batches};
 use anabranch_types::{Offset, PartitionIndex, ProducerId};
 use kafka_protocol::error::ResponseError;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+
+/// First version whose clients know zstd (KIP-110).
+const ZSTD_FROM: i16 = 10;
 
 /// Records behind the end that are read on the spot: so near, they are in memory.
 const NEAR_RECORDS: i64 = 10_000;
@@ -71,7 +75,10 @@ pub(crate) async fn gather(
         let budget = Arc::clone(budget);
         let mut share =
             budget.acquire_many_owned(kib(most)).await.expect("the budget is never closed");
-        let gathered = read_all(&sources, request, most).await;
+        let mut gathered = read_all(&sources, request, most).await;
+        if version < ZSTD_FROM {
+            gathered.iter_mut().filter(|one| has_zstd(one)).for_each(refuse_zstd);
+        }
         let bytes: usize = gathered.iter().map(Gathered::bytes).sum();
         let unused = share.num_permits().saturating_sub(kib(bytes) as usize);
         drop(share.split(unused));
@@ -92,6 +99,19 @@ pub(crate) async fn gather(
             }
         }
     }
+}
+
+/// Whether any of the batches is compressed with zstd.
+fn has_zstd(gathered: &Gathered) -> bool {
+    let mut batches = gathered.chunks.iter().flat_map(|chunk| batches(&chunk.bytes)).flatten();
+    batches.any(|(header, _)| header.compression() == Ok(Compression::Zstd))
+}
+
+/// The client could not read it (KIP-110).
+fn refuse_zstd(gathered: &mut Gathered) {
+    let error = ResponseError::UnsupportedCompressionType;
+    let message = "zstd needs version 10 of fetch requests (Kafka 2.1)";
+    *gathered = Gathered::fault(error, message);
 }
 
 /// Watches the partitions themselves, so that one that was deleted a moment ago wakes too.

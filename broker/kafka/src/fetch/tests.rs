@@ -1,6 +1,8 @@
 use super::{FetchPartition, FetchRequest, Gathered, answer};
+use crate::apis::Api;
 use crate::connection::Output;
 use crate::errors::Fault;
+use crate::request::Head;
 use anabranch_engine::Chunk;
 use anabranch_types::{Offset, ProducerId, Round, Timestamp};
 use bytes::{Buf, Bytes, BytesMut};
@@ -11,6 +13,12 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use uuid::Uuid;
 
 const ID: Uuid = Uuid::from_u128(7);
+
+fn head(version: i16) -> Head {
+    let api = Api::find(1, version).expect("Fetch");
+    let flexible = api.is_flexible(version);
+    Head { api, version, correlation: 42, flexible, client: (0, 0), body: 0 }
+}
 
 fn request(version: i16) -> (Bytes, FetchRequest) {
     let partition = |index: i32| {
@@ -114,7 +122,7 @@ fn responses_of_every_version_are_written() {
         faulty.fault = Some(Fault::new(ResponseError::OffsetOutOfRange, "beyond the end"));
         let found = vec![gathered(&[&large, &small]), faulty, gathered(&[&small, &large])];
         let mut out = Output::default();
-        answer(&mut out, 42, version, &request, None, found);
+        answer(&mut out, &head(version), &request, None, None, found);
         let response = decode(version, &out);
         assert_eq!((response.error_code, response.session_id), (0, 0));
         let partitions: Vec<_> =
@@ -145,7 +153,7 @@ fn an_unknown_session_is_refused_as_a_whole() {
     let (_, request) = request(12);
     let mut out = Output::default();
     let fault = Some(ResponseError::FetchSessionIdNotFound);
-    answer(&mut out, 42, 12, &request, fault, Vec::new());
+    answer(&mut out, &head(12), &request, None, fault, Vec::new());
     let response = decode(12, &out);
     assert_eq!((response.error_code, response.responses.len()), (70, 0));
 }

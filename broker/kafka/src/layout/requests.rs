@@ -9,6 +9,7 @@ const INT8: Kind = Fixed(1);
 const INT16: Kind = Fixed(2);
 const INT32: Kind = Fixed(4);
 const INT64: Kind = Fixed(8);
+const FLOAT64: Kind = Fixed(8);
 const UUID: Kind = Fixed(16);
 const NUMBERS: Kind = Array(&INT32);
 const TEXTS: Kind = Array(&Text);
@@ -203,6 +204,20 @@ pub(crate) static INCREMENTAL_ALTER_CONFIGS: Layout = layout(
             all(INT8),
             all(Text),
             all(Array(&Struct(&[all(Text), all(INT8), all(Text)]))),
+        ]))),
+        all(BOOL),
+    ],
+);
+
+pub(crate) static DESCRIBE_CLIENT_QUOTAS: Layout =
+    layout(1, &[all(Array(&Struct(&[all(Text), all(INT8), all(Text)]))), all(BOOL)]);
+
+pub(crate) static ALTER_CLIENT_QUOTAS: Layout = layout(
+    1,
+    &[
+        all(Array(&Struct(&[
+            all(Array(&Struct(&[all(Text), all(Text)]))),
+            all(Array(&Struct(&[all(Text), all(FLOAT64), all(BOOL)]))),
         ]))),
         all(BOOL),
     ],

@@ -1,7 +1,7 @@
 //! From a produce request to appends: names looked up, batches validated. Runs on the
 //! connection's task, so that the commit thread never sees a bad batch.
 
-use super::{ProduceHead, TopicRef, Visitor};
+use super::{Joining, ProduceHead, TopicRef, Visitor};
 use crate::apis::PRODUCE_FLEXIBLE_FROM;
 use crate::errors;
 use crate::limits::FRAME_BYTES_OWN;
@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Decompressed batches are walked here; kept small between uses.
 const SCRATCH_BYTES_KEPT: usize = 1 << 20;
@@ -42,6 +43,8 @@ impl From<errors::Fault> for Fault {
     }
 }
 
+/// The time of a record that has none.
+const NO_TIME: i64 = -1;
 /// First version whose clients may compress with zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
 
@@ -60,6 +63,10 @@ pub(crate) struct Admitted {
     pub(crate) faults: Vec<(usize, Fault)>,
     /// Whether an append was made of the others.
     pub(crate) appended: bool,
+    /// What is to be part of the producer's transaction.
+    pub(crate) joining: Option<Box<Joining>>,
+    /// For how long its client is to wait, if it is beyond its quota.
+    pub(crate) throttle: Option<Duration>,
 }
 
 /// Builds the append of one request.
@@ -75,6 +82,7 @@ pub(crate) struct Admission<'a> {
     /// The fields of large batches that belong to the append.
     large: Vec<Range<usize>>,
     faults: Vec<(usize, Fault)>,
+    joining: Option<Box<Joining>>,
 }
 
 impl<'a> Admission<'a> {
@@ -85,7 +93,7 @@ impl<'a> Admission<'a> {
             body,
             version,
             now,
-            head: ProduceHead { transactional: false, acks: 0, topics: 0 },
+            head: ProduceHead { transactional: None, acks: 0, topics: 0 },
             topic: Err(unknown_topic()),
             next: 0,
             append: Append {
@@ -95,6 +103,7 @@ impl<'a> Admission<'a> {
             },
             large: Vec::new(),
             faults: Vec::new(),
+            joining: None,
         }
     }
 
@@ -114,6 +123,8 @@ impl<'a> Admission<'a> {
             body,
             faults: self.faults,
             appended: append.is_some(),
+            joining: self.joining,
+            throttle: None,
         };
         (admitted, append)
     }
@@ -154,7 +165,7 @@ impl<'a> Admission<'a> {
         let passed = passed.map_err(refused)?;
         self.check_version(&passed)?;
         if options.timestamps == Timestamps::Producer {
-            self.check_times(options, &passed)?;
+            self.check_times(options, &self.body[records.clone()], &passed)?;
         }
         Ok(Part::new(partition, self.body.slice(records), passed))
     }
@@ -168,7 +179,7 @@ impl<'a> Admission<'a> {
                 "zstd needs version 7 of produce requests (Kafka 2.1)",
             ));
         }
-        if header.is_transactional() && !self.head.transactional {
+        if header.is_transactional() && self.head.transactional.is_none() {
             return Err(fault(
                 ResponseError::TransactionalIdAuthorizationFailed,
                 "a transactional batch needs the transactional id in its request",
@@ -177,26 +188,40 @@ impl<'a> Admission<'a> {
         Ok(())
     }
 
-    /// `message.timestamp.{before,after}.max.ms` (KIP-937). Of a batch, its first record's time is
-    /// the one checked against `before`.
+    /// `message.timestamp.{before,after}.max.ms` (KIP-937): says which records are to blame, as
+    /// KIP-467 asks for. Records are walked once more only where one may be.
     fn check_times(
         &self,
         options: &StreamOptions,
+        bytes: &[u8],
         passed: &batch::ProducedBatch,
     ) -> Result<(), Fault> {
         let earliest = self.now.0.saturating_sub(options.time_before_ms_max);
         let latest = self.now.0.saturating_add(options.time_after_ms_max);
-        let first = passed.header.base_timestamp;
-        if first.0 >= earliest && passed.max_timestamp.0 <= latest {
+        if passed.max_timestamp.0 <= latest && options.time_before_ms_max == i64::MAX {
+            return Ok(());
+        }
+        let is_outside = |time: i64| time != NO_TIME && !(earliest..=latest).contains(&time);
+        let records = SCRATCH.with_borrow_mut(|scratch| {
+            let records = batch::decode_records(&passed.header, bytes, scratch)?;
+            let mut outside = Vec::new();
+            for (number, record) in (0..).zip(records) {
+                if is_outside(record?.timestamp.0) {
+                    outside.push(number);
+                }
+            }
+            Ok::<Vec<i32>, BatchError>(outside)
+        });
+        let records = records.map_err(|error| refused(RecordFault::Corrupt(error)))?;
+        if records.is_empty() {
             return Ok(());
         }
         let message = format!(
-            "the batch's times, {first} to {}, are outside of what the topic takes, {earliest} to \
-             {latest}: correct the clock, or message.timestamp.before.max.ms and \
-             message.timestamp.after.max.ms",
+            "times up to {} are outside of what the topic takes, {earliest} to {latest}: correct \
+             the clock, or message.timestamp.before.max.ms and message.timestamp.after.max.ms",
             passed.max_timestamp,
         );
-        Err(fault(ResponseError::InvalidTimestamp, message))
+        Err(Fault { error: ResponseError::InvalidTimestamp, message: message.into(), records })
     }
 }
 
@@ -228,6 +253,13 @@ impl Visitor for Admission<'_> {
             Ok(part) => {
                 if part.batch.len() >= FRAME_BYTES_OWN {
                     self.large.extend(records.map(|records| field..records.end));
+                }
+                if let Some((start, end)) = self.head.transactional
+                    && part.header.is_transactional()
+                {
+                    let id = &self.body[start..end];
+                    let joining = self.joining.get_or_insert_with(|| Box::new(Joining::new(id)));
+                    joining.parts.push((self.next, self.append.parts.len()));
                 }
                 self.append.parts.push(part);
             }

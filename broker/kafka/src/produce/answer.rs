@@ -3,6 +3,7 @@
 use super::{Admitted, Fault, ProduceHead, TOPIC_IDS_FROM, TopicRef, Visitor, walk};
 use crate::apis::PRODUCE_FLEXIBLE_FROM;
 use crate::errors;
+use crate::quotas::throttle_ms;
 use crate::wire::{begin_frame, end_frame, put_count, put_no_tags, put_nullable_text, put_text};
 use anabranch_engine::{AppendError, AppendResult, Appended};
 use bytes::{BufMut, BytesMut};
@@ -46,7 +47,7 @@ pub(crate) fn answer(
         .expect("the same bytes were walked when the request was admitted");
     let outcome = writer.outcome;
     if request.answered {
-        out.put_i32(0); // throttle_time_ms
+        out.put_i32(throttle_ms(request.throttle));
         put_no_tags(out, flexible);
         end_frame(out, start, 0);
     } else {

@@ -46,7 +46,7 @@ struct Seen {
 
 impl Visitor for Seen {
     fn head(&mut self, head: ProduceHead) {
-        self.lines.push(format!("{} {} {}", head.transactional, head.acks, head.topics));
+        self.lines.push(format!("{} {} {}", head.transactional.is_some(), head.acks, head.topics));
     }
     fn topic(&mut self, topic: TopicRef<'_>, partitions: usize) {
         let topic = match topic {
@@ -145,6 +145,8 @@ fn responses_of_every_version_are_written() {
             body: request(version, 1),
             faults: vec![(1, fault)],
             appended: true,
+            joining: None,
+            throttle: None,
         };
         let appended = Appended {
             base_offset: Offset(100),
@@ -191,6 +193,8 @@ fn an_append_without_an_answer_is_a_retriable_error() {
         body,
         faults: Vec::new(),
         appended: true,
+        joining: None,
+        throttle: None,
     };
     let response = respond(9, &admitted, None);
     let codes = response.responses.iter().flat_map(|topic| &topic.partition_responses);
@@ -232,6 +236,8 @@ fn a_long_message_is_cut_between_characters() {
         body: request(8, 1),
         faults: vec![(0, fault.clone()), (1, fault.clone()), (2, fault)],
         appended: false,
+        joining: None,
+        throttle: None,
     };
     let response = respond(8, &admitted, None);
     let message = response.responses[0].partition_responses[0].error_message.as_deref();

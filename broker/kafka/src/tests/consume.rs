@@ -1,7 +1,8 @@
 use super::client::{Client, batch, batch_at};
 use super::produce::produce;
 use super::{Broker, topic_name};
-use anabranch_types::batch::{batches, decode_records};
+use anabranch_types::Timestamp;
+use anabranch_types::batch::{BatchBuilder, Compression, batches, decode_records};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -228,4 +229,22 @@ async fn leader_epochs_end_where_the_next_begins() {
     };
     check(first, (first, 2)).await;
     check(second, (second, 3)).await;
+}
+
+#[tokio::test]
+async fn a_consumer_that_does_not_know_zstd_is_told_so() {
+    let broker = Broker::start();
+    broker.topic("t", 2, &[]).await;
+    let mut client = broker.client().await;
+    let mut builder = BatchBuilder::default().compression(Compression::Zstd);
+    builder.push(Timestamp(1), None, Some(b"x"), &[]);
+    let packed = builder.build().expect("it compresses").freeze();
+    let answer = client.call(9, produce("t", 0, packed)).await;
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    append(&mut client, "t", 1, &["plain"]).await;
+    for (version, expected) in [(9, ResponseError::UnsupportedCompressionType.code()), (10, 0)] {
+        let response = client.call(version, fetch("t", &[(0, 0), (1, 0)])).await;
+        assert_eq!(response.responses[0].partitions[0].error_code, expected);
+        assert_eq!(records(&response, 1), owned(&[(0, "plain")]));
+    }
 }

@@ -143,6 +143,15 @@ async fn times_are_held_to_the_topics_bounds() {
     let old = batch_at(1_000, &[(None, "x")]);
     let answer = only(client.call(8, produce("t", 0, old.clone())).await);
     assert_eq!(answer.error_code, code(ResponseError::InvalidTimestamp));
+    // Those that are well can be sent again without the others.
+    let mut builder = BatchBuilder::default();
+    for time in [broker.engine.now().0, -1, 5] {
+        builder.push(Timestamp(time), None, Some(b"x"), &[]);
+    }
+    let mixed = builder.build().expect("not compressed").freeze();
+    let answer = only(client.call(8, produce("t", 0, mixed)).await);
+    let refused: Vec<i32> = answer.record_errors.iter().map(|each| each.batch_index).collect();
+    assert_eq!(refused, [2]);
     let now = broker.engine.now().0;
     let answer = only(client.call(8, produce("t", 0, batch_at(now, &[(None, "x")]))).await);
     assert_eq!((answer.error_code, answer.log_append_time_ms), (0, -1));

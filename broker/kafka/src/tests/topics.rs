@@ -90,13 +90,19 @@ async fn metadata_creates_topics_that_may_be_created() {
     assert_eq!(all.topics.len(), 1);
     let none = client.call(1, MetadataRequest::default().with_topics(Some(vec![]))).await;
     assert_eq!(none.topics.len(), 0);
-    // By id.
+    // By id; a name beside an id does not count.
     let id = broker.engine.catalog().by_name("t").expect("created").id.0;
     for (id, error) in [(id, 0), (Uuid::from_u128(1), ResponseError::UnknownTopicId.code())] {
         let topic = MetadataRequestTopic::default().with_topic_id(id).with_name(None);
         let request = MetadataRequest::default().with_topics(Some(vec![topic]));
         let response = client.call(12, request).await;
         assert_eq!(response.topics[0].error_code, error, "{id}");
+        let named = MetadataRequestTopic::default().with_name(Some(topic_name("other")));
+        let both = MetadataRequestTopic::default().with_topic_id(id);
+        let both = both.with_name(Some(topic_name("another")));
+        let request = MetadataRequest::default().with_topics(Some(vec![named, both]));
+        let response = client.call(12, request).await;
+        assert_eq!((response.topics.len(), response.topics[0].error_code), (1, error), "{id}");
     }
 }
 
@@ -271,7 +277,9 @@ async fn settings_are_described_set_and_reset() {
     let invalid = ResponseError::InvalidConfig.code();
     check(config("retention.ms", 0, Some("7000")), true, 0).await;
     assert_eq!(retention(), Some(5000));
-    check(config("retention.ms", 0, Some("7000")), false, 0).await;
+    check(config("retention.ms", 0, Some(" 07000 ")), false, 0).await;
+    let kept = broker.engine.catalog().by_name("t").cloned().expect("created");
+    assert_eq!(kept.settings["retention.ms"], "7000");
     assert_eq!(retention(), Some(7000));
     check(config("retention.ms", 0, Some("soon")), true, invalid).await;
     check(config("retention.ms", 0, Some("soon")), false, invalid).await;
@@ -304,6 +312,10 @@ async fn broker_and_groups_have_settings() {
         (4, "1", "background.threads", 0, Some("9"), 0),
         (4, "1", "background.threads", 0, Some("many"), ResponseError::InvalidConfig.code()),
         (4, "1", "broker.id", 0, Some("9"), ResponseError::InvalidRequest.code()),
+        (4, "7", "background.threads", 2, Some("9"), ResponseError::InvalidRequest.code()),
+        (2, "", "retention.ms", 0, Some("9"), ResponseError::InvalidRequest.code()),
+        (2, "", "retention.ms", 2, Some("9"), ResponseError::InvalidConfig.code()),
+        (2, "", "retention.ms", 0, None, ResponseError::InvalidRequest.code()),
         (4, "", "log.cleanup.policy", 2, Some("compact"), 0),
         (4, "", "log.cleanup.policy", 3, Some("delete"), 0),
         (32, "g", "consumer.session.timeout.ms", 0, Some("50000"), 0),

@@ -389,6 +389,93 @@ async fn operators_see_a_transaction_and_end_it() {
     let told = client.call(1, markers).await.markers.remove(0).topics.remove(0).partitions;
     assert_eq!(error(told[0].error_code), Ok(()));
     assert_eq!(error(told[1].error_code), Err(ResponseError::UnknownTopicOrPartition));
-    let told = client.call(0, request).await.topics.remove(0).partitions;
+    let told = client.call(0, request.clone()).await.topics.remove(0).partitions;
     assert_eq!(told[0].active_producers[0].current_txn_start_offset, -1);
+
+    // A partition that has but a marker knows the producer too; when it began stays known.
+    producer.end(true).await.expect("it is open");
+    producer.add("t", &[1]).await.expect("the next one");
+    let told = client.call(0, request.clone()).await.topics.remove(0).partitions;
+    assert_eq!(told[1].active_producers.len(), 0);
+    producer.end(true).await.expect("it is open");
+    let told = client.call(0, request).await.topics.remove(0).partitions;
+    let seen = &told[1].active_producers[0];
+    assert_eq!((seen.producer_id.0, seen.last_sequence), (producer.id, -1));
+    let request =
+        DescribeTransactionsRequest::default().with_transactional_ids(vec![transactional_id()]);
+    let told = client.call(0, request).await.transaction_states.remove(0);
+    assert_eq!(&*told.transaction_state, "CompleteCommit");
+    assert!(told.transaction_start_time_ms > 0);
+}
+
+#[tokio::test]
+async fn batches_come_from_the_producer_of_their_transaction() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    let mut producer = Producer::new(&broker).await;
+    assert_eq!(producer.add("t", &[0]).await, Ok(()));
+    let mut send = async |name: &'static str, epoch: i16| {
+        producer.epoch = epoch;
+        let id = TransactionalId(StrBytes::from_static_str(name));
+        let request = produce("t", 0, producer.batch(&["x"])).with_transactional_id(Some(id));
+        error(only(producer.client.call(11, request).await).error_code)
+    };
+    assert_eq!(send("mine", 1).await, Err(ResponseError::InvalidProducerEpoch));
+    assert_eq!(send("other", 0).await, Err(ResponseError::InvalidProducerIdMapping));
+    assert_eq!(send("mine", 0).await, Ok(()));
+}
+
+/// KIP-890: nothing is added beforehand, and each end gives a new epoch.
+#[tokio::test]
+async fn transactions_of_version_2_need_no_words_before() {
+    let broker = Broker::start();
+    broker.topic("t", 2, &[]).await;
+    let mut reader = broker.client().await;
+    let versions = reader.versions(4).await;
+    let feature = &versions.finalized_features[0];
+    assert_eq!((&*feature.name, feature.max_version_level), ("transaction.version", 2));
+    assert!(reader.versions(3).await.finalized_features.is_empty());
+    let mut producer = Producer::new(&broker).await;
+    for (epoch, commit) in [(0, true), (1, false), (2, true)] {
+        assert_eq!(producer.epoch, epoch);
+        producer.sequence = 0;
+        let request =
+            produce("t", 0, producer.batch(&["a"])).with_transactional_id(Some(transactional_id()));
+        assert_eq!(only(producer.client.call(12, request).await).error_code, 0);
+        let partition =
+            TxnOffsetCommitRequestPartition::default().with_committed_offset(i64::from(epoch) + 10);
+        let topic = TxnOffsetCommitRequestTopic::default()
+            .with_name(topic_name("t"))
+            .with_partitions(vec![partition]);
+        let offsets = TxnOffsetCommitRequest::default()
+            .with_transactional_id(transactional_id())
+            .with_group_id(GroupId(StrBytes::from_static_str("g")))
+            .with_producer_id(producer.id.into())
+            .with_producer_epoch(epoch)
+            .with_topics(vec![topic]);
+        let answer = producer.client.call(5, offsets).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+        let end = EndTxnRequest::default()
+            .with_transactional_id(transactional_id())
+            .with_producer_id(producer.id.into())
+            .with_producer_epoch(epoch)
+            .with_committed(commit);
+        for _ in 0..2 {
+            let ended = producer.client.call(5, end.clone()).await;
+            assert_eq!((ended.error_code, ended.producer_id.0), (0, producer.id));
+            assert_eq!(ended.producer_epoch, epoch + 1);
+        }
+        // What comes late joins no other transaction.
+        let late =
+            produce("t", 1, producer.batch(&["b"])).with_transactional_id(Some(transactional_id()));
+        let late = only(producer.client.call(12, late).await);
+        assert_eq!(error(late.error_code), Err(ResponseError::InvalidProducerEpoch));
+        producer.epoch += 1;
+    }
+    let (response, _) = committed(&mut reader, "t").await;
+    let partition = &response.responses[0].partitions[0];
+    assert_eq!((partition.last_stable_offset, partition.high_watermark), (6, 6));
+    assert_eq!(partition.aborted_transactions.as_ref().map(Vec::len), Some(1));
+    assert_eq!(end_offset(&mut reader, "t", 1).await, 6);
+    assert_eq!(committed_offset(&mut reader, true).await, Ok(12));
 }

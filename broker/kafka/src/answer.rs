@@ -1,5 +1,6 @@
 //! From a request to its response: one function an API.
 
+mod acls;
 mod cluster;
 mod configs;
 mod consumer_groups;
@@ -10,8 +11,10 @@ mod offsets;
 mod partitions;
 mod producers;
 mod replicas;
+pub(crate) mod sasl;
 mod topics;
 mod transactions;
+mod users;
 mod versions;
 
 pub(crate) use configs::{group_timeouts, topic_defaults};
@@ -23,7 +26,9 @@ use crate::fetch;
 use crate::request::{Head, Request};
 use crate::settings::HostPort;
 use crate::wire::{begin_frame, end_frame};
-use anabranch_engine::{ErrorKind, Stream, StreamSpec};
+use anabranch_engine::{
+    CLUSTER, ErrorKind, Guarded, Operation, ResourceKind, Session, Stream, StreamSpec,
+};
 use anabranch_types::PartitionIndex;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::{Encodable, StrBytes};
@@ -33,15 +38,10 @@ use std::sync::Arc;
 /// The one broker's id in a cluster of one.
 pub(crate) const BROKER_ID: i32 = 1;
 
-/// Bits of operations that Kafka reports where nobody is denied anything (KIP-430).
-pub(crate) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
-pub(crate) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
-pub(crate) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
-/// Not asked for.
+/// Bits of operations (KIP-430) that were not asked for.
 pub(crate) const NO_OPERATIONS: i32 = i32::MIN;
 
 /// Who asks, and how it reached us.
-#[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// What to call this broker in answers.
@@ -50,11 +50,28 @@ pub(crate) struct Client {
     pub(crate) id: String,
     /// Name and version of the client's library (KIP-511); empty if it did not say.
     pub(crate) software: String,
+    /// A login that has begun.
+    pub(crate) login: Option<sasl::Ongoing>,
+    /// Whether a login has ended well; another must be of the same principal.
+    pub(crate) authenticated: bool,
+    /// The engine as the client may use it from now on.
+    pub(crate) session: Option<Session>,
+    /// Whether a login has failed: the connection ends with its answer.
+    pub(crate) refused: bool,
 }
 
 impl Client {
     pub(crate) fn new(peer: SocketAddr, broker: HostPort) -> Self {
-        Self { peer, broker, id: String::new(), software: String::new() }
+        Self {
+            peer,
+            broker,
+            id: String::new(),
+            software: String::new(),
+            login: None,
+            authenticated: false,
+            session: None,
+            refused: false,
+        }
     }
 
     /// Its address, as groups are told it.
@@ -99,7 +116,7 @@ pub(crate) async fn answer(
             respond(out, head, &cluster::log_dirs(shared, request))
         }
         Request::FindCoordinator(request) => {
-            respond(out, head, &cluster::find_coordinator(client, version, request))
+            respond(out, head, &cluster::find_coordinator(shared, client, version, request))
         }
         Request::InitProducerId(request) => {
             respond(out, head, &transactions::init_producer_id(shared, version, &request).await)
@@ -152,7 +169,9 @@ pub(crate) async fn answer(
         Request::AlterPartitionReassignments(request) => {
             respond(out, head, &replicas::reassign(shared, request))
         }
-        Request::ListPartitionReassignments(_) => respond(out, head, &replicas::reassignments()),
+        Request::ListPartitionReassignments(_) => {
+            respond(out, head, &replicas::reassignments(shared))
+        }
         Request::AlterReplicaLogDirs(request) => {
             respond(out, head, &replicas::alter_log_dirs(shared, request))
         }
@@ -173,6 +192,21 @@ pub(crate) async fn answer(
         }
         Request::WriteTxnMarkers(request) => {
             respond(out, head, &producers::write_markers(shared, request).await)
+        }
+        Request::SaslHandshake(request) => {
+            respond(out, head, &sasl::handshake(client, version, &request))
+        }
+        Request::SaslAuthenticate(request) => {
+            respond(out, head, &sasl::authenticate(shared, client, &request).await)
+        }
+        Request::DescribeAcls(request) => respond(out, head, &acls::describe(shared, &request)),
+        Request::CreateAcls(request) => respond(out, head, &acls::create(shared, request).await),
+        Request::DeleteAcls(request) => respond(out, head, &acls::delete(shared, request).await),
+        Request::DescribeUserScramCredentials(request) => {
+            respond(out, head, &users::describe(shared, request))
+        }
+        Request::AlterUserScramCredentials(request) => {
+            respond(out, head, &users::alter(shared, request).await)
         }
         request => group(shared, client, head, request, out).await,
     }
@@ -229,8 +263,7 @@ async fn fetch(shared: &Arc<Shared>, head: &Head, request: &fetch::FetchRequest,
     let mut fault = None;
     let mut gathered = Vec::new();
     if request.session_id == 0 {
-        let (found, share) =
-            fetch::gather(&shared.engine, &shared.fetched, request, head.version).await;
+        let (found, share) = fetch::gather(shared, &shared.fetched, request, head.version).await;
         gathered = found;
         out.hold(share);
     } else {
@@ -269,6 +302,19 @@ pub(crate) fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text)
 }
 
+/// What the client may do to a topic or group, as bits of operations' numbers (KIP-430).
+pub(crate) fn operations(shared: &Shared, kind: ResourceKind, name: &str) -> i32 {
+    shared.engine.operations(Guarded { kind, name }).bits()
+}
+
+/// What the client may do to the cluster; nothing is told to who may not describe it.
+pub(crate) fn cluster_operations(shared: &Shared) -> i32 {
+    match shared.engine.check_cluster(Operation::Describe) {
+        Ok(()) => operations(shared, ResourceKind::Cluster, CLUSTER),
+        Err(_) => 0,
+    }
+}
+
 /// Partition indexes of a stream, in order.
 pub(crate) fn indexes(stream: &Stream) -> impl Iterator<Item = PartitionIndex> + use<> {
     (0..i32::try_from(stream.partitions.len()).unwrap_or(i32::MAX)).map(PartitionIndex)
@@ -277,7 +323,7 @@ pub(crate) fn indexes(stream: &Stream) -> impl Iterator<Item = PartitionIndex> +
 /// What a name says that no topic has.
 pub(crate) fn unknown(shared: &Shared, name: &str) -> ResponseError {
     let spec = StreamSpec { name: name.to_owned(), ..StreamSpec::default() };
-    match shared.engine.check_stream(&spec) {
+    match shared.own.check_stream(&spec) {
         Err(error) if error.kind == ErrorKind::InvalidName => ResponseError::InvalidTopicException,
         Ok(()) | Err(_) => ResponseError::UnknownTopicOrPartition,
     }

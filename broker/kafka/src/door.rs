@@ -3,10 +3,10 @@
 use crate::answer::Client;
 use crate::connection::Connection;
 use crate::coordinator::Coordinator;
-use crate::limits::{FETCHES_BYTES_MAX, LARGE_FRAMES_BYTES_MAX};
+use crate::limits::{FETCHES_BYTES_MAX, LARGE_FRAMES_BYTES_MAX, LOGINS_MAX};
 use crate::metrics::KafkaMetrics;
 use crate::settings::{HostPort, KafkaSettings, Listener};
-use anabranch_engine::Engine;
+use anabranch_engine::{Engine, Session};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -38,17 +38,29 @@ pub enum ServeError {
     NoListener,
 }
 
-/// What all connections share.
+/// What all connections share, and the engine as the client of one of them may use it.
+#[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) engine: Engine,
-    pub(crate) settings: KafkaSettings,
+    pub(crate) engine: Session,
+    /// The engine as the door itself uses it, where a request is decided by other means.
+    pub(crate) own: Session,
+    pub(crate) settings: Arc<KafkaSettings>,
     pub(crate) metrics: Arc<KafkaMetrics>,
-    pub(crate) groups: Coordinator,
+    pub(crate) groups: Arc<Coordinator>,
     /// KiB of large frames that are arriving or being answered.
     pub(crate) large_frames: Arc<Semaphore>,
     /// KiB of fetched records that are not sent yet.
     pub(crate) fetched: Arc<Semaphore>,
+    /// Logins that may hash at a time.
+    pub(crate) logins: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// The same for a client who may use `engine`.
+    pub(crate) fn with(&self, engine: Session) -> Arc<Self> {
+        Arc::new(Self { engine, ..self.clone() })
+    }
 }
 
 /// A door whose sockets are bound: clients can connect, and wait until it is served.
@@ -115,12 +127,14 @@ impl KafkaDoor {
     /// most, and returns.
     pub async fn serve(self, engine: Engine, shutdown: CancellationToken) {
         let shared = Arc::new(Shared {
-            groups: Coordinator::new(self.settings.groups, engine.clone()),
-            engine,
+            groups: Arc::new(Coordinator::new(self.settings.groups, engine.own_session())),
+            engine: engine.session(""),
+            own: engine.own_session(),
             large_frames: Arc::new(Semaphore::new(LARGE_FRAMES_BYTES_MAX / 1024)),
             fetched: Arc::new(Semaphore::new(FETCHES_BYTES_MAX / 1024)),
+            logins: Arc::new(Semaphore::new(LOGINS_MAX)),
             connections: Arc::new(Semaphore::new(self.settings.connections_max)),
-            settings: self.settings,
+            settings: Arc::new(self.settings),
             metrics: self.metrics,
         });
         let tasks = TaskTracker::new();
@@ -216,6 +230,8 @@ async fn connection(
         tracing::debug!(%peer, %error, "responses to this client may be delayed");
     }
     let _open = Open::new(&shared.metrics);
+    // As whom the client comes, it may still say.
+    let shared = shared.with(shared.own.session(&peer.ip().to_canonical().to_string()));
     Connection::new(stream, Client::new(peer, broker), shared).run(stop).await;
 }
 

@@ -35,6 +35,8 @@ pub enum TopicRef<'a> {
 pub struct ProduceHead {
     /// Whether a transactional id is given.
     pub transactional: bool,
+    /// Where that stands in the body; (0, 0) for none.
+    pub transactional_id: (usize, usize),
     /// 0, 1 or −1 (all).
     pub acks: i16,
     /// Topics to come.
@@ -73,12 +75,14 @@ impl Visitor for Nothing {
 pub fn walk<V: Visitor>(body: &[u8], version: i16, visitor: &mut V) -> Result<(), Malformed> {
     let flexible = version >= PRODUCE_FLEXIBLE_FROM;
     let mut reader = Reader::new(body);
-    let transactional = reader.text(flexible, "the transactional id")?.is_some();
+    let id = reader.text(flexible, "the transactional id")?;
+    let transactional = id.is_some();
+    let transactional_id = id.map_or((0, 0), |at| (at.start, at.end));
     let acks = reader.int16("acks")?;
     reader.skip(4, "the timeout")?;
     let topics = reader.count(flexible, "topics")?.unwrap_or(0);
     let mut elements = topics;
-    visitor.head(ProduceHead { transactional, acks, topics });
+    visitor.head(ProduceHead { transactional, transactional_id, acks, topics });
     for _ in 0..topics {
         let topic = if version >= TOPIC_IDS_FROM {
             TopicRef::Id(reader.uuid("a topic id")?)

@@ -6,7 +6,7 @@ use crate::json_rows::JsonRows;
 use crate::limits::SCAN_ROWS;
 use crate::runtime::QueryRuntime;
 use crate::session::Session;
-use anabranch_engine::{Engine, Error};
+use anabranch_engine::{Error, Session as EngineSession};
 use datafusion::catalog::MemoryCatalogProviderList;
 use datafusion::common::config::Dialect;
 use datafusion::execution::SessionStateBuilder;
@@ -51,7 +51,7 @@ impl Default for Settings {
 
 /// SQL over one engine: what the PostgreSQL and web doors share.
 pub struct Sql {
-    engine: Engine,
+    engine: EngineSession,
     settings: Settings,
     pub(crate) runtime: QueryRuntime,
     state: SessionState,
@@ -70,11 +70,11 @@ impl Sql {
     ///
     /// # Errors
     /// When they cannot be started.
-    pub fn start(engine: Engine, settings: Settings) -> Result<Arc<Self>, Error> {
+    pub fn start(engine: EngineSession, settings: Settings) -> Result<Arc<Self>, Error> {
         Self::start_inner(engine, settings).map_err(Into::into)
     }
 
-    fn start_inner(engine: Engine, settings: Settings) -> Result<Arc<Self>, SqlError> {
+    fn start_inner(engine: EngineSession, settings: Settings) -> Result<Arc<Self>, SqlError> {
         let state = session_state(&engine, &settings)?;
         Ok(Arc::new(Self {
             runtime: QueryRuntime::start(settings.threads)?,
@@ -88,7 +88,7 @@ impl Sql {
 
     /// The engine below.
     #[must_use]
-    pub fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &EngineSession {
         &self.engine
     }
 
@@ -130,7 +130,7 @@ impl Sql {
     }
 }
 
-fn session_state(engine: &Engine, settings: &Settings) -> Result<SessionState, SqlError> {
+fn session_state(engine: &EngineSession, settings: &Settings) -> Result<SessionState, SqlError> {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(DATABASE, PUBLIC)
         .with_create_default_catalog_and_schema(false)

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::session::{Outcome, Session};
 use crate::sql::{Settings, Sql};
 use crate::statement::parse;
-use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, key_hash};
+use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, Session as EngineSession, key_hash};
 use anabranch_types::batch::{BatchBuilder, Compression, Ending, ValidateOptions, validate};
 use anabranch_types::{Sequence, Timestamp};
 use datafusion::arrow::util::display::array_value_to_string;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A broker without doors.
 pub(crate) struct Broker {
-    pub(crate) engine: Engine,
+    pub(crate) engine: EngineSession,
     pub(crate) sql: Arc<Sql>,
     _directory: tempfile::TempDir,
 }
@@ -52,7 +52,7 @@ impl Broker {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut settings = anabranch_engine::Settings::new(directory.path());
         settings.disk_reserve_bytes = 0;
-        let engine = Engine::open(settings).expect("an engine");
+        let engine = Engine::open(settings).expect("an engine").own_session();
         let settings = Settings { threads: 2, ..Settings::default() };
         let sql = Sql::start(engine.clone(), settings).expect("query threads");
         Self { engine, sql, _directory: directory }
@@ -96,7 +96,7 @@ impl Broker {
         // Each its own id: nobody is fenced.
         static IDS: AtomicU64 = AtomicU64::new(0);
         let name = IDS.fetch_add(1, Ordering::Relaxed).to_string();
-        let known = self.engine.init_transactional(&name, 60_000, None).await;
+        let known = Box::pin(self.engine.init_transactional(&name, 60_000, None)).await;
         let (id, epoch) = known.expect("a new id");
         self.engine.add_to_transaction(&name, id, epoch, &[to]).await.expect("current");
         let mut builder = BatchBuilder::default();
@@ -111,9 +111,9 @@ impl Broker {
         let part = Part::new(to, batch.freeze(), passed.expect("just built"));
         let parts = std::iter::once(part).collect();
         let append = Append { parts, atomicity: Atomicity::AllParts, preconditions: None };
-        self.engine.append(append).await.expect("within the transaction");
+        Box::pin(self.engine.append(append)).await.expect("within the transaction");
         meanwhile.await;
-        self.engine.end_transaction(&name, id, epoch, ending).await.expect("open");
+        Box::pin(self.engine.end_transaction(&name, id, epoch, ending)).await.expect("open");
     }
 
     /// Produces records as a Kafka client would: key, value, partition.

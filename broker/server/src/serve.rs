@@ -89,7 +89,7 @@ async fn run(
     if let Some(web) = web {
         let listener = web.listen()?;
         let addresses: Vec<_> = listener.local_addr().into_iter().collect();
-        let (engine, sql, stop) = (engine.clone(), Arc::clone(&sql), doors.stop.clone());
+        let (engine, sql, stop) = (engine.session(""), Arc::clone(&sql), doors.stop.clone());
         let serving = async move {
             anabranch_web::serve(engine, sql, listener, web_settings, stop).await?;
             Ok(())
@@ -138,7 +138,8 @@ async fn start_sql(settings: &Settings, engine: &Engine) -> Result<Arc<Sql>, Ser
         spill_dir: Some(settings.data_dir.join("spill")),
         ..anabranch_query::Settings::default()
     };
-    let engine = engine.clone();
+    // PostgreSQL clients are not asked who they are.
+    let engine = engine.session("");
     blocking(move || Sql::start(engine, queries)).await.map_err(ServeError::Sql)
 }
 

@@ -5,7 +5,7 @@ use crate::door::{Connection, Door, Settings};
 use crate::http;
 use crate::io::Patient;
 use crate::limits::{HEAD_BYTES_MAX, HEAD_TIMEOUT, WRITE_TIMEOUT};
-use anabranch_engine::Engine;
+use anabranch_engine::Session;
 use anabranch_query::Sql;
 use axum::Router;
 use hyper::Request;
@@ -48,7 +48,7 @@ pub enum ServeError {
 /// # Errors
 /// When the listener is broken; what goes wrong on a connection stays there.
 pub async fn serve(
-    engine: Engine,
+    engine: Session,
     sql: Arc<Sql>,
     listener: TcpListener,
     settings: Settings,

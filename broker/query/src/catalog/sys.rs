@@ -2,7 +2,7 @@
 
 use super::computed::computed;
 use crate::error::Error;
-use anabranch_engine::{Durability, Engine, Mode, PartitionLog, Stream};
+use anabranch_engine::{Durability, Marks, Mode, Session as EngineSession, Stream};
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub(super) const RELATIONS: [&str; 2] = ["streams", "partitions"];
 
 pub(super) struct Sys {
-    pub(super) engine: Engine,
+    pub(super) engine: EngineSession,
 }
 
 impl fmt::Debug for Sys {
@@ -78,18 +78,18 @@ pub(super) fn schema_of(name: &str) -> Option<SchemaRef> {
 }
 
 /// All streams but the broker's own, by name.
-pub(crate) fn streams_of(engine: &Engine) -> Vec<Arc<Stream>> {
+pub(crate) fn streams_of(engine: &EngineSession) -> Vec<Arc<Stream>> {
     engine.catalog().streams().filter(|stream| !stream.is_internal()).cloned().collect()
 }
 
 fn logs<'a>(
-    engine: &'a Engine,
+    engine: &'a EngineSession,
     stream: &'a Stream,
-) -> impl Iterator<Item = (i32, Arc<PartitionLog>)> + 'a {
-    (0..).zip(&stream.partitions).filter_map(|(number, &id)| Some((number, engine.partition(id)?)))
+) -> impl Iterator<Item = (i32, Marks)> + 'a {
+    (0..).zip(&stream.partitions).filter_map(|(number, &id)| Some((number, engine.marks(id)?)))
 }
 
-fn streams_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+fn streams_batch(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
     let streams = streams_of(engine);
     let texts = |of: &dyn Fn(&Stream) -> Option<String>| -> ArrayRef {
         Arc::new(streams.iter().map(|stream| of(stream)).collect::<StringArray>())
@@ -98,7 +98,7 @@ fn streams_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Erro
         let counts = streams.iter().map(|stream| i32::try_from(of(stream)).unwrap_or(i32::MAX));
         Arc::new(Int32Array::from_iter_values(counts))
     };
-    let sum = |of: &dyn Fn(&PartitionLog) -> i64| -> ArrayRef {
+    let sum = |of: &dyn Fn(&Marks) -> i64| -> ArrayRef {
         let sums =
             streams.iter().map(|stream| logs(engine, stream).map(|(_, log)| of(&log)).sum::<i64>());
         Arc::new(Int64Array::from_iter_values(sums))
@@ -134,7 +134,7 @@ fn streams_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Erro
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-fn partitions_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+fn partitions_batch(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
     let streams = streams_of(engine);
     let all: Vec<_> = streams
         .iter()
@@ -142,7 +142,7 @@ fn partitions_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, E
             logs(engine, stream).map(|(number, log)| (stream.name.as_str(), number, log))
         })
         .collect();
-    let number = |of: &dyn Fn(&PartitionLog) -> i64| -> ArrayRef {
+    let number = |of: &dyn Fn(&Marks) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(all.iter().map(|(_, _, log)| of(log))))
     };
     let columns: Vec<ArrayRef> = vec![

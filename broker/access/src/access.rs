@@ -50,19 +50,19 @@ pub struct Access {
 /// The grants on resources of one kind.
 #[derive(Debug, Default)]
 struct Index {
-    literal: HashMap<Arc<str>, Vec<Arc<Grant>>>,
+    literal: HashMap<Box<str>, Vec<Arc<Grant>>>,
     /// By prefix; `lengths` says which prefixes of a name are worth a look.
-    prefixed: HashMap<Arc<str>, Vec<Arc<Grant>>>,
+    prefixed: HashMap<Box<str>, Vec<Arc<Grant>>>,
     lengths: BTreeSet<usize>,
 }
 
 impl Index {
     fn add(&mut self, grant: &Arc<Grant>) {
         let of_name = match &grant.pattern {
-            Pattern::Literal(name) => self.literal.entry(Arc::clone(name)),
+            Pattern::Literal(name) => self.literal.entry(name.clone()),
             Pattern::Prefixed(name) => {
                 self.lengths.insert(name.len());
-                self.prefixed.entry(Arc::clone(name))
+                self.prefixed.entry(name.clone())
             }
         };
         of_name.or_default().push(Arc::clone(grant));
@@ -218,7 +218,7 @@ impl Access {
     fn is_about(&self, grant: &Grant, who: &Identity) -> bool {
         let everybody = !self.is_open() && grant.principal.name() == ANY;
         (everybody || grant.principal == who.principal)
-            && (*grant.host == *ANY || grant.host == who.host)
+            && (*grant.host == *ANY || *grant.host == *who.host)
     }
 }
 

@@ -3,7 +3,6 @@
 use crate::operation::{Operation, Permission, ResourceKind};
 use crate::principal::Principal;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// In a grant: every name, or every host.
 pub(crate) const ANY: &str = "*";
@@ -13,9 +12,9 @@ pub(crate) const ANY: &str = "*";
 #[serde(rename_all = "lowercase")]
 pub enum Pattern {
     /// The one of this name, or all with `*`.
-    Literal(Arc<str>),
+    Literal(Box<str>),
     /// All whose names begin so (KIP-290).
-    Prefixed(Arc<str>),
+    Prefixed(Box<str>),
 }
 
 impl Pattern {
@@ -47,7 +46,7 @@ pub struct Grant {
     /// Who; `User:*` for everybody.
     pub principal: Principal,
     /// From which address; `*` for any.
-    pub host: Arc<str>,
+    pub host: Box<str>,
     /// What.
     pub operation: Operation,
     /// Whether they may.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// Who can be granted something, as Kafka writes it: `User:alice`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Principal(Arc<str>);
+pub struct Principal(Box<str>);
 
 /// What stands before a user's name.
 const USER: &str = "User:";

@@ -71,6 +71,8 @@ pub enum Step {
 pub struct Exchange {
     mechanism: SaslMechanism,
     nonce: String,
+    /// Who they are, where the protocol says so before.
+    user: Option<String>,
     state: State,
 }
 
@@ -84,7 +86,14 @@ impl Exchange {
     /// `nonce` is random, and printable ASCII without commas.
     #[must_use]
     pub fn new(mechanism: SaslMechanism, nonce: String) -> Self {
-        Self { mechanism, nonce, state: State::First }
+        Self { mechanism, nonce, user: None, state: State::First }
+    }
+
+    /// The same, of a user who has been named before: SCRAM's own name then means nothing, and may
+    /// be empty (PostgreSQL 15, 55.3.1).
+    #[must_use]
+    pub fn of_user(mechanism: SaslMechanism, nonce: String, user: String) -> Self {
+        Self { user: Some(user), ..Self::new(mechanism, nonce) }
     }
 
     /// Its mechanism.
@@ -109,7 +118,8 @@ impl Exchange {
                 Ok(Step::Done { principal, answer: Vec::new() })
             }
             (State::First, SaslMechanism::Scram(mechanism)) => {
-                let (scram, answer) = Scram::first(access, mechanism, message, &self.nonce)?;
+                let (scram, answer) =
+                    Scram::first(access, mechanism, self.user.as_deref(), message, &self.nonce)?;
                 self.state = State::Proof(scram);
                 Ok(Step::Continue(answer.into_bytes()))
             }

@@ -25,10 +25,15 @@ impl Scram {
     pub(crate) fn first(
         access: &Access,
         mechanism: Mechanism,
+        user: Option<&str>,
         message: &str,
         server_nonce: &str,
     ) -> Result<(Self, String), Failed> {
-        let First { header, authorize, user, nonce, bare } = First::read(message)?;
+        let First { header, authorize, user: named, nonce, bare } = First::read(message)?;
+        let user = user.map_or(named, str::to_owned);
+        if user.is_empty() {
+            return Err(Failed::Malformed("the user's name is empty"));
+        }
         if authorize.is_some_and(|other| other != user) {
             return Err(Failed::Invalid { user });
         }
@@ -126,5 +131,5 @@ fn unescape(name: &str) -> Result<String, Failed> {
         out.push(sign);
         out.push_str(rest);
     }
-    if out.is_empty() { Err(Failed::Malformed("the user's name is empty")) } else { Ok(out) }
+    Ok(out)
 }

@@ -167,7 +167,7 @@ fn naive(
     let speaks = |grant: &&Grant| {
         grant.kind == resource.kind
             && (grant.principal == who.principal || grant.principal == Principal::everybody())
-            && (*grant.host == *"*" || grant.host == who.host)
+            && (*grant.host == *"*" || *grant.host == *who.host)
             && match &grant.pattern {
                 Pattern::Literal(name) => **name == *"*" || **name == *resource.name,
                 Pattern::Prefixed(prefix) => resource.name.starts_with(&**prefix),
@@ -310,7 +310,18 @@ fn scram_messages_that_are_refused() {
     check(b"n,,n=a=b,r=x", false);
     check(b"p=tls-unique,,n=a,r=x", false);
     check(b"n,,n=a,r=", false);
+    check(b"n,,n=,r=x", false);
     check(b"n,,n=a,r=x,tokenauth=true", false);
+}
+
+#[test]
+fn a_user_named_before_needs_no_name() {
+    let access = with_user("ann", "secret");
+    let scram = SaslMechanism::Scram(Mechanism::ScramSha256);
+    let mut named = Exchange::new(scram, "nonce".to_owned());
+    let mut before = Exchange::of_user(scram, "nonce".to_owned(), "ann".to_owned());
+    let expected = named.step(&access, b"n,,n=ann,r=x").expect("a first message");
+    assert_eq!(before.step(&access, b"n,,n=,r=x").expect("a first message"), expected);
 }
 
 #[test]

@@ -234,6 +234,19 @@ impl Session {
         all.filter(|operation| self.may(*operation, resource)).collect()
     }
 
+    /// Whether nobody has to say who they are: there is no principal yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_free() || self.engine.inner.access.snapshot().1.is_open()
+    }
+
+    /// The same, as somebody else would use it who has not said who they are, and comes from
+    /// `host`.
+    #[must_use]
+    pub fn from_host(&self, host: &str) -> Self {
+        self.engine.session(host)
+    }
+
     /// Takes the next message of a login.
     ///
     /// # Errors

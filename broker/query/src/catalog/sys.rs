@@ -1,5 +1,7 @@
 //! The schema `sys`: what the broker knows about itself.
 
+mod access;
+
 use super::computed::computed;
 use crate::error::Error;
 use anabranch_engine::{Durability, Marks, Mode, Session as EngineSession, Stream};
@@ -12,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Names in `sys`.
-pub(super) const RELATIONS: [&str; 2] = ["streams", "partitions"];
+pub(super) const RELATIONS: [&str; 4] = ["streams", "partitions", "principals", "grants"];
 
 pub(super) struct Sys {
     pub(super) engine: EngineSession,
@@ -35,11 +37,13 @@ impl SchemaProvider for Sys {
         let Some(schema) = schema_of(name) else {
             return Ok(None);
         };
-        let streams = name == "streams";
-        computed(schema, move |schema| {
-            if streams { streams_batch(&engine, schema) } else { partitions_batch(&engine, schema) }
-        })
-        .map(Some)
+        let batch = match name {
+            "streams" => streams_batch,
+            "partitions" => partitions_batch,
+            "principals" => access::principals_batch,
+            _ => access::grants_batch,
+        };
+        computed(schema, move |schema| batch(&engine, schema)).map(Some)
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -71,6 +75,18 @@ pub(super) fn schema_of(name: &str) -> Option<SchemaRef> {
             number("log_start"),
             number("high_watermark"),
             number("bytes"),
+        ],
+        "principals" => {
+            vec![text("name"), Field::new("admin", DataType::Boolean, false), text("mechanisms")]
+        }
+        "grants" => vec![
+            text("principal"),
+            text("permission"),
+            text("operation"),
+            text("kind"),
+            text("name"),
+            text("pattern"),
+            text("host"),
         ],
         _ => return None,
     };

@@ -79,6 +79,7 @@ async fn rows(engine: &Engine, stream: &str) -> BTreeMap<String, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     cut.tables
         .scan(table, all)
+        .expect("it may be read")
         .map(|row| row.map(|(key, row)| (text(&key), text(&row.value))).expect("sound"))
         .collect()
 }

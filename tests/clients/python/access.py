@@ -25,6 +25,7 @@ SECONDS = 30
 class Confluent:
     def __init__(self, broker):
         self.broker = broker
+        self.admins = []
 
     def config(self, login):
         config = {"bootstrap.servers": self.broker, "log_level": 0}
@@ -41,7 +42,9 @@ class Confluent:
     def admin(self, login):
         from confluent_kafka.admin import AdminClient
 
-        return AdminClient(self.config(login))
+        # Kept: what it was asked ends with it.
+        self.admins.append(AdminClient(self.config(login)))
+        return self.admins[-1]
 
     def user(self, login, name, password, mechanism):
         from confluent_kafka import admin

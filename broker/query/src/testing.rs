@@ -96,7 +96,7 @@ impl Broker {
         // Each its own id: nobody is fenced.
         static IDS: AtomicU64 = AtomicU64::new(0);
         let name = IDS.fetch_add(1, Ordering::Relaxed).to_string();
-        let known = Box::pin(self.engine.init_transactional(&name, 60_000, None)).await;
+        let known = self.engine.init_transactional(&name, 60_000, None).await;
         let (id, epoch) = known.expect("a new id");
         self.engine.add_to_transaction(&name, id, epoch, &[to]).await.expect("current");
         let mut builder = BatchBuilder::default();
@@ -111,9 +111,9 @@ impl Broker {
         let part = Part::new(to, batch.freeze(), passed.expect("just built"));
         let parts = std::iter::once(part).collect();
         let append = Append { parts, atomicity: Atomicity::AllParts, preconditions: None };
-        Box::pin(self.engine.append(append)).await.expect("within the transaction");
+        self.engine.append(append).await.expect("within the transaction");
         meanwhile.await;
-        Box::pin(self.engine.end_transaction(&name, id, epoch, ending)).await.expect("open");
+        self.engine.end_transaction(&name, id, epoch, ending).await.expect("open");
     }
 
     /// Produces records as a Kafka client would: key, value, partition.

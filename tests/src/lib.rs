@@ -3,6 +3,8 @@
 //! One binary, since linking is what costs. `tests/run` installs the clients and runs it.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod clients;

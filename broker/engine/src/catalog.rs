@@ -1,6 +1,6 @@
 //! All streams at one moment, and the records they are made of.
 
-use crate::engine::{CATALOG, GROUPS, TRANSACTIONS};
+use crate::engine::{ACCESS, CATALOG, GROUPS, TRANSACTIONS};
 use crate::ledger;
 use crate::settings::options_of;
 use crate::stream::{Column, Mode, Stream};
@@ -78,9 +78,12 @@ impl Catalog {
         entries: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
     ) -> Result<Self, Error> {
         let mut catalog = Self::default();
-        for (name, partition) in
-            [("__catalog", CATALOG), ("__groups", GROUPS), ("__transactions", TRANSACTIONS)]
-        {
+        for (name, partition) in [
+            ("__catalog", CATALOG),
+            ("__groups", GROUPS),
+            ("__transactions", TRANSACTIONS),
+            ("__access", ACCESS),
+        ] {
             catalog.insert(Arc::new(Stream::internal(name, partition)));
         }
         for (key, value) in entries {
@@ -89,6 +92,15 @@ impl Catalog {
             }
         }
         Ok(catalog)
+    }
+
+    /// The streams that `may` be seen.
+    pub(crate) fn only(&self, may: &mut dyn FnMut(&Stream) -> bool) -> Self {
+        let mut only = Self { version: self.version, ..Self::default() };
+        for stream in self.streams().filter(|stream| may(stream)) {
+            only.insert(Arc::clone(stream));
+        }
+        only
     }
 
     pub(crate) fn with(&self, stream: Arc<Stream>) -> Self {

@@ -53,7 +53,7 @@ impl Engine {
     ///
     /// # Errors
     /// What [`Self::create_stream`] would say.
-    pub fn check_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+    pub(crate) fn check_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
         check_name(&spec.name)?;
         check_settings(&spec.settings)?;
         let partitions = spec.partitions.unwrap_or(self.partitions_default());
@@ -78,7 +78,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`], `InvalidName`, `InvalidArgument`; the log's.
-    pub async fn create_stream(&self, spec: StreamSpec) -> Result<Arc<Stream>, Error> {
+    pub(crate) async fn create_stream(&self, spec: StreamSpec) -> Result<Arc<Stream>, Error> {
         let engine = self.clone();
         to_the_end(async move { engine.create(spec).await }).await
     }
@@ -133,7 +133,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::create_stream`]; [`ErrorKind::NotFound`] where they may not.
-    pub async fn find_or_create(&self, name: &str) -> Result<Arc<Stream>, Error> {
+    pub(crate) async fn find_or_create(&self, name: &str) -> Result<Arc<Stream>, Error> {
         if let Some(stream) = self.catalog().by_name(name) {
             return Ok(Arc::clone(stream));
         }
@@ -154,7 +154,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], `InvalidArgument`, `Unsupported`; the log's.
-    pub async fn alter_stream(
+    pub(crate) async fn alter_stream(
         &self,
         name: &str,
         change: StreamChange,
@@ -167,7 +167,7 @@ impl Engine {
     ///
     /// # Errors
     /// What [`Self::alter_stream`] would say.
-    pub fn check_partitions(&self, name: &str, count: i32) -> Result<(), Error> {
+    pub(crate) fn check_partitions(&self, name: &str, count: i32) -> Result<(), Error> {
         let stream = Arc::clone(self.catalog().find(name)?);
         refuse_internal(&stream)?;
         let now = stream.partitions.len();
@@ -287,7 +287,7 @@ impl Engine {
     ///
     /// # Errors
     /// The log's.
-    pub async fn delete_records(&self, to: Vec<(PartitionId, Offset)>) -> Result<(), Error> {
+    pub(crate) async fn delete_records(&self, to: Vec<(PartitionId, Offset)>) -> Result<(), Error> {
         let operations = to.into_iter().map(|(id, start)| Operation::SetLogStart(id, start));
         let operations: Vec<Operation> = operations.collect();
         if operations.is_empty() {
@@ -310,7 +310,10 @@ impl Engine {
     ///
     /// # Errors
     /// The log's.
-    pub async fn producers(&self, partition: PartitionId) -> Result<Vec<KnownProducer>, Error> {
+    pub(crate) async fn producers(
+        &self,
+        partition: PartitionId,
+    ) -> Result<Vec<KnownProducer>, Error> {
         let (sender, receiver) = oneshot::channel();
         let reply = Box::new(move |producers| {
             // Who asked may have gone.
@@ -325,7 +328,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; the log's.
-    pub async fn drop_stream(&self, name: &str) -> Result<(), Error> {
+    pub(crate) async fn drop_stream(&self, name: &str) -> Result<(), Error> {
         let (engine, name) = (self.clone(), name.to_owned());
         to_the_end(async move { engine.drop(&name).await }).await
     }

@@ -1,10 +1,11 @@
 //! The engine: what doors call. Opening, appending, reading, cuts.
 
+use crate::access::AccessState;
 use crate::applier::{Applied, Applier, Feed};
 use crate::catalog::{
     CLUSTER_KEY, Catalog, DROPPED_PREFIX, NEXT_KEY, NextIds, STREAM_PREFIX, to_json,
 };
-use crate::interest::{Interest, Published};
+use crate::interest::Published;
 use crate::ledger::Ledger;
 use crate::stream::{Durability, Stream, Timestamps};
 use crate::transactions::Transactions;
@@ -32,6 +33,7 @@ const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
 pub(crate) const CATALOG: PartitionId = PartitionId(0);
 pub(crate) const GROUPS: PartitionId = PartitionId(1);
 pub(crate) const TRANSACTIONS: PartitionId = PartitionId(2);
+pub(crate) const ACCESS: PartitionId = PartitionId(3);
 /// The first partition that streams get; those below are the broker's own.
 const FIRST_PARTITION: u32 = anabranch_log::limits::INTERNAL_PARTITIONS;
 
@@ -88,6 +90,7 @@ pub(crate) struct Inner {
     pub(crate) groups_ledger: Ledger,
     pub(crate) transactions_ledger: Ledger,
     pub(crate) transactions: Transactions,
+    pub(crate) access: AccessState,
     /// Changes of the catalog, one at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// Written while offsets expire, read while they are committed.
@@ -101,15 +104,6 @@ pub(crate) struct Inner {
     /// Threads that do something now and then end when this is dropped.
     stop_threads: Mutex<Option<crossbeam::channel::Sender<()>>>,
     pub(crate) compaction: crate::compaction::Counts,
-}
-
-/// Tables and logs at one cut.
-#[derive(Clone)]
-pub struct Cut {
-    /// The round. Logs are read to it: `Until::Round(cut.round)`.
-    pub round: Round,
-    /// The tables at this round.
-    pub tables: Arc<View>,
 }
 
 /// Bytes of the budget for appends that are not committed yet; given back on drop.
@@ -148,6 +142,10 @@ pub struct Stats {
     pub damaged_batches: u64,
     /// Records of keyed streams that could not be applied.
     pub misfit_records: u64,
+    /// What somebody asked for and may not do.
+    pub denials: u64,
+    /// Logins that failed.
+    pub logins_failed: u64,
     /// Why nothing can be appended, if so.
     pub storage_error: Option<String>,
 }
@@ -194,6 +192,7 @@ impl Engine {
         let groups_ledger = Ledger::open(Arc::clone(&log), GROUPS)?;
         let transactions_ledger = Ledger::open(Arc::clone(&log), TRANSACTIONS)?;
         let transactions = Transactions::load(transactions_ledger.scan(b"["))?;
+        let access = AccessState::load(Ledger::open(Arc::clone(&log), ACCESS)?)?;
         let cluster_id = cluster_id(&catalog_ledger)?;
         let catalog = Catalog::load(catalog_ledger.scan(STREAM_PREFIX.as_bytes()))?;
         let applier = Applier::new(Arc::clone(log.shared()), Arc::clone(&tables));
@@ -211,6 +210,7 @@ impl Engine {
                 groups_ledger,
                 transactions_ledger,
                 transactions,
+                access,
                 changing: tokio::sync::Mutex::default(),
                 expiring_offsets: tokio::sync::RwLock::default(),
                 producer_ids: tokio::sync::Mutex::new(0..0),
@@ -319,7 +319,7 @@ impl Engine {
 
     /// The streams now.
     #[must_use]
-    pub fn catalog(&self) -> Arc<Catalog> {
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
         Arc::clone(&self.inner.catalog.read())
     }
 
@@ -374,7 +374,7 @@ impl Engine {
 
     /// Hands appends to the commit loop; the answer comes through `submission.reply`. The fast
     /// way for doors with pipelines; order of calls is order of commits.
-    pub fn submit(&self, submission: Submission) {
+    pub(crate) fn submit(&self, submission: Submission) {
         if let Err(refused) = self.inner.log.send(Command::Submit(submission))
             && let Command::Submit(submission) = *refused
         {
@@ -391,7 +391,7 @@ impl Engine {
     /// # Errors
     /// The first error of a part. With [`Atomicity::EachPart`] other parts may have been
     /// appended.
-    pub async fn append(&self, append: Append) -> Result<Vec<Appended>, Error> {
+    pub(crate) async fn append(&self, append: Append) -> Result<Vec<Appended>, Error> {
         let bytes = append.parts.iter().map(|part| part.batch.len()).sum();
         let _reserved = self.reserve(bytes).await;
         let (sender, receiver) = oneshot::channel();
@@ -408,7 +408,7 @@ impl Engine {
 
     /// The log of a partition, to read. Reading may touch the disk.
     #[must_use]
-    pub fn partition(&self, id: PartitionId) -> Option<Arc<PartitionLog>> {
+    pub(crate) fn partition(&self, id: PartitionId) -> Option<Arc<PartitionLog>> {
         self.inner.log.shared().partition(id)
     }
 
@@ -418,23 +418,11 @@ impl Engine {
         self.inner.log.shared().published()
     }
 
-    /// See [`Interest`].
-    #[must_use]
-    pub fn interest(&self, partitions: &[PartitionId]) -> Interest {
-        let interest = Interest::new();
-        for id in partitions {
-            if let Some(log) = self.partition(*id) {
-                interest.add(&log);
-            }
-        }
-        interest
-    }
-
     /// A cut that shows every write acknowledged before this call; waits for the applier.
     ///
     /// # Errors
     /// [`ErrorKind::TimedOut`] when tables are too far behind; the tables' own failure.
-    pub async fn cut(&self, timeout: Duration) -> Result<Cut, Error> {
+    pub(crate) async fn cut(&self, timeout: Duration) -> Result<(Round, Arc<View>), Error> {
         let shared = self.inner.log.shared();
         // After a storage error nothing newer will be published.
         let mut target = shared.written();
@@ -447,7 +435,7 @@ impl Engine {
                 self.inner.published.reach(shared, target).await;
                 let Applied { round, view } = applied.borrow_and_update().clone();
                 if round >= target {
-                    return Ok(Cut { round, tables: view });
+                    return Ok((round, view));
                 }
                 if let Some(failure) = self.inner.applier.failure() {
                     return Err(failure);
@@ -471,9 +459,9 @@ impl Engine {
 
     /// The newest cut that tables show, without waiting for any.
     #[must_use]
-    pub fn applied(&self) -> Cut {
+    pub(crate) fn applied(&self) -> (Round, Arc<View>) {
         let Applied { round, view } = self.inner.applier.subscribe().borrow().clone();
-        Cut { round, tables: view }
+        (round, view)
     }
 
     /// Figures for `/metrics` and `sys.*`.
@@ -497,6 +485,8 @@ impl Engine {
             compacted_bytes_after: compaction.bytes_after.load(Ordering::Relaxed),
             damaged_batches: figures.damaged_batches,
             misfit_records: self.inner.applier.misfits(),
+            denials: self.inner.access.denials.load(Ordering::Relaxed),
+            logins_failed: self.inner.access.logins_failed.load(Ordering::Relaxed),
             storage_error: shared.failure(),
         }
     }
@@ -533,7 +523,7 @@ fn open_log(settings: &Settings) -> Result<LogHandle, Error> {
 
 /// At the first start, the broker's own partitions come into being.
 fn make_internal_partitions(log: &Arc<LogHandle>) -> Result<(), Error> {
-    let missing: Vec<Operation> = [CATALOG, GROUPS, TRANSACTIONS]
+    let missing: Vec<Operation> = [CATALOG, GROUPS, TRANSACTIONS, ACCESS]
         .into_iter()
         .filter(|id| log.shared().partition(*id).is_none())
         .map(Operation::Create)

@@ -1,5 +1,6 @@
 //! One kind of error, which says what the caller should do; each door maps it to its own codes.
 
+use anabranch_access::ResourceKind;
 use anabranch_log::AppendError;
 
 /// What the caller should do about an error. Doors match on it exhaustively.
@@ -13,6 +14,8 @@ pub enum ErrorKind {
     InvalidArgument,
     /// Choose a name that is allowed and not reserved.
     InvalidName,
+    /// Log in as somebody who may, or ask for a grant.
+    Denied(ResourceKind),
     /// Correct the record: the stream does not take it.
     InvalidRecord,
     /// Send it again: the bytes are damaged.
@@ -72,6 +75,7 @@ impl From<AppendError> for Error {
             AppendError::SequenceUsedBefore { .. } => ErrorKind::SequenceUsedBefore,
             AppendError::ProducerFenced { .. } => ErrorKind::ProducerFenced,
             AppendError::NotInTransaction => ErrorKind::NotInTransaction,
+            AppendError::Denied => ErrorKind::Denied(ResourceKind::Topic),
             AppendError::Conflict | AppendError::StaleCut | AppendError::Together => {
                 ErrorKind::Conflict
             }

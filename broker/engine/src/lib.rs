@@ -1,31 +1,43 @@
 //! Streams, their tables and subscriptions: what doors and queries build on.
 //!
-//! A door hands [`Submission`]s to [`Engine::submit`]; the log commits them in rounds; the applier
+//! A door hands [`Submission`]s to its [`Session`]; the log commits them in rounds; the applier
 //! collapses keyed streams into tables; readers take a [`Cut`], or follow a [`PartitionLog`] and
 //! wait with an [`Interest`].
 //!
 //! Invariant: there is one way in, the log; everything else is a function of it.
+//! Invariant: no data leaves the engine, and none enters it, but by a [`Session`], which decides.
 //! Invariant: rounds: `flushed ≤ applied ≤ published ≤ synced ≤ written`.
 //! Invariant: state without a home in the log does not exist: catalog, offsets and producer ids
 //! are ledgers.
 
+mod access;
 mod applier;
 mod catalog;
 mod changes;
 mod compaction;
+mod cut;
 mod engine;
 mod error;
 mod housekeeping;
 mod interest;
 mod ledger;
+mod marks;
 mod offsets;
 mod resources;
+mod session;
 mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod transactions;
 
+pub use access::CredentialChange;
+pub use anabranch_access::{
+    Access, CLUSTER, Credential, CredentialError, Exchange, Failed, Grant, GrantFilter,
+    ITERATIONS_MAX, ITERATIONS_MIN, Identity, Mechanism, Operation, OperationSet, Pattern,
+    PatternFilter, Permission, Principal, PrincipalRecord, Resource as Guarded, ResourceKind,
+    SaslMechanism,
+};
 pub use anabranch_log::{
     Aborted, Append, AppendError, AppendResult, Appended, Atomicity, Chunk, Inspection,
     KnownProducer, Part, PartitionLog, Preconditions, ReadError, Reply, Submission, Until,
@@ -35,11 +47,14 @@ pub use anabranch_table::{self as table, TableId};
 pub use anabranch_types::StreamId;
 pub use catalog::Catalog;
 pub use changes::{StreamChange, StreamSpec};
-pub use engine::{Cut, Engine, Reserved, Settings, Stats};
+pub use cut::{Cut, Tables};
+pub use engine::{Engine, Reserved, Settings, Stats};
 pub use error::{Error, ErrorKind};
 pub use interest::Interest;
+pub use marks::Marks;
 pub use offsets::{CommittedOffset, GroupEntry};
 pub use resources::Resource;
+pub use session::{Login, Session, StreamRef};
 pub use settings::{KNOWN_SETTINGS, KnownSetting, SettingKind, check_setting, known_setting};
 pub use stream::{Column, ColumnType, Durability, Mode, Stream, StreamOptions, Timestamps};
 pub use transactions::{

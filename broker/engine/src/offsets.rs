@@ -61,7 +61,7 @@ impl Engine {
     ///
     /// # Errors
     /// The log's.
-    pub async fn commit_offsets(
+    pub(crate) async fn commit_offsets(
         &self,
         group: &str,
         offsets: Vec<(StreamId, PartitionIndex, Option<CommittedOffset>)>,
@@ -104,7 +104,7 @@ impl Engine {
 
     /// A group's committed offsets.
     #[must_use]
-    pub fn committed_offsets(
+    pub(crate) fn committed_offsets(
         &self,
         group: &str,
     ) -> BTreeMap<(StreamId, PartitionIndex), CommittedOffset> {
@@ -124,7 +124,7 @@ impl Engine {
 
     /// Groups that have committed offsets.
     #[must_use]
-    pub fn groups(&self) -> Vec<String> {
+    pub(crate) fn groups(&self) -> Vec<String> {
         let keys = self.inner.groups_ledger.scan(b"[");
         let names: BTreeSet<String> = keys
             .iter()
@@ -138,7 +138,7 @@ impl Engine {
     ///
     /// # Errors
     /// The log's.
-    pub async fn save_groups(&self, entries: Vec<GroupEntry>) -> Result<(), Error> {
+    pub(crate) async fn save_groups(&self, entries: Vec<GroupEntry>) -> Result<(), Error> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -150,7 +150,7 @@ impl Engine {
 
     /// Everything that [`Self::save_groups`] was given and did not remove again.
     #[must_use]
-    pub fn saved_groups(&self) -> Vec<GroupEntry> {
+    pub(crate) fn saved_groups(&self) -> Vec<GroupEntry> {
         let entries = self.inner.groups_ledger.scan(MEMBERS).into_iter();
         entries
             .filter_map(|(key, value)| {
@@ -181,7 +181,7 @@ impl Engine {
     ///
     /// # Errors
     /// The log's.
-    pub async fn new_producer_id(&self) -> Result<ProducerId, Error> {
+    pub(crate) async fn new_producer_id(&self) -> Result<ProducerId, Error> {
         let mut block = self.inner.producer_ids.lock().await;
         if block.is_empty() {
             let ledger = &self.inner.transactions_ledger;

@@ -36,7 +36,7 @@ impl Resource {
 impl Engine {
     /// The settings of a resource; none if none were ever set.
     #[must_use]
-    pub fn resource_settings(&self, kind: Resource, name: &str) -> BTreeMap<String, String> {
+    pub(crate) fn resource_settings(&self, kind: Resource, name: &str) -> BTreeMap<String, String> {
         let key = format!("{}{name}", kind.prefix());
         let record = self.inner.catalog_ledger.get(key.as_bytes());
         record.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
@@ -44,7 +44,7 @@ impl Engine {
 
     /// Names of the resources of a kind that have settings.
     #[must_use]
-    pub fn resources(&self, kind: Resource) -> Vec<String> {
+    pub(crate) fn resources(&self, kind: Resource) -> Vec<String> {
         let prefix = kind.prefix();
         let entries = self.inner.catalog_ledger.scan(prefix.as_bytes()).into_iter();
         let name = |key: &[u8]| String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// Settings that streams get when they are created and do not name them.
-    pub fn set_stream_defaults(&self, defaults: BTreeMap<String, String>) {
+    pub(crate) fn set_stream_defaults(&self, defaults: BTreeMap<String, String>) {
         *self.inner.stream_defaults.write() = defaults;
     }
 
@@ -60,7 +60,7 @@ impl Engine {
     ///
     /// # Errors
     /// The log's.
-    pub async fn set_resource(
+    pub(crate) async fn set_resource(
         &self,
         kind: Resource,
         name: &str,

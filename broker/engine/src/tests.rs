@@ -1,3 +1,4 @@
+mod access;
 mod transactions;
 
 use crate::{
@@ -76,13 +77,14 @@ fn read_all(engine: &Engine, partition: PartitionId) -> Vec<(i64, String, Option
 }
 
 async fn rows(engine: &Engine, stream: &str) -> BTreeMap<String, String> {
-    let cut = engine.cut(SOON).await.expect("tables follow");
+    let cut = engine.own_session().cut(SOON).await.expect("tables follow");
     let catalog = engine.catalog();
     let table = catalog.by_name(stream).and_then(|stream| stream.table).expect("keyed");
     let all = KeyRange { from: Bound::Unbounded, to: Bound::Unbounded };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     cut.tables
         .scan(table, all)
+        .expect("it may be read")
         .map(|row| row.map(|(key, row)| (text(&key), text(&row.value))).expect("sound"))
         .collect()
 }
@@ -149,7 +151,7 @@ async fn a_precondition_fails_once_its_key_was_written() {
     let engine = open(directory.path());
     let stream = engine.create_stream(spec("keys", Mode::Upsert, 1)).await.expect("new");
     let partition = stream.partitions[0];
-    let cut = engine.cut(SOON).await.expect("tables follow").round;
+    let cut = engine.own_session().cut(SOON).await.expect("tables follow").round;
     let guarded = |key: &str| Append {
         preconditions: Some(Box::new(Preconditions {
             cut,
@@ -269,7 +271,7 @@ async fn an_interest_wakes_for_what_came_since_it_was_taken() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let engine = open(directory.path());
     let stream = engine.create_stream(spec("s", Mode::Append, 1)).await.expect("new");
-    let mut interest = engine.interest(&stream.partitions);
+    let mut interest = engine.own_session().interest(&stream.partitions);
     engine.append(append([part(stream.partitions[0], &[("a", None)])])).await.expect("accepted");
     tokio::time::timeout(SOON, interest.changed()).await.expect("it advanced");
     engine.stop();
@@ -303,12 +305,12 @@ async fn a_stream_becomes_a_table_of_all_it_holds_and_a_stream_again() {
     expected.insert("z".to_owned(), "1".to_owned());
     let put = |to, key, value| engine.append(append([part(to, &[(key, Some(value))])]));
     put(other.partitions[0], "a", "1").await.expect("accepted");
-    let newest = engine.applied().round;
+    let newest = engine.own_session().applied().round;
 
     let table = engine.alter_stream("t", policy("compact")).await.expect("it can be changed");
     assert_eq!((table.mode, table.table.is_some()), (Mode::Upsert, true));
     assert_eq!(rows(&engine, "t").await, expected);
-    assert!(engine.applied().round >= newest, "no table has become older");
+    assert!(engine.own_session().applied().round >= newest, "no table has become older");
     put(stream.partitions[1], "z", "2").await.expect("accepted");
     expected.insert("z".to_owned(), "2".to_owned());
     assert_eq!(rows(&engine, "t").await, expected);

@@ -290,7 +290,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`TransactionError::Fenced`] if `known` is no longer current; the log's.
-    pub async fn init_transactional(
+    pub(crate) async fn init_transactional(
         &self,
         id: &str,
         timeout_ms: i32,
@@ -359,7 +359,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`TransactionError`].
-    pub async fn add_to_transaction(
+    pub(crate) async fn add_to_transaction(
         &self,
         id: &str,
         producer: ProducerId,
@@ -403,7 +403,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`TransactionError`].
-    pub async fn add_group_to_transaction(
+    pub(crate) async fn add_group_to_transaction(
         &self,
         id: &str,
         producer: ProducerId,
@@ -441,7 +441,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`TransactionError`]; the group must have been added.
-    pub async fn commit_offsets_in_transaction(
+    pub(crate) async fn commit_offsets_in_transaction(
         &self,
         id: &str,
         producer: ProducerId,
@@ -501,7 +501,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`TransactionError`]. After an error of the log, ask again: it may have ended.
-    pub async fn end_transaction(
+    pub(crate) async fn end_transaction(
         &self,
         id: &str,
         producer: ProducerId,
@@ -575,7 +575,7 @@ impl Engine {
     }
 
     /// All transactional ids, in order. One that is being changed is awaited.
-    pub async fn transactions(&self) -> Vec<TransactionStatus> {
+    pub(crate) async fn transactions(&self) -> Vec<TransactionStatus> {
         let all: Vec<_> = {
             let by_id = self.inner.transactions.by_id.lock();
             by_id.iter().map(|(id, one)| (id.clone(), Arc::clone(one))).collect()
@@ -589,7 +589,7 @@ impl Engine {
     }
 
     /// One transactional id.
-    pub async fn transaction(&self, id: &str) -> Option<TransactionStatus> {
+    pub(crate) async fn transaction(&self, id: &str) -> Option<TransactionStatus> {
         let one = self.inner.transactions.find(id).ok()?;
         let one = one.lock().await;
         one.record.as_ref().map(|record| record.status(id.to_owned()))
@@ -600,7 +600,7 @@ impl Engine {
     ///
     /// # Errors
     /// The log's.
-    pub async fn write_marker(
+    pub(crate) async fn write_marker(
         &self,
         partition: PartitionId,
         producer: ProducerId,
@@ -615,7 +615,7 @@ impl Engine {
 
     /// Places for which an open transaction may commit an offset of the group.
     #[must_use]
-    pub fn pending_offsets(&self, group: &str) -> BTreeSet<(StreamId, PartitionIndex)> {
+    pub(crate) fn pending_offsets(&self, group: &str) -> BTreeSet<(StreamId, PartitionIndex)> {
         let first = (group.to_owned(), StreamId(uuid::Uuid::nil()), PartitionIndex(i32::MIN));
         let pending = self.inner.transactions.pending.lock();
         let all = pending.range(first..).map(|(place, _)| place);
@@ -623,7 +623,7 @@ impl Engine {
     }
 
     /// Waits until no open transaction may commit an offset of the group, but not for long.
-    pub async fn settle_offsets(&self, group: &str, patience: Duration) {
+    pub(crate) async fn settle_offsets(&self, group: &str, patience: Duration) {
         let settled = async {
             loop {
                 let ended = self.inner.transactions.ended.notified();

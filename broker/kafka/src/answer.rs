@@ -1,5 +1,6 @@
 //! From a request to its response: one function an API.
 
+mod acls;
 mod cluster;
 mod configs;
 mod consumer_groups;
@@ -11,8 +12,10 @@ mod partitions;
 mod producers;
 mod quotas;
 mod replicas;
+pub(crate) mod sasl;
 mod topics;
 mod transactions;
+mod users;
 mod versions;
 
 pub(crate) use configs::{group_timeouts, topic_defaults};
@@ -26,7 +29,9 @@ use crate::quotas::Flow;
 use crate::request::{Head, Request};
 use crate::settings::HostPort;
 use crate::wire::{begin_frame, end_frame};
-use anabranch_engine::{ErrorKind, Stream, StreamSpec};
+use anabranch_engine::{
+    CLUSTER, ErrorKind, Guarded, Operation, ResourceKind, Session, Stream, StreamSpec,
+};
 use anabranch_net::Peer;
 use anabranch_types::PartitionIndex;
 use kafka_protocol::error::ResponseError;
@@ -37,15 +42,10 @@ use std::time::Duration;
 /// The one broker's id in a cluster of one.
 pub(crate) const BROKER_ID: i32 = 1;
 
-/// Bits of operations that Kafka reports where nobody is denied anything (KIP-430).
-pub(crate) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
-pub(crate) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
-pub(crate) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
-/// Not asked for.
+/// Bits of operations (KIP-430) that were not asked for.
 pub(crate) const NO_OPERATIONS: i32 = i32::MIN;
 
 /// Who asks, and how it reached us.
-#[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) peer: Peer,
     /// What to call this broker in answers.
@@ -56,11 +56,29 @@ pub(crate) struct Client {
     pub(crate) software: String,
     /// For how long nothing is to be read from it once it is answered (KIP-219).
     pub(crate) throttle: Option<Duration>,
+    /// A login that has begun.
+    pub(crate) login: Option<sasl::Ongoing>,
+    /// Whether a login has ended well; another must be of the same principal.
+    pub(crate) authenticated: bool,
+    /// The engine as the client may use it from now on.
+    pub(crate) session: Option<Session>,
+    /// Whether a login has failed: the connection ends with its answer.
+    pub(crate) refused: bool,
 }
 
 impl Client {
     pub(crate) fn new(peer: Peer, broker: HostPort) -> Self {
-        Self { peer, broker, id: String::new(), software: String::new(), throttle: None }
+        Self {
+            peer,
+            broker,
+            id: String::new(),
+            software: String::new(),
+            throttle: None,
+            login: None,
+            authenticated: false,
+            session: None,
+            refused: false,
+        }
     }
 
     /// Its address, as groups are told it.
@@ -110,7 +128,7 @@ pub(crate) async fn answer(
             respond(out, head, &cluster::log_dirs(shared, request))
         }
         Request::FindCoordinator(request) => {
-            respond(out, head, &cluster::find_coordinator(client, version, request))
+            respond(out, head, &cluster::find_coordinator(shared, client, version, request))
         }
         Request::InitProducerId(request) => {
             respond(out, head, &transactions::init_producer_id(shared, version, &request).await)
@@ -169,7 +187,9 @@ pub(crate) async fn answer(
         Request::AlterPartitionReassignments(request) => {
             respond(out, head, &replicas::reassign(shared, request))
         }
-        Request::ListPartitionReassignments(_) => respond(out, head, &replicas::reassignments()),
+        Request::ListPartitionReassignments(_) => {
+            respond(out, head, &replicas::reassignments(shared))
+        }
         Request::AlterReplicaLogDirs(request) => {
             respond(out, head, &replicas::alter_log_dirs(shared, request))
         }
@@ -190,6 +210,21 @@ pub(crate) async fn answer(
         }
         Request::WriteTxnMarkers(request) => {
             respond(out, head, &producers::write_markers(shared, request).await)
+        }
+        Request::SaslHandshake(request) => {
+            respond(out, head, &sasl::handshake(client, version, &request))
+        }
+        Request::SaslAuthenticate(request) => {
+            respond(out, head, &sasl::authenticate(shared, client, &request).await)
+        }
+        Request::DescribeAcls(request) => respond(out, head, &acls::describe(shared, &request)),
+        Request::CreateAcls(request) => respond(out, head, &acls::create(shared, request).await),
+        Request::DeleteAcls(request) => respond(out, head, &acls::delete(shared, request).await),
+        Request::DescribeUserScramCredentials(request) => {
+            respond(out, head, &users::describe(shared, request))
+        }
+        Request::AlterUserScramCredentials(request) => {
+            respond(out, head, &users::alter(shared, request).await)
         }
         request => group(shared, client, head, request, out).await,
     }
@@ -259,8 +294,7 @@ async fn fetch(
     }
     let mut throttle = None;
     if request.session_id == 0 {
-        let (found, share) =
-            fetch::gather(&shared.engine, &shared.fetched, &request, head.version).await;
+        let (found, share) = fetch::gather(shared, &shared.fetched, &request, head.version).await;
         gathered = found;
         let bytes = gathered.iter().map(fetch::Gathered::bytes).sum();
         throttle = quotas.and_then(|quotas| quotas.record(Flow::Fetched, user, id, bytes));
@@ -310,6 +344,19 @@ pub(crate) fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text)
 }
 
+/// What the client may do to a topic or group, as bits of operations' numbers (KIP-430).
+pub(crate) fn operations(shared: &Shared, kind: ResourceKind, name: &str) -> i32 {
+    shared.engine.operations(Guarded { kind, name }).bits()
+}
+
+/// What the client may do to the cluster; nothing is told to who may not describe it.
+pub(crate) fn cluster_operations(shared: &Shared) -> i32 {
+    match shared.engine.check_cluster(Operation::Describe) {
+        Ok(()) => operations(shared, ResourceKind::Cluster, CLUSTER),
+        Err(_) => 0,
+    }
+}
+
 /// Partition indexes of a stream, in order.
 pub(crate) fn indexes(stream: &Stream) -> impl Iterator<Item = PartitionIndex> + use<> {
     (0..i32::try_from(stream.partitions.len()).unwrap_or(i32::MAX)).map(PartitionIndex)
@@ -318,7 +365,7 @@ pub(crate) fn indexes(stream: &Stream) -> impl Iterator<Item = PartitionIndex> +
 /// What a name says that no topic has.
 pub(crate) fn unknown(shared: &Shared, name: &str) -> ResponseError {
     let spec = StreamSpec { name: name.to_owned(), ..StreamSpec::default() };
-    match shared.engine.check_stream(&spec) {
+    match shared.own.check_stream(&spec) {
         Err(error) if error.kind == ErrorKind::InvalidName => ResponseError::InvalidTopicException,
         Ok(()) | Err(_) => ResponseError::UnknownTopicOrPartition,
     }

@@ -24,19 +24,20 @@ pub(crate) use output::Output;
 use crate::answer::{self, Client};
 use crate::apis::{Api, ApiKey};
 use crate::door::Shared;
+use crate::errors;
 use crate::limits::{
-    CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_FREE, FRAME_BYTES_MAX, OUTPUT_BYTES_MAX,
-    RESERVE_BYTES_MAX, SUBMISSION_BYTES_MAX, VALIDATE_INLINE_BYTES_MAX,
+    CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_FREE, FRAME_BYTES_MAX, LOGIN_MESSAGE_BYTES_MAX,
+    OUTPUT_BYTES_MAX, RESERVE_BYTES_MAX, SUBMISSION_BYTES_MAX, VALIDATE_INLINE_BYTES_MAX,
 };
 use crate::produce::{self, Admission, Admitted};
 use crate::quotas::Flow;
 use crate::request::{self, Head};
 use crate::wire::Malformed;
-use anabranch_engine::{Append, Catalog};
+use anabranch_engine::{Append, Catalog, Guarded, Operation};
 use anabranch_net::Stream;
 use anabranch_net::noise::may_say;
 use anabranch_types::Timestamp;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use input::{Arrived, Input};
 use pipeline::Pipeline;
 use std::future::{Future, poll_fn};
@@ -64,6 +65,8 @@ pub(crate) enum Close {
     TooLarge { bytes: usize, max: usize },
     #[error("a record with acks=0 was refused")]
     Unanswerable,
+    #[error("the login failed")]
+    LoginFailed,
     #[error("nothing moved for {0:?}")]
     Idle(Duration),
     #[error("the broker is stopping")]
@@ -110,6 +113,8 @@ enum Step {
     Submit,
     /// A request to be answered on its own; nothing is before it.
     Answer(Bytes),
+    /// A bare message of a login.
+    LogIn(Bytes),
 }
 
 impl Connection {
@@ -153,6 +158,7 @@ impl Connection {
             Close::Malformed(_)
             | Close::TooLarge { .. }
             | Close::Unanswerable
+            | Close::LoginFailed
             | Close::Encode(_) => {
                 self.shared.metrics.refused.add(1);
                 if may_say("connections closed for what they sent") {
@@ -190,6 +196,7 @@ impl Connection {
                     Ok(())
                 }
                 Ok(Step::Answer(frame)) => self.answer(frame).await,
+                Ok(Step::LogIn(message)) => self.log_in(&message).await,
                 Err(close) => Err(close),
             };
             if let Err(close) = done {
@@ -282,6 +289,9 @@ impl Connection {
 
     /// Takes whole frames out of the input, as far as they may be taken now.
     fn take_frames(&mut self) -> Result<Option<Step>, Close> {
+        if self.client.sends_bare_messages() {
+            return Ok(self.input.take_bare(LOGIN_MESSAGE_BYTES_MAX)?.map(Step::LogIn));
+        }
         let mut moment = None;
         loop {
             let full = self.pipeline.would_fill(self.batch.requests.len(), self.batch.bytes)
@@ -292,9 +302,9 @@ impl Connection {
                 Arrived::Nothing => break,
                 Arrived::Frame(ApiKey::Produce) => {
                     let frame = self.take();
-                    let engine = &self.shared.engine;
-                    let (catalog, now) =
-                        moment.get_or_insert_with(|| (engine.catalog(), engine.now()));
+                    // All streams: whether one may be written to is asked when it is known.
+                    let own = &self.shared.own;
+                    let (catalog, now) = moment.get_or_insert_with(|| (own.catalog(), own.now()));
                     if let Err(malformed) = self.admit(catalog, *now, frame) {
                         self.closing = Some(malformed.into());
                         break;
@@ -352,8 +362,11 @@ impl Connection {
     fn admit(&mut self, catalog: &Catalog, now: Timestamp, frame: Bytes) -> Result<(), Malformed> {
         let head = Head::read(&frame)?;
         let body = frame.slice(head.body..);
+        let engine = &self.shared.engine;
+        let may_write =
+            |what: Guarded<'_>| engine.check(Operation::Write, what).map_err(errors::denied);
         let admit = || {
-            let mut admission = Admission::new(catalog, &body, head.version, now);
+            let mut admission = Admission::new(&may_write, catalog, &body, head.version, now);
             produce::walk(&body, head.version, &mut admission)?;
             Ok::<_, Malformed>(admission.finish(head.correlation))
         };
@@ -424,12 +437,36 @@ impl Connection {
         };
         let throttle = self.client.throttle.take();
         self.mute(throttle);
-        answered
+        answered?;
+        self.logged_in();
+        Ok(())
+    }
+
+    /// Answers a message of a login that comes without a request around it.
+    async fn log_in(&mut self, message: &Bytes) -> Result<(), Close> {
+        let Some(answer) = answer::sasl::bare(&self.shared, &mut self.client, message).await else {
+            return Err(Close::LoginFailed);
+        };
+        let out = self.output.tail();
+        out.put_u32(u32::try_from(answer.len()).expect("messages of logins are short"));
+        out.put_slice(&answer);
+        self.logged_in();
+        Ok(())
+    }
+
+    /// Goes on as whom a login has made the client, or ends if it has failed.
+    fn logged_in(&mut self) {
+        if let Some(session) = self.client.session.take() {
+            self.shared = self.shared.with(session);
+        }
+        if self.client.refused {
+            self.closing = Some(Close::LoginFailed);
+        }
     }
 }
 
 /// Runs heavy work so that this thread's other connections move on meanwhile.
-fn aside<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),

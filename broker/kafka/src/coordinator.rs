@@ -13,8 +13,9 @@ use crate::classic_group::{
     CommitOf, Effect, Group, Identity, Join, JoinError, Joined, Moment, State, Sync, Synced, Waiter,
 };
 use crate::consumer_group::{ConsumerGroup, Heartbeat, HeartbeatError, Timeouts, Told, Topics};
+use crate::errors::own;
 use crate::settings::GroupSettings;
-use anabranch_engine::{Engine, Resource};
+use anabranch_engine::{Resource, Session};
 use bytes::Bytes;
 use groups::{Groups, Kind, Outcome, Reply, Save};
 use kafka_protocol::error::ResponseError;
@@ -29,7 +30,7 @@ use tokio::time::Instant;
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 
 pub(crate) struct Coordinator {
-    engine: Engine,
+    engine: Session,
     state: Mutex<Groups>,
     /// The next deadline may have come nearer.
     nearer: Notify,
@@ -81,13 +82,13 @@ pub(crate) enum Interests {
 
 impl Coordinator {
     /// With the groups that the engine remembers.
-    pub(crate) fn new(settings: GroupSettings, engine: Engine) -> Self {
+    pub(crate) fn new(settings: GroupSettings, engine: Session) -> Self {
         let mut groups = Groups::new(settings);
-        for name in engine.resources(Resource::Group) {
+        for name in own(engine.resources(Resource::Group)) {
             groups.configure(&name, group_timeouts(&engine, &name));
         }
         groups.restore(engine.saved_groups());
-        engine.set_stream_defaults(topic_defaults(&engine));
+        own(engine.set_stream_defaults(topic_defaults(&engine)));
         Self {
             engine,
             state: Mutex::new(groups),

@@ -3,11 +3,11 @@
 use crate::answer::Client;
 use crate::connection::Connection;
 use crate::coordinator::Coordinator;
-use crate::limits::{FETCHES_BYTES_MAX, LARGE_FRAMES_BYTES_MAX};
+use crate::limits::{FETCHES_BYTES_MAX, LARGE_FRAMES_BYTES_MAX, LOGINS_MAX};
 use crate::metrics::KafkaMetrics;
 use crate::quotas::Quotas;
 use crate::settings::{HostPort, KafkaSettings, Listener};
-use anabranch_engine::Engine;
+use anabranch_engine::{Engine, Session};
 use anabranch_net::{Application, Entered, Entry, Gate, Guest};
 use std::io;
 use std::net::SocketAddr;
@@ -32,17 +32,29 @@ pub enum ServeError {
     NoListener,
 }
 
-/// What all connections share.
+/// What all connections share, and the engine as the client of one of them may use it.
+#[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) engine: Engine,
-    pub(crate) settings: KafkaSettings,
+    pub(crate) engine: Session,
+    /// The engine as the door itself uses it, where a request is decided by other means.
+    pub(crate) own: Session,
+    pub(crate) settings: Arc<KafkaSettings>,
     pub(crate) metrics: Arc<KafkaMetrics>,
-    pub(crate) groups: Coordinator,
-    pub(crate) quotas: Quotas,
+    pub(crate) groups: Arc<Coordinator>,
+    pub(crate) quotas: Arc<Quotas>,
     /// KiB of large frames that are arriving or being answered.
     pub(crate) large_frames: Arc<Semaphore>,
     /// KiB of fetched records that are not sent yet.
     pub(crate) fetched: Arc<Semaphore>,
+    /// Logins that may hash at a time.
+    pub(crate) logins: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// The same for a client who may use `engine`.
+    pub(crate) fn with(&self, engine: Session) -> Arc<Self> {
+        Arc::new(Self { engine, ..self.clone() })
+    }
 }
 
 /// A door whose sockets are bound: clients can connect, and wait until it is served.
@@ -108,12 +120,14 @@ impl KafkaDoor {
     /// most, and returns.
     pub async fn serve(self, engine: Engine, shutdown: CancellationToken) {
         let shared = Arc::new(Shared {
-            groups: Coordinator::new(self.settings.groups, engine.clone()),
-            quotas: Quotas::new(&engine),
-            engine,
+            groups: Arc::new(Coordinator::new(self.settings.groups, engine.own_session())),
+            quotas: Arc::new(Quotas::new(&engine.own_session())),
+            engine: engine.session(""),
+            own: engine.own_session(),
             large_frames: Arc::new(Semaphore::new(LARGE_FRAMES_BYTES_MAX / 1024)),
             fetched: Arc::new(Semaphore::new(FETCHES_BYTES_MAX / 1024)),
-            settings: self.settings,
+            logins: Arc::new(Semaphore::new(LOGINS_MAX)),
+            settings: Arc::new(self.settings),
             metrics: self.metrics,
         });
         let tasks = TaskTracker::new();
@@ -164,6 +178,8 @@ async fn connection(
             return;
         }
     };
+    // As whom the client comes, it may still say.
+    let shared = shared.with(shared.own.session(&peer.address.ip().to_canonical().to_string()));
     // On the heap only now: a connection that says nothing is small.
     Box::pin(Connection::new(stream, Client::new(peer, broker), shared).run(stop)).await;
 }

@@ -1,6 +1,6 @@
 //! Errors in Kafka's words: one exhaustive map from what the engine says.
 
-use anabranch_engine::{AppendError, Error, ErrorKind, ReadError};
+use anabranch_engine::{AppendError, Error, ErrorKind, ReadError, ResourceKind};
 use kafka_protocol::error::ResponseError;
 use std::borrow::Cow;
 
@@ -57,6 +57,19 @@ impl Fault {
     }
 }
 
+/// What the door's own session was given: that is denied nothing.
+pub(crate) fn own<T: Default>(given: Result<T, Error>) -> T {
+    given.unwrap_or_else(|error| {
+        tracing::error!(%error, "the broker was denied its own state; please report it");
+        T::default()
+    })
+}
+
+/// Kafka's code of a denial.
+pub(crate) fn denied(error: Error) -> ResponseError {
+    Fault::of(error, About::Topic).error
+}
+
 /// The one map. Retriable kinds get retriable codes, so that clients' own retries do what the
 /// kind says.
 pub(crate) fn code(kind: ErrorKind, about: About) -> ResponseError {
@@ -65,6 +78,13 @@ pub(crate) fn code(kind: ErrorKind, about: About) -> ResponseError {
         ErrorKind::NotFound => match about {
             About::Coordinator => Code::GroupIdNotFound,
             About::Partition | About::Topic | About::Config => Code::UnknownTopicOrPartition,
+        },
+        ErrorKind::Denied(kind) => match kind {
+            ResourceKind::Topic => Code::TopicAuthorizationFailed,
+            ResourceKind::Group => Code::GroupAuthorizationFailed,
+            ResourceKind::TransactionalId => Code::TransactionalIdAuthorizationFailed,
+            ResourceKind::DelegationToken => Code::DelegationTokenAuthorizationFailed,
+            ResourceKind::Cluster | ResourceKind::User => Code::ClusterAuthorizationFailed,
         },
         ErrorKind::AlreadyExists => Code::TopicAlreadyExists,
         ErrorKind::InvalidArgument => match about {

@@ -1,6 +1,8 @@
 //! Bounds of this door. What they bound is named; a client that exceeds one gets an error or a
 //! closed connection, never unbounded memory.
 
+use std::time::Duration;
+
 use anabranch_types::limits::BATCH_BYTES_MAX;
 
 /// Largest request, in bytes: Kafka's `socket.request.max.bytes`. Only Produce may be this large.
@@ -83,3 +85,13 @@ const _: () = assert!(SUBMISSION_BYTES_MAX <= RESERVE_BYTES_MAX);
 const _: () = assert!(CONTROL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
 // The first byte of a connection tells a request's length from TLS.
 const _: () = assert!(FRAME_BYTES_MAX >> 24 < anabranch_net::TLS_HANDSHAKE as usize);
+
+/// Logins that hash at a time, over all connections: the others wait, and other clients go on.
+pub(crate) const LOGINS_MAX: usize = 2;
+
+/// How long a failed login waits for its answer, after which its connection ends (Kafka's
+/// `connection.failed.authentication.delay.ms`).
+pub(crate) const LOGIN_FAILED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes of one bare message of a login.
+pub(crate) const LOGIN_MESSAGE_BYTES_MAX: usize = 4096;

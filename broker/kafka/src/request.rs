@@ -86,6 +86,13 @@ pub enum Request {
     DescribeTransactions(DescribeTransactionsRequest),
     ListTransactions(ListTransactionsRequest),
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
+    SaslHandshake(SaslHandshakeRequest),
+    SaslAuthenticate(SaslAuthenticateRequest),
+    DescribeAcls(DescribeAclsRequest),
+    CreateAcls(CreateAclsRequest),
+    DeleteAcls(DeleteAclsRequest),
+    DescribeUserScramCredentials(DescribeUserScramCredentialsRequest),
+    AlterUserScramCredentials(AlterUserScramCredentialsRequest),
 }
 
 impl Head {
@@ -201,6 +208,17 @@ pub fn decode_body(head: &Head, body: Bytes) -> Result<Request, Malformed> {
         ApiKey::DescribeProducers => Request::DescribeProducers(message(body, version)?),
         ApiKey::DescribeTransactions => Request::DescribeTransactions(message(body, version)?),
         ApiKey::ListTransactions => Request::ListTransactions(message(body, version)?),
+        ApiKey::SaslHandshake => Request::SaslHandshake(message(body, version)?),
+        ApiKey::SaslAuthenticate => Request::SaslAuthenticate(message(body, version)?),
+        ApiKey::DescribeAcls => Request::DescribeAcls(message(body, version)?),
+        ApiKey::CreateAcls => Request::CreateAcls(message(body, version)?),
+        ApiKey::DeleteAcls => Request::DeleteAcls(message(body, version)?),
+        ApiKey::DescribeUserScramCredentials => {
+            Request::DescribeUserScramCredentials(message(body, version)?)
+        }
+        ApiKey::AlterUserScramCredentials => {
+            Request::AlterUserScramCredentials(message(body, version)?)
+        }
         ApiKey::DescribeTopicPartitions => {
             Request::DescribeTopicPartitions(message(body, version)?)
         }

@@ -13,7 +13,7 @@ mod transactions;
 
 use crate::KafkaDoor;
 use crate::settings::{GroupSettings, HostPort, KafkaSettings, Listener};
-use anabranch_engine::{Engine, Settings};
+use anabranch_engine::{Engine, Session, Settings};
 use client::Client;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A broker of its own for a test.
 pub(crate) struct Broker {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Session,
     pub(crate) address: SocketAddr,
     stop: CancellationToken,
     serving: JoinHandle<()>,
@@ -60,6 +60,7 @@ impl Broker {
         let address = door.addresses()[0];
         let stop = CancellationToken::new();
         let serving = tokio::spawn(door.serve(engine.clone(), stop.clone()));
+        let engine = engine.own_session();
         Self { engine, address, stop, serving, directory }
     }
 

@@ -134,6 +134,9 @@ pub enum AppendError {
         "the producer has no transaction in this partition: begin one, and add the partition to it"
     )]
     NotInTransaction,
+    /// Who appends may not write there. The log itself never says so: who hands it appends does.
+    #[error("who appends may not write to the stream: it needs a grant")]
+    Denied,
     /// A precondition does not hold any more: read again and retry.
     #[error("a key was written since it was read")]
     Conflict,

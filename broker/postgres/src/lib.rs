@@ -15,6 +15,7 @@ mod door;
 mod encode;
 mod extended;
 mod limits;
+mod login;
 mod out;
 mod parameters;
 mod registry;

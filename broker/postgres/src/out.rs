@@ -3,7 +3,7 @@
 use crate::encode::Format;
 use crate::types::{length, modifier, pg_type};
 use anabranch_query::{SqlError, TransactionState};
-use bytes::BytesMut;
+use bytes::{BufMut, Bytes, BytesMut};
 use datafusion::arrow::datatypes::Schema;
 use pgwire::error::ErrorInfo;
 use pgwire::messages::Message;
@@ -49,6 +49,20 @@ impl Out {
 
     pub(crate) fn authenticated(&mut self) {
         self.put(&Authentication::Ok);
+    }
+
+    /// Asks who is there, by one of these mechanisms.
+    pub(crate) fn sasl(&mut self, mechanisms: &[&str]) {
+        let names = mechanisms.iter().map(ToString::to_string).collect();
+        self.put(&Authentication::SASL(names));
+    }
+
+    pub(crate) fn sasl_continue(&mut self, message: Bytes) {
+        self.put(&Authentication::SASLContinue(message));
+    }
+
+    pub(crate) fn sasl_final(&mut self, message: Bytes) {
+        self.put(&Authentication::SASLFinal(message));
     }
 
     pub(crate) fn parameter(&mut self, name: &str, value: &str) {

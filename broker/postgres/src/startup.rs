@@ -3,10 +3,11 @@
 use crate::connection::{Connection, End, read_more};
 use crate::door::Shared;
 use crate::limits::STARTUP_TIME_MAX;
+use crate::login::{Refused, log_in};
 use crate::out::{Out, Severity};
 use crate::wire::{First, WireError, take_first};
 use anabranch_net::{Peer, Refusal, Security, Stream};
-use anabranch_query::{REPORTED, Session, SqlError, sqlstate};
+use anabranch_query::{REPORTED, Session, Sql, SqlError, sqlstate};
 use bytes::BytesMut;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
@@ -70,7 +71,29 @@ pub(crate) async fn start(
     if minor > 0 || !unknown.is_empty() {
         out.negotiate(unknown);
     }
-    let session = match session(&shared, &parameters) {
+    let user = parameters.iter().find(|(name, _)| name == "user").map(|(_, user)| user.as_str());
+    let Some(user) = user else {
+        let message = "no PostgreSQL user name specified in startup packet";
+        refuse(&mut socket, &SqlError::new("28000", message)).await?;
+        return Ok(None);
+    };
+    // What is said before the login goes out with its first message.
+    socket.write_all(&std::mem::take(&mut out.buffer)).await?;
+    let login = log_in(&mut socket, &mut input, &shared, user);
+    let sql = match tokio::time::timeout(STARTUP_TIME_MAX, login).await {
+        Ok(Ok(sql)) => sql,
+        Ok(Err(Refused::Sql(error))) => {
+            refuse(&mut socket, &error).await?;
+            return Ok(None);
+        }
+        Ok(Err(Refused::End(End::Wire(error)))) => {
+            refuse(&mut socket, &SqlError::new("08P01", error.to_string())).await?;
+            return Err(End::Wire(error));
+        }
+        Ok(Err(Refused::End(end))) => return Err(end),
+        Err(_) => return Ok(None),
+    };
+    let session = match session(sql, user, &parameters) {
         Ok(session) => session,
         Err(error) => {
             refuse(&mut socket, &error).await?;
@@ -158,13 +181,13 @@ async fn say(socket: &mut Stream, bytes: &[u8]) -> Result<(), End> {
     Ok(socket.flush().await?)
 }
 
-/// The one database has any name; users are not checked until there are roles.
-fn session(shared: &Shared, parameters: &[(String, String)]) -> Result<Session, SqlError> {
-    let user = parameters.iter().find(|(name, _)| name == "user").map(|(_, user)| user.as_str());
-    let Some(user) = user else {
-        return Err(SqlError::new("28000", "no PostgreSQL user name specified in startup packet"));
-    };
-    let mut session = Session::new(shared.sql.clone(), user);
+/// The one database has any name.
+fn session(
+    sql: Arc<Sql>,
+    user: &str,
+    parameters: &[(String, String)],
+) -> Result<Session, SqlError> {
+    let mut session = Session::new(sql, user);
     for (name, value) in parameters {
         match name.as_str() {
             "user" | "database" => {}

@@ -1,7 +1,7 @@
 //! The door as a driver sees it: tokio-postgres, over a real socket and a real engine.
 
 use crate::{PostgresDoor, PostgresSettings};
-use anabranch_engine::Engine;
+use anabranch_engine::{Engine, Session};
 use anabranch_net::Rules;
 use anabranch_query::Sql;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 struct Broker {
     address: SocketAddr,
     shutdown: CancellationToken,
-    engine: Engine,
+    engine: Session,
     sql: Arc<Sql>,
     _directory: tempfile::TempDir,
 }
@@ -43,7 +43,7 @@ impl Broker {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut settings = anabranch_engine::Settings::new(directory.path());
         settings.disk_reserve_bytes = 0;
-        let engine = Engine::open(settings).expect("an engine");
+        let engine = Engine::open(settings).expect("an engine").own_session();
         let settings = anabranch_query::Settings { threads: 2, ..Default::default() };
         let sql = Sql::start(engine.clone(), settings).expect("query threads");
         let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];

@@ -22,7 +22,7 @@ pub(crate) use sys::streams_of;
 use crate::error::Error;
 use crate::rows::Relation;
 use crate::scan::StreamTable;
-use anabranch_engine::{Engine, Stream};
+use anabranch_engine::{Session as EngineSession, Stream};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
@@ -40,12 +40,12 @@ pub(crate) const SCHEMAS: [&str; 5] = [PUBLIC, LOG, "sys", "pg_catalog", "inform
 
 /// The database for DataFusion.
 pub(crate) struct Database {
-    engine: Engine,
+    engine: EngineSession,
     pg: Arc<pg::PgCatalog>,
 }
 
 impl Database {
-    pub(crate) fn new(engine: Engine) -> Result<Self, Error> {
+    pub(crate) fn new(engine: EngineSession) -> Result<Self, Error> {
         let pg = Arc::new(pg::PgCatalog::new(engine.clone())?);
         Ok(Self { engine, pg })
     }
@@ -87,7 +87,7 @@ impl CatalogProvider for Database {
 
 /// The schemas `public` and `log`.
 struct Streams {
-    engine: Engine,
+    engine: EngineSession,
     relation: Relation,
 }
 
@@ -115,6 +115,6 @@ impl SchemaProvider for Streams {
 }
 
 /// A stream that is not the broker's own.
-pub(crate) fn find(engine: &Engine, name: &str) -> Option<Arc<Stream>> {
+pub(crate) fn find(engine: &EngineSession, name: &str) -> Option<Arc<Stream>> {
     engine.catalog().by_name(name).filter(|stream| !stream.is_internal()).cloned()
 }

@@ -1,6 +1,6 @@
 //! Errors of statements: what the caller should do, and PostgreSQL's code for it.
 
-use anabranch_engine::{AppendError, ErrorKind};
+use anabranch_engine::{AppendError, ErrorKind, ResourceKind};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
@@ -47,6 +47,8 @@ pub mod sqlstate {
     pub const RESERVED_NAME: &str = "42939";
     pub const UNDEFINED_TABLE: &str = "42P01";
     pub const DUPLICATE_TABLE: &str = "42P07";
+    /// Nobody granted it.
+    pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
     pub const INVALID_TABLE_DEFINITION: &str = "42P16";
     pub const INDETERMINATE_DATATYPE: &str = "42P18";
     pub const DISK_FULL: &str = "53100";
@@ -113,6 +115,7 @@ fn kind_of(sqlstate: &str) -> ErrorKind {
         sqlstate::SERIALIZATION_FAILURE => ErrorKind::Conflict,
         sqlstate::UNDEFINED_TABLE => ErrorKind::NotFound,
         sqlstate::DUPLICATE_TABLE => ErrorKind::AlreadyExists,
+        sqlstate::INSUFFICIENT_PRIVILEGE => ErrorKind::Denied(ResourceKind::Topic),
         sqlstate::RESERVED_NAME => ErrorKind::InvalidName,
         sqlstate::DISK_FULL => ErrorKind::DiskFull,
         sqlstate::OUT_OF_MEMORY | sqlstate::PROGRAM_LIMIT_EXCEEDED => ErrorKind::TooLarge,
@@ -128,6 +131,7 @@ fn sqlstate_of(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::NotFound => sqlstate::UNDEFINED_TABLE,
         ErrorKind::AlreadyExists => sqlstate::DUPLICATE_TABLE,
+        ErrorKind::Denied(_) => sqlstate::INSUFFICIENT_PRIVILEGE,
         ErrorKind::InvalidArgument | ErrorKind::InvalidRecord | ErrorKind::OutOfRange => {
             sqlstate::INVALID_PARAMETER
         }

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::limits::{INFER_FIELDS_MAX, INFER_RECORDS};
 use crate::rows::parse_text;
 use crate::scan::{LogCursor, Visit};
-use anabranch_engine::{ColumnType, Engine, Stream, Until};
+use anabranch_engine::{ColumnType, Session as EngineSession, Stream, Until};
 use anabranch_types::{Offset, PartitionIndex};
 use datafusion::sql::sqlparser::keywords::RESERVED_FOR_COLUMN_ALIAS;
 use jiter::{Jiter, Peek};
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 /// The lines of an `ALTER STREAM … ADD COLUMN` statement, or a comment that says why there is
 /// none.
-pub(crate) fn definition(engine: &Engine, stream: &Stream) -> Result<Vec<String>, Error> {
+pub(crate) fn definition(engine: &EngineSession, stream: &Stream) -> Result<Vec<String>, Error> {
     let sample = Sample::take(engine, stream)?;
     let mut columns: Vec<(&str, &Field)> = sample
         .order
@@ -83,7 +83,7 @@ struct Field {
 
 impl Sample {
     /// Looks at records from the beginning, the middle and the end of each partition.
-    fn take(engine: &Engine, stream: &Stream) -> Result<Self, Error> {
+    fn take(engine: &EngineSession, stream: &Stream) -> Result<Self, Error> {
         let mut sample = Self::default();
         let parts = 3 * stream.partitions.len().max(1);
         let share = (INFER_RECORDS / parts).max(1);

@@ -11,7 +11,7 @@
 //!
 //! Invariant: everything a query touches is read at one cut.
 //! Invariant: queries run on their own threads, never on the caller's.
-//! Invariant: no statement writes other than by events through [`anabranch_engine::Engine`].
+//! Invariant: no statement writes other than by events through [`anabranch_engine::Session`].
 
 mod catalog;
 mod error;

@@ -24,7 +24,7 @@ use crate::scan::partition_index;
 use crate::session::unknown;
 use crate::sql::Sql;
 use anabranch_engine::table::KeyRange;
-use anabranch_engine::{Cut, Engine, Error, ErrorKind, Interest, Mode, Stream};
+use anabranch_engine::{Cut, Error, ErrorKind, Interest, Mode, Session as EngineSession, Stream};
 use anabranch_types::{Offset, PartitionIndex, Round, Stamp, Timestamp};
 use bytes::Bytes;
 use filter::Selection;
@@ -138,7 +138,7 @@ struct Inner {
     ready: Option<LiveBatch>,
     /// Read, and waiting for tables.
     seen: Option<Seen>,
-    engine: Engine,
+    engine: EngineSession,
     cluster: String,
 }
 
@@ -290,7 +290,7 @@ impl Inner {
         let table = self.stream.table.ok_or_else(|| SqlError::internal("there is no table"))?;
         let range = KeyRange { from: from.clone(), to: Bound::Unbounded };
         let (mut rows, mut bytes, mut last) = (Vec::new(), 0, None);
-        for entry in cut.tables.scan(table, range) {
+        for entry in cut.tables.scan(table, range)? {
             let (key, row) = entry?;
             bytes += key.len() + row.value.len();
             last = Some(key.clone());
@@ -364,7 +364,7 @@ impl Inner {
             }
         });
         match failure {
-            Some(error) => Err(Error::from(error).into()),
+            Some(error) => Err(error.into()),
             None => Ok(Ok(seen)),
         }
     }

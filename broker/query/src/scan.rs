@@ -23,7 +23,7 @@ pub(crate) use log_cursor::{LogCursor, Visit};
 pub(crate) use table_scan::{partition_index, push_row};
 
 use crate::rows::{Layout, Relation};
-use anabranch_engine::{Engine, Mode, Stream};
+use anabranch_engine::{Mode, Session as EngineSession, Stream};
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 /// One relation of a stream.
 pub(crate) struct StreamTable {
-    engine: Engine,
+    engine: EngineSession,
     stream: Arc<Stream>,
     layout: Arc<Layout>,
     relation: Relation,
@@ -51,7 +51,7 @@ impl fmt::Debug for StreamTable {
 }
 
 impl StreamTable {
-    pub(crate) fn new(engine: Engine, stream: Arc<Stream>, relation: Relation) -> Self {
+    pub(crate) fn new(engine: EngineSession, stream: Arc<Stream>, relation: Relation) -> Self {
         let layout = Layout::new(&stream, relation);
         Self { engine, stream, layout, relation }
     }

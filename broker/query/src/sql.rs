@@ -6,13 +6,13 @@ use crate::json_rows::JsonRows;
 use crate::limits::SCAN_ROWS;
 use crate::runtime::QueryRuntime;
 use crate::session::Session;
-use anabranch_engine::{Engine, Error};
+use anabranch_engine::{Error, Session as EngineSession};
 use datafusion::catalog::MemoryCatalogProviderList;
 use datafusion::common::config::Dialect;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
@@ -51,12 +51,12 @@ impl Default for Settings {
 
 /// SQL over one engine: what the PostgreSQL and web doors share.
 pub struct Sql {
-    engine: Engine,
+    engine: EngineSession,
     settings: Settings,
-    pub(crate) runtime: QueryRuntime,
+    pub(crate) runtime: Arc<QueryRuntime>,
     state: SessionState,
-    compatibility: PostgresCompatibilityParser,
-    next_process: AtomicI32,
+    compatibility: Arc<PostgresCompatibilityParser>,
+    next_process: Arc<AtomicI32>,
 }
 
 impl std::fmt::Debug for Sql {
@@ -70,25 +70,44 @@ impl Sql {
     ///
     /// # Errors
     /// When they cannot be started.
-    pub fn start(engine: Engine, settings: Settings) -> Result<Arc<Self>, Error> {
+    pub fn start(engine: EngineSession, settings: Settings) -> Result<Arc<Self>, Error> {
         Self::start_inner(engine, settings).map_err(Into::into)
     }
 
-    fn start_inner(engine: Engine, settings: Settings) -> Result<Arc<Self>, SqlError> {
-        let state = session_state(&engine, &settings)?;
+    fn start_inner(engine: EngineSession, settings: Settings) -> Result<Arc<Self>, SqlError> {
+        let state = session_state(&engine, &settings, memory(&settings)?)?;
         Ok(Arc::new(Self {
-            runtime: QueryRuntime::start(settings.threads)?,
+            runtime: Arc::new(QueryRuntime::start(settings.threads)?),
             engine,
             settings,
             state,
-            compatibility: PostgresCompatibilityParser::new(),
-            next_process: AtomicI32::new(1),
+            compatibility: Arc::new(PostgresCompatibilityParser::new()),
+            next_process: Arc::new(AtomicI32::new(1)),
+        }))
+    }
+
+    /// The same, as far as somebody else may use the engine: on the same threads, with tables of
+    /// its own. Takes milliseconds.
+    ///
+    /// # Errors
+    /// When nothing can be planned.
+    pub fn of(&self, engine: EngineSession) -> Result<Arc<Self>, Error> {
+        // One memory for all: a bound that each login had anew would be none.
+        let memory = Arc::clone(self.state.runtime_env());
+        let state = session_state(&engine, &self.settings, memory)?;
+        Ok(Arc::new(Self {
+            runtime: Arc::clone(&self.runtime),
+            engine,
+            settings: self.settings.clone(),
+            state,
+            compatibility: Arc::clone(&self.compatibility),
+            next_process: Arc::clone(&self.next_process),
         }))
     }
 
     /// The engine below.
     #[must_use]
-    pub fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &EngineSession {
         &self.engine
     }
 
@@ -130,7 +149,24 @@ impl Sql {
     }
 }
 
-fn session_state(engine: &Engine, settings: &Settings) -> Result<SessionState, SqlError> {
+/// What all queries share: memory, and where to put what does not fit.
+fn memory(settings: &Settings) -> Result<Arc<RuntimeEnv>, SqlError> {
+    let disk = match &settings.spill_dir {
+        None => DiskManagerMode::Disabled,
+        Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
+    };
+    let memory = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(settings.memory_bytes_max)))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+        .build_arc()?;
+    Ok(memory)
+}
+
+fn session_state(
+    engine: &EngineSession,
+    settings: &Settings,
+    memory: Arc<RuntimeEnv>,
+) -> Result<SessionState, SqlError> {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(DATABASE, PUBLIC)
         .with_create_default_catalog_and_schema(false)
@@ -138,14 +174,6 @@ fn session_state(engine: &Engine, settings: &Settings) -> Result<SessionState, S
         .with_target_partitions(settings.threads.max(1))
         .with_batch_size(SCAN_ROWS);
     config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
-    let disk = match &settings.spill_dir {
-        None => DiskManagerMode::Disabled,
-        Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
-    };
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(settings.memory_bytes_max)))
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
-        .build_arc()?;
     let catalogs = MemoryCatalogProviderList::new();
     let database = Arc::new(Database::new(engine.clone())?);
     datafusion::catalog::CatalogProviderList::register_catalog(
@@ -155,7 +183,7 @@ fn session_state(engine: &Engine, settings: &Settings) -> Result<SessionState, S
     );
     let state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
-        .with_runtime_env(runtime)
+        .with_runtime_env(memory)
         .with_catalog_list(Arc::new(catalogs))
         .build();
     let mut context = SessionContext::new_with_state(state);

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::session::{Outcome, Session};
 use crate::sql::{Settings, Sql};
 use crate::statement::parse;
-use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, key_hash};
+use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, Session as EngineSession, key_hash};
 use anabranch_types::batch::{BatchBuilder, Compression, Ending, ValidateOptions, validate};
 use anabranch_types::{Sequence, Timestamp};
 use datafusion::arrow::util::display::array_value_to_string;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A broker without doors.
 pub(crate) struct Broker {
-    pub(crate) engine: Engine,
+    pub(crate) engine: EngineSession,
     pub(crate) sql: Arc<Sql>,
     _directory: tempfile::TempDir,
 }
@@ -52,7 +52,7 @@ impl Broker {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut settings = anabranch_engine::Settings::new(directory.path());
         settings.disk_reserve_bytes = 0;
-        let engine = Engine::open(settings).expect("an engine");
+        let engine = Engine::open(settings).expect("an engine").own_session();
         let settings = Settings { threads: 2, ..Settings::default() };
         let sql = Sql::start(engine.clone(), settings).expect("query threads");
         Self { engine, sql, _directory: directory }

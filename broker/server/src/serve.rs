@@ -94,7 +94,7 @@ async fn run(
     }
     if let Some(web) = web {
         let addresses = web.addresses();
-        let (engine, sql, stop) = (engine.clone(), Arc::clone(&sql), doors.stop.clone());
+        let (engine, sql, stop) = (engine.session(""), Arc::clone(&sql), doors.stop.clone());
         let serving = web.serve(engine, sql, stop);
         let serving =
             serving.map_err(|source| ServeError::Door { door: "web", source: source.into() })?;
@@ -149,7 +149,8 @@ async fn start_sql(settings: &Settings, engine: &Engine) -> Result<Arc<Sql>, Ser
         spill_dir: Some(settings.data_dir.join("spill")),
         ..anabranch_query::Settings::default()
     };
-    let engine = engine.clone();
+    // PostgreSQL clients are not asked who they are.
+    let engine = engine.session("");
     blocking(move || Sql::start(engine, queries)).await.map_err(ServeError::Sql)
 }
 

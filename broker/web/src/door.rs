@@ -2,7 +2,7 @@
 
 use crate::limits::{BODIES_BYTES_MAX, Limits};
 use crate::metrics::{Collect, Counts};
-use anabranch_engine::Engine;
+use anabranch_engine::Session;
 use anabranch_net::{Peer, Place, Rules};
 use anabranch_query::Sql;
 use std::fmt;
@@ -44,7 +44,7 @@ impl fmt::Debug for Settings {
 
 /// See the module.
 pub(crate) struct Door {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Session,
     pub(crate) sql: Arc<Sql>,
     pub(crate) settings: Settings,
     pub(crate) counts: Counts,
@@ -63,7 +63,7 @@ pub(crate) struct Door {
 
 impl Door {
     pub(crate) fn new(
-        engine: Engine,
+        engine: Session,
         sql: Arc<Sql>,
         settings: Settings,
         connections: Arc<anabranch_net::Metrics>,
@@ -99,7 +99,7 @@ pub(crate) struct CatalogChanges {
 
 impl CatalogChanges {
     /// Looks at the catalog's version now and then, once for all connections.
-    fn watch(engine: &Engine, stop: &CancellationToken, tasks: &TaskTracker) -> Self {
+    fn watch(engine: &Session, stop: &CancellationToken, tasks: &TaskTracker) -> Self {
         let (sender, version) = watch::channel(engine.catalog().version());
         let (engine, stop) = (engine.clone(), stop.clone());
         tasks.spawn(async move {

@@ -28,6 +28,7 @@ impl Code {
                 ErrorKind::InvalidArgument => "invalid_argument",
                 ErrorKind::InvalidName => "invalid_name",
                 ErrorKind::InvalidRecord => "invalid_record",
+                ErrorKind::Denied(_) => "denied",
                 ErrorKind::Corrupt => "corrupt",
                 ErrorKind::TooLarge => "too_large",
                 ErrorKind::Conflict => "conflict",
@@ -59,6 +60,7 @@ impl Code {
                 | ErrorKind::InvalidRecord
                 | ErrorKind::Corrupt => StatusCode::BAD_REQUEST,
                 ErrorKind::NotFound => StatusCode::NOT_FOUND,
+                ErrorKind::Denied(_) => StatusCode::FORBIDDEN,
                 ErrorKind::AlreadyExists
                 | ErrorKind::DuplicateKey
                 | ErrorKind::Conflict

@@ -7,7 +7,9 @@ mod tests;
 use crate::error::{Code, Failure};
 use crate::limits::{COLD_READS_MAX, READ_BYTES};
 use crate::position::{Begin, position_text};
-use anabranch_engine::{Catalog, Chunk, Engine, ErrorKind, PartitionLog, ReadError, Stream, Until};
+use anabranch_engine::{
+    Catalog, Chunk, ErrorKind, PartitionLog, ReadError, Session, Stream, Until,
+};
 use anabranch_types::batch::{
     BatchError, BatchHeader, Compression, Record, batches, decode_records,
 };
@@ -33,7 +35,7 @@ pub(crate) trait Sink: Send + 'static {
 
 /// A reader of one stream.
 pub(crate) struct Follower {
-    engine: Engine,
+    engine: Session,
     stream: Arc<Stream>,
     cursors: Vec<Cursor>,
     /// The cursor whose turn it is.
@@ -70,7 +72,7 @@ impl Follower {
     /// # Errors
     /// There is no such stream or partition, or the position is not kept.
     pub(crate) async fn open(
-        engine: &Engine,
+        engine: &Session,
         name: &str,
         begin: Begin,
         only: Option<PartitionIndex>,

@@ -176,6 +176,8 @@ fn engine(door: &Door, out: &mut Exposition) {
         "Damaged batches met and skipped.",
         stats.damaged_batches as f64,
     );
+    counter("denials_total", "What was asked for and denied.", stats.denials as f64);
+    counter("logins_failed_total", "Logins that failed.", stats.logins_failed as f64);
     let mut gauge = |name: &str, help: &str, value: f64| {
         out.add(&format!("anabranch_{name}"), Kind::Gauge, help, value);
     };

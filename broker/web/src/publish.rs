@@ -6,8 +6,8 @@ mod tests;
 use crate::error::{Acknowledged, Code, Failure};
 use crate::event::{NewEvent, key_from_fields};
 use anabranch_engine::{
-    Append, AppendResult, Atomicity, Engine, ErrorKind, Mode, Part, Stream, StreamSpec, Submission,
-    key_hash,
+    Append, AppendResult, Atomicity, ErrorKind, Mode, Part, Session, Stream, StreamSpec,
+    Submission, key_hash,
 };
 use anabranch_types::batch::{BatchBuilder, HEADER_BYTES, ValidateOptions, validate};
 use anabranch_types::limits::BATCH_BYTES_MAX;
@@ -58,7 +58,10 @@ struct Place {
 ///
 /// # Errors
 /// There is none, its name is not allowed, or it is the broker's own.
-pub(crate) async fn stream_to_publish(engine: &Engine, name: &str) -> Result<Arc<Stream>, Failure> {
+pub(crate) async fn stream_to_publish(
+    engine: &Session,
+    name: &str,
+) -> Result<Arc<Stream>, Failure> {
     if let Some(stream) = engine.catalog().by_name(name) {
         return if stream.is_internal() { Err(internal(name)) } else { Ok(stream.clone()) };
     }
@@ -311,7 +314,7 @@ fn unanswered() -> anabranch_engine::Error {
 ///
 /// # Errors
 /// See [`Pending::answer`].
-pub(crate) async fn publish(engine: &Engine, prepared: Prepared) -> Result<Acknowledged, Failure> {
+pub(crate) async fn publish(engine: &Session, prepared: Prepared) -> Result<Acknowledged, Failure> {
     let reserved = reserve(engine, prepared.bytes, prepared.is_keyed).await;
     let (answer, answered) = oneshot::channel();
     engine.submit(Submission {
@@ -327,7 +330,7 @@ pub(crate) async fn publish(engine: &Engine, prepared: Prepared) -> Result<Ackno
 /// Room in the engine for `bytes` of appends; tables that are far behind hold up what they are
 /// to follow.
 pub(crate) async fn reserve(
-    engine: &Engine,
+    engine: &Session,
     bytes: usize,
     is_keyed: bool,
 ) -> anabranch_engine::Reserved {

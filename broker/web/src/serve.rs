@@ -5,7 +5,7 @@ use crate::door::{Connection, Door, Settings};
 use crate::http;
 use crate::io::Patient;
 use crate::limits::{HEAD_BYTES_MAX, HEAD_TIMEOUT, WRITE_TIMEOUT};
-use anabranch_engine::Engine;
+use anabranch_engine::Session;
 use anabranch_net::{Application, Bound, Entered, Entry, Gate, Guest, Peer, Place, Stream};
 use anabranch_query::Sql;
 use axum::Router;

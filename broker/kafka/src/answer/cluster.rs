@@ -1,9 +1,10 @@
 //! What concerns the broker as a whole: the cluster of one, coordinators, producer ids.
 
 use super::replicas::LOG_DIR;
-use super::{BROKER_ID, CLUSTER_OPERATIONS, Client, NO_OPERATIONS, text, visible};
+use super::{BROKER_ID, Client, NO_OPERATIONS, cluster_operations, text, visible};
 use crate::door::Shared;
-use crate::errors::Fault;
+use crate::errors::{About, Fault, denied};
+use anabranch_engine::Operation;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::describe_log_dirs_response::{
@@ -40,7 +41,7 @@ pub(super) fn describe(
             .with_error_message(Some(text("this endpoint is a broker's")));
     }
     let operations = if request.include_cluster_authorized_operations {
-        CLUSTER_OPERATIONS
+        cluster_operations(shared)
     } else {
         NO_OPERATIONS
     };
@@ -56,22 +57,29 @@ pub(super) fn describe(
 }
 
 pub(super) fn find_coordinator(
+    shared: &Shared,
     client: &Client,
     version: i16,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    let fault = match request.key_type {
-        GROUP | TRANSACTION => None,
+    let fault = |key: &str| match request.key_type {
+        GROUP => shared.engine.check_group(Operation::Describe, key).err().map(denial),
+        TRANSACTION => {
+            shared.engine.check_transactional(Operation::Describe, key).err().map(denial)
+        }
         _ => Some(Fault::new(
             ResponseError::InvalidRequest,
             "only groups (0) and transactions (1) have coordinators here",
         )),
     };
     if version >= 4 {
-        let coordinators = request.coordinator_keys.into_iter();
-        let coordinators = coordinators.map(|key| coordinator(client, key, fault.as_ref()));
+        let coordinators = request.coordinator_keys.into_iter().map(|key| {
+            let fault = fault(&key);
+            coordinator(client, key, fault.as_ref())
+        });
         return FindCoordinatorResponse::default().with_coordinators(coordinators.collect());
     }
+    let fault = fault(&request.key);
     let found = coordinator(client, request.key, fault.as_ref());
     FindCoordinatorResponse::default()
         .with_error_code(found.error_code)
@@ -79,6 +87,10 @@ pub(super) fn find_coordinator(
         .with_node_id(found.node_id)
         .with_host(found.host)
         .with_port(found.port)
+}
+
+fn denial(error: anabranch_engine::Error) -> Fault {
+    Fault::of(error, About::Coordinator)
 }
 
 fn coordinator(client: &Client, key: StrBytes, fault: Option<&Fault>) -> Coordinator {
@@ -100,7 +112,11 @@ pub(super) fn log_dirs(
     shared: &Shared,
     request: DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
-    let engine = &shared.engine;
+    if let Err(error) = shared.engine.check_cluster(Operation::Describe) {
+        return DescribeLogDirsResponse::default().with_error_code(denied(error).code());
+    }
+    // Who may see the broker's disk may see how large each topic is.
+    let engine = &shared.own;
     let catalog = engine.catalog();
     let mut sizes: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
     let mut add = |name: &str, wanted: Option<&HashSet<i32>>| {
@@ -108,7 +124,7 @@ pub(super) fn log_dirs(
         let topic = sizes.entry(stream.name.clone()).or_default();
         for index in super::indexes(stream) {
             if wanted.is_none_or(|wanted| wanted.contains(&index.0)) {
-                let log = stream.partition(index).and_then(|id| engine.partition(id));
+                let log = stream.partition(index).and_then(|id| engine.marks(id));
                 let bytes = log.map_or(0, |log| log.bytes());
                 topic.insert(index.0, i64::try_from(bytes).unwrap_or(i64::MAX));
             }

@@ -6,10 +6,10 @@ mod known;
 use super::{BROKER_ID, text, unknown, visible};
 use crate::consumer_group::Timeouts;
 use crate::door::Shared;
-use crate::errors::{About, Fault};
+use crate::errors::{About, Fault, denied, own};
 use anabranch_engine::{
-    Engine, ErrorKind, KNOWN_SETTINGS, KnownSetting, Resource, SettingKind, Stream, StreamChange,
-    StreamSpec, check_setting, known_setting,
+    ErrorKind, KNOWN_SETTINGS, KnownSetting, Operation, Resource, Session, SettingKind, Stream,
+    StreamChange, StreamSpec, check_setting, known_setting,
 };
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
@@ -93,11 +93,12 @@ fn describe_one(
     version: i16,
     synonyms: bool,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Fault> {
-    let target = Target::find(shared, resource.resource_type, &resource.resource_name)?;
-    let set = target.settings(&shared.engine);
+    let (kind, name) = (resource.resource_type, &resource.resource_name);
+    let target = Target::find(shared, kind, name, Operation::DescribeConfigs)?;
+    let set = target.settings(&shared.own);
     let mut configs: Vec<_> = match &target {
         Target::Broker(name) => {
-            let all = shared.engine.resource_settings(Resource::Broker, ALL_BROKERS);
+            let all = own(shared.own.resource_settings(Resource::Broker, ALL_BROKERS));
             let one = |setting: &known::BrokerSetting| {
                 let known = setting.known();
                 let own = set.get(known.name).filter(|_| name != ALL_BROKERS);
@@ -145,11 +146,20 @@ enum Target {
 }
 
 impl Target {
-    fn find(shared: &Shared, kind: i8, name: &str) -> Result<Self, Fault> {
+    /// What is meant, if the client may do `operation` to it.
+    fn find(shared: &Shared, kind: i8, name: &str, operation: Operation) -> Result<Self, Fault> {
+        let engine = &shared.engine;
+        let may = match kind {
+            TOPIC => engine.check_stream_access(operation, name),
+            BROKER | CLIENT_METRICS => engine.check_cluster(operation),
+            GROUP => engine.check_group(operation, name),
+            _ => Ok(()),
+        };
+        may.map_err(|error| Fault::of(error, About::Config))?;
         let unnamed = || Fault::new(ResponseError::InvalidRequest, "the resource has no name");
         match kind {
             TOPIC => {
-                let catalog = shared.engine.catalog();
+                let catalog = shared.own.catalog();
                 let unknown = || Fault::new(unknown(shared, name), "there is no such topic");
                 Ok(Self::Topic(Arc::clone(visible(&catalog, name).ok_or_else(unknown)?)))
             }
@@ -165,12 +175,13 @@ impl Target {
     }
 
     /// What is set.
-    fn settings(&self, engine: &Engine) -> BTreeMap<String, String> {
+    fn settings(&self, engine: &Session) -> BTreeMap<String, String> {
+        let own = |kind, name: &str| own(engine.resource_settings(kind, name));
         match self {
             Self::Topic(stream) => stream.settings.clone(),
-            Self::Broker(name) => engine.resource_settings(Resource::Broker, name),
-            Self::Group(name) => engine.resource_settings(Resource::Group, name),
-            Self::ClientMetrics(name) => engine.resource_settings(Resource::ClientMetrics, name),
+            Self::Broker(name) => own(Resource::Broker, name),
+            Self::Group(name) => own(Resource::Group, name),
+            Self::ClientMetrics(name) => own(Resource::ClientMetrics, name),
         }
     }
 
@@ -338,13 +349,13 @@ pub(super) async fn alter(shared: &Shared, request: AlterConfigsRequest) -> Alte
         let words = configs.map(|config| (&*config.name, config.value.as_deref()));
         let target = check_words(words.clone(), |_| true)
             .and_then(|()| check_named(kind, name))
-            .and_then(|()| Target::find(shared, kind, name));
+            .and_then(|()| Target::find(shared, kind, name, Operation::AlterConfigs));
         let result = match target {
             Ok(target) => {
                 let mut changes: BTreeMap<String, Option<String>> = words
                     .map(|(name, value)| (name.to_owned(), value.map(str::to_owned)))
                     .collect();
-                for name in target.settings(&shared.engine).into_keys() {
+                for name in target.settings(&shared.own).into_keys() {
                     changes.entry(name).or_insert(None);
                 }
                 apply(shared, &target, changes, request.validate_only).await
@@ -373,7 +384,7 @@ pub(super) async fn alter_some(
     for resource in request.resources {
         let target = find_for(shared, &resource);
         let changes = target.and_then(|target| {
-            let now = target.settings(&shared.engine);
+            let now = target.settings(&shared.own);
             changes(&now, &resource).map(|changes| (target, changes))
         });
         let result = match changes {
@@ -547,16 +558,16 @@ async fn apply(
     let set = engine.set_resource(resource, name, changes).await;
     set.map_err(|error| Fault::of(error, About::Config))?;
     match target {
-        Target::Group(name) => shared.groups.configure(name, group_timeouts(engine, name)),
-        Target::Broker(_) => engine.set_stream_defaults(topic_defaults(engine)),
+        Target::Group(name) => shared.groups.configure(name, group_timeouts(&shared.own, name)),
+        Target::Broker(_) => own(shared.own.set_stream_defaults(topic_defaults(&shared.own))),
         Target::Topic(_) | Target::ClientMetrics(_) => {}
     }
     Ok(())
 }
 
 /// The time-outs that a group was given.
-pub(crate) fn group_timeouts(engine: &Engine, name: &str) -> Timeouts {
-    let settings = engine.resource_settings(Resource::Group, name);
+pub(crate) fn group_timeouts(engine: &Session, name: &str) -> Timeouts {
+    let settings = own(engine.resource_settings(Resource::Group, name));
     let number = |name: &str| settings.get(name).and_then(|value| value.trim().parse().ok());
     Timeouts {
         session_ms: number(known::SESSION_TIMEOUT),
@@ -565,9 +576,9 @@ pub(crate) fn group_timeouts(engine: &Engine, name: &str) -> Timeouts {
 }
 
 /// Settings of topics that are created, as the broker's own settings have them.
-pub(crate) fn topic_defaults(engine: &Engine) -> BTreeMap<String, String> {
-    let mut set = engine.resource_settings(Resource::Broker, ALL_BROKERS);
-    set.extend(engine.resource_settings(Resource::Broker, &BROKER_ID.to_string()));
+pub(crate) fn topic_defaults(engine: &Session) -> BTreeMap<String, String> {
+    let mut set = own(engine.resource_settings(Resource::Broker, ALL_BROKERS));
+    set.extend(own(engine.resource_settings(Resource::Broker, &BROKER_ID.to_string())));
     let all = known::BROKER.iter();
     let defaults = all.filter_map(|setting| {
         Some((setting.of_topics()?.to_owned(), set.get(setting.known().name)?.clone()))
@@ -580,6 +591,9 @@ pub(super) fn list_resources(
     version: i16,
     request: &ListConfigResourcesRequest,
 ) -> ListConfigResourcesResponse {
+    if let Err(error) = shared.engine.check_cluster(Operation::DescribeConfigs) {
+        return ListConfigResourcesResponse::default().with_error_code(denied(error).code());
+    }
     let all = [TOPIC, BROKER, CLIENT_METRICS, GROUP];
     // Before version 1 there were only those of client metrics.
     let wanted = match (version, request.resource_types.as_slice()) {
@@ -591,13 +605,13 @@ pub(super) fn list_resources(
     for kind in all.into_iter().filter(|kind| wanted.contains(kind)) {
         let names = match kind {
             TOPIC => {
-                let catalog = shared.engine.catalog();
+                let catalog = shared.own.catalog();
                 let visible = catalog.streams().filter(|stream| !stream.is_internal());
                 visible.map(|stream| stream.name.clone()).collect()
             }
             BROKER => vec![BROKER_ID.to_string()],
-            CLIENT_METRICS => shared.engine.resources(Resource::ClientMetrics),
-            _ => shared.engine.resources(Resource::Group),
+            CLIENT_METRICS => own(shared.own.resources(Resource::ClientMetrics)),
+            _ => own(shared.own.resources(Resource::Group)),
         };
         for name in names {
             let resource = ConfigResource::default().with_resource_name(text(name));
@@ -617,7 +631,7 @@ fn check(
     name: &str,
     changes: BTreeMap<String, Option<String>>,
 ) -> Result<(), anabranch_engine::Error> {
-    let catalog = shared.engine.catalog();
+    let catalog = shared.own.catalog();
     let stream = catalog.find(name)?;
     let mut settings = stream.settings.clone();
     for (name, value) in changes {
@@ -633,7 +647,7 @@ fn check(
         columns: stream.columns.clone(),
         settings,
     };
-    match shared.engine.check_stream(&spec) {
+    match shared.own.check_stream(&spec) {
         Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
         other => other,
     }

@@ -1,9 +1,10 @@
 //! Requests of KIP-848's consumer groups.
 
-use super::{Client, GROUP_OPERATIONS, NO_OPERATIONS, text};
+use super::{Client, NO_OPERATIONS, operations, text};
 use crate::consumer_group::{ConsumerGroup, Heartbeat, HeartbeatError, Partitions};
 use crate::door::Shared;
-use anabranch_engine::{Catalog, StreamId};
+use crate::errors::{About, Fault};
+use anabranch_engine::{Catalog, Guarded, Operation, ResourceKind, StreamId};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response as described;
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
@@ -31,6 +32,9 @@ pub(super) async fn heartbeat(
 ) -> ConsumerGroupHeartbeatResponse {
     let told = if request.group_id.is_empty() {
         Err(HeartbeatError::new(ResponseError::InvalidRequest, "the group's name is empty"))
+    } else if let Err(error) = may_join(shared, &request) {
+        let Fault { error, message } = Fault::of(error, About::Coordinator);
+        Err(HeartbeatError::new(error, message))
     } else {
         let mut heartbeat = read(client, &request);
         match heartbeat.check(version >= ID_REQUIRED_FROM) {
@@ -62,6 +66,16 @@ pub(super) async fn heartbeat(
     }
 }
 
+/// Whether the client may be a member, and know the topics that it names.
+fn may_join(
+    shared: &Shared,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Result<(), anabranch_engine::Error> {
+    shared.engine.check_group(Operation::Read, &request.group_id)?;
+    let mut names = request.subscribed_topic_names.iter().flatten();
+    names.try_for_each(|name| shared.engine.check_stream_access(Operation::Describe, name))
+}
+
 fn read(client: &Client, request: &ConsumerGroupHeartbeatRequest) -> Heartbeat {
     let owned = request.topic_partitions.as_ref().map(|topics| {
         let mut owned = Partitions::new();
@@ -91,8 +105,6 @@ pub(super) fn describe(
     version: i16,
     request: ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
-    let operations =
-        if request.include_authorized_operations { GROUP_OPERATIONS } else { NO_OPERATIONS };
     let catalog = shared.engine.catalog();
     let mut seen = HashSet::new();
     let names = request.group_ids.into_iter().filter(|name| seen.insert(name.clone()));
@@ -103,6 +115,36 @@ pub(super) fn describe(
                 .with_error_message(Some(text("a group needs a name")))
                 .with_group_id(name)
                 .with_authorized_operations(NO_OPERATIONS);
+        }
+        let refused = |name: GroupId, error: ResponseError, message: &str| {
+            described::DescribedGroup::default()
+                .with_error_code(error.code())
+                .with_error_message(Some(text(message)))
+                .with_group_id(name)
+                .with_authorized_operations(NO_OPERATIONS)
+        };
+        if let Err(error) = shared.engine.check_group(Operation::Describe, &name) {
+            let Fault { error, message } = Fault::of(error, About::Coordinator);
+            return refused(name, error, &message);
+        }
+        let operations = if request.include_authorized_operations {
+            operations(shared, ResourceKind::Group, &name)
+        } else {
+            NO_OPERATIONS
+        };
+        // Members are told of only to who may know all their topics.
+        let may = |topic: &str| {
+            shared
+                .engine
+                .may(Operation::Describe, Guarded { kind: ResourceKind::Topic, name: topic })
+        };
+        let hidden = shared.groups.describe_consumer(&name, |group| {
+            group.members.values().flat_map(|member| &member.topics).any(|topic| !may(topic))
+        });
+        if hidden == Some(true) {
+            let message = "The group has described topic(s) that the client is not authorized to \
+                           describe.";
+            return refused(name, ResponseError::TopicAuthorizationFailed, message);
         }
         let found = shared.groups.describe_consumer(&name, |group| {
             described_group(name.clone(), group, &catalog, version)

@@ -4,10 +4,10 @@ use super::{text, visible};
 use crate::classic_group::{CommitOf, Identity};
 use crate::coordinator::Interests;
 use crate::door::Shared;
-use crate::errors::{About, Fault};
+use crate::errors::{About, Fault, denied};
 use crate::limits::OFFSET_METADATA_BYTES_MAX;
 use crate::wire::Reader;
-use anabranch_engine::{CommittedOffset, Stream, StreamId};
+use anabranch_engine::{CommittedOffset, Operation, Stream, StreamId};
 use anabranch_types::PartitionIndex;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
@@ -44,8 +44,9 @@ pub(super) async fn commit(
         Identity { member_id: &request.member_id, instance: request.group_instance_id.as_deref() };
     let generation = request.generation_id_or_member_epoch;
     // Old clients without a group have one without a name.
+    let may = shared.engine.check_group(Operation::Read, &request.group_id).map_err(denied);
     let exists = shared.groups.has_members(&request.group_id).is_some()
-        || !shared.engine.committed_offsets(&request.group_id).is_empty();
+        || !shared.own.committed_offsets(&request.group_id).is_empty();
     let of = CommitOf::Consumer;
     let allowed = shared.groups.check_commit(&request.group_id, who, generation, of);
     let allowed = allowed.map_err(|error| match error {
@@ -63,11 +64,13 @@ pub(super) async fn commit(
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let stream = visible(&catalog, &topic.name);
+        let readable = group_and_topic(shared, may, &topic.name);
         let partitions = topic.partitions.into_iter().map(|partition| {
             let index = PartitionIndex(partition.partition_index);
             let metadata = partition.committed_metadata.as_deref();
             let (offset, epoch) = (partition.committed_offset, partition.committed_leader_epoch);
-            let committed = committed(stream, index, (offset, epoch), metadata, now);
+            let committed =
+                readable.and_then(|()| committed(stream, index, (offset, epoch), metadata, now));
             let result = committed.and_then(|(stream, committed)| {
                 allowed.map(|()| commits.push((stream, index, Some(committed))))
             });
@@ -90,6 +93,16 @@ pub(super) async fn commit(
         partitions.filter(|each| each.error_code == 0).for_each(|each| each.error_code = code);
     }
     OffsetCommitResponse::default().with_topics(topics)
+}
+
+/// Whether offsets of a topic may be committed, if the group `may` be used.
+pub(super) fn group_and_topic(
+    shared: &Shared,
+    may: Result<(), ResponseError>,
+    topic: &str,
+) -> Result<(), ResponseError> {
+    may?;
+    shared.engine.check_stream_access(Operation::Read, topic).map_err(denied)
 }
 
 /// What a request commits for a partition, which must be there: offset and leader epoch, and the
@@ -131,11 +144,17 @@ struct Found {
     offset: Option<CommittedOffset>,
     /// An open transaction may commit another, and the client asked for what is stable (KIP-447).
     unstable: bool,
+    /// The topic may not be described.
+    denied: Option<ResponseError>,
 }
 
 impl Found {
     fn error(&self) -> i16 {
-        if self.unstable { ResponseError::UnstableOffsetCommit.code() } else { 0 }
+        match self.denied {
+            Some(error) => error.code(),
+            None if self.unstable => ResponseError::UnstableOffsetCommit.code(),
+            None => 0,
+        }
     }
 }
 
@@ -149,6 +168,9 @@ pub(super) async fn fetch(
         shared.engine.settle_offsets(&request.group_id, UNSTABLE_WAIT).await;
     }
     if version < 8 {
+        if let Err(error) = shared.engine.check_group(Operation::Describe, &request.group_id) {
+            return refused_old(version, request, denied(error));
+        }
         let topics = request.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
         });
@@ -162,6 +184,11 @@ pub(super) async fn fetch(
     let mut seen = HashSet::new();
     let wanted = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
     let groups = wanted.map(|group| {
+        if let Err(error) = shared.engine.check_group(Operation::Describe, &group.group_id) {
+            return OffsetFetchResponseGroup::default()
+                .with_error_code(denied(error).code())
+                .with_group_id(group.group_id);
+        }
         let id = group.member_id.as_deref().unwrap_or_default();
         let is_admin = id.is_empty() && group.member_epoch < 0;
         if !is_admin
@@ -186,6 +213,28 @@ pub(super) async fn fetch(
     OffsetFetchResponse::default().with_groups(groups.collect())
 }
 
+/// The answer to who may not describe the group: before version 2 each partition says so.
+fn refused_old(
+    version: i16,
+    request: OffsetFetchRequest,
+    error: ResponseError,
+) -> OffsetFetchResponse {
+    if version >= 2 {
+        return OffsetFetchResponse::default().with_error_code(error.code());
+    }
+    let topics = request.topics.unwrap_or_default().into_iter().map(|topic| {
+        let partition = |index| {
+            let denied = Some(error);
+            partition_old(Found { index, offset: None, unstable: false, denied })
+        };
+        let partitions = topic.partition_indexes.into_iter().map(partition);
+        OffsetFetchResponseTopic::default()
+            .with_name(topic.name)
+            .with_partitions(partitions.collect())
+    });
+    OffsetFetchResponse::default().with_topics(topics.collect())
+}
+
 /// `None` asks for everything the group has.
 fn fetched(
     shared: &Shared,
@@ -200,7 +249,7 @@ fn fetched(
     let found = |place: Option<(StreamId, PartitionIndex)>, index: PartitionIndex| {
         let unstable = place.is_some_and(|place| pending.contains(&place));
         let offset = place.filter(|_| !unstable).and_then(|place| committed.get(&place).cloned());
-        Found { index: index.0, offset, unstable }
+        Found { index: index.0, offset, unstable, denied: None }
     };
     let catalog = shared.engine.catalog();
     let Some(topics) = topics else {
@@ -214,9 +263,14 @@ fn fetched(
         return all.map(|(topic, partitions)| Fetched { topic: text(topic), partitions }).collect();
     };
     let topics = topics.into_iter().map(|(name, indexes)| {
+        let denied =
+            shared.engine.check_stream_access(Operation::Describe, &name).map_err(denied).err();
         let stream = visible(&catalog, &name).map(|stream| stream.id);
         let indexes = indexes.into_iter().map(PartitionIndex);
-        let find = |index| found(stream.map(|stream| (stream, index)), index);
+        let find = |index| {
+            let found = found(stream.map(|stream| (stream, index)), index);
+            if denied.is_some() { Found { offset: None, denied, ..found } } else { found }
+        };
         let partitions = indexes.map(find).collect();
         Fetched { topic: name.0, partitions }
     });
@@ -259,7 +313,10 @@ pub(super) async fn delete(shared: &Shared, request: OffsetDeleteRequest) -> Off
         let error = ResponseError::InvalidGroupId.code();
         return OffsetDeleteResponse::default().with_error_code(error);
     }
-    let committed = shared.engine.committed_offsets(group);
+    if let Err(error) = shared.engine.check_group(Operation::Delete, group) {
+        return OffsetDeleteResponse::default().with_error_code(denied(error).code());
+    }
+    let committed = shared.own.committed_offsets(group);
     let has_members = shared.groups.has_members(group);
     if committed.is_empty() && has_members.is_none() {
         let error = ResponseError::GroupIdNotFound.code();
@@ -270,11 +327,13 @@ pub(super) async fn delete(shared: &Shared, request: OffsetDeleteRequest) -> Off
     let mut removals: Vec<Commit> = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let may = group_and_topic(shared, Ok(()), &topic.name);
         let stream = visible(&catalog, &topic.name);
         let partitions = topic.partitions.into_iter().map(|partition| {
             let index = PartitionIndex(partition.partition_index);
             let found = stream.filter(|stream| stream.partition(index).is_some());
             let error = match found {
+                _ if may.is_err() => may.map_or_else(|error| error.code(), |()| 0),
                 _ if subscribed.contains(&*topic.name.0) => {
                     ResponseError::GroupSubscribedToTopic.code()
                 }

@@ -1,10 +1,11 @@
 //! Requests of consumer groups: the wire on one side, the coordinator on the other.
 
-use super::{Client, GROUP_OPERATIONS, NO_OPERATIONS, text};
+use super::{Client, NO_OPERATIONS, operations, text};
 use crate::classic_group::{Identity, Join, JoinError, Joined, Sync};
 use crate::coordinator::{Described, Listed};
 use crate::door::Shared;
-use crate::errors::{About, Fault};
+use crate::errors::{About, Fault, denied};
+use anabranch_engine::{Operation, ResourceKind};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -50,6 +51,7 @@ fn checked_join(
     if request.group_id.is_empty() {
         return Err(ResponseError::InvalidGroupId);
     }
+    named(shared, &request.group_id)?;
     let bounds = shared.groups.settings;
     let session_ms = u32::try_from(request.session_timeout_ms)
         .ok()
@@ -120,7 +122,7 @@ pub(super) async fn sync(
     };
     // From this version on, clients say what they take the group's protocol for (KIP-559).
     let incomplete = version >= 5 && (sync.protocol_type.is_none() || sync.protocol.is_none());
-    let result = match named(&request.group_id) {
+    let result = match named(shared, &request.group_id) {
         Err(error) => Err(error),
         Ok(_) if incomplete => Err(ResponseError::InconsistentGroupProtocol),
         Ok(group) => shared.groups.sync(group, sync).await,
@@ -139,14 +141,19 @@ pub(super) async fn sync(
     }
 }
 
-fn named(group: &GroupId) -> Result<&str, ResponseError> {
-    if group.is_empty() { Err(ResponseError::InvalidGroupId) } else { Ok(group) }
+/// The group's name, if the client may be a member.
+fn named<'a>(shared: &Shared, group: &'a GroupId) -> Result<&'a str, ResponseError> {
+    if group.is_empty() {
+        return Err(ResponseError::InvalidGroupId);
+    }
+    shared.engine.check_group(Operation::Read, group).map_err(denied)?;
+    Ok(group)
 }
 
 pub(super) fn heartbeat(shared: &Shared, request: &HeartbeatRequest) -> HeartbeatResponse {
     let who =
         Identity { member_id: &request.member_id, instance: request.group_instance_id.as_deref() };
-    let result = named(&request.group_id)
+    let result = named(shared, &request.group_id)
         .and_then(|group| shared.groups.heartbeat(group, who, request.generation_id));
     HeartbeatResponse::default().with_error_code(code(result))
 }
@@ -156,7 +163,7 @@ pub(super) fn leave(
     version: i16,
     request: LeaveGroupRequest,
 ) -> LeaveGroupResponse {
-    let group = match named(&request.group_id) {
+    let group = match named(shared, &request.group_id) {
         Ok(group) => group,
         Err(error) => return LeaveGroupResponse::default().with_error_code(error.code()),
     };
@@ -183,10 +190,15 @@ pub(super) fn describe(
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let with_operations = version >= 3 && request.include_authorized_operations;
-    let operations = if with_operations { GROUP_OPERATIONS } else { NO_OPERATIONS };
     let mut seen = HashSet::new();
     let names = request.groups.into_iter().filter(|name| seen.insert(name.clone()));
     let groups = names.map(|name| {
+        if let Err(error) = shared.engine.check_group(Operation::Describe, &name) {
+            return DescribedGroup::default()
+                .with_group_id(name)
+                .with_error_code(denied(error).code())
+                .with_authorized_operations(NO_OPERATIONS);
+        }
         let described = match shared.groups.describe(&name) {
             Some(described) => described.ok(),
             None => {
@@ -196,7 +208,11 @@ pub(super) fn describe(
             }
         };
         let told = described.is_some() || version < 6;
-        let operations = if told { operations } else { NO_OPERATIONS };
+        let operations = if told && with_operations {
+            operations(shared, ResourceKind::Group, &name)
+        } else {
+            NO_OPERATIONS
+        };
         described_group(name, described, version).with_authorized_operations(operations)
     });
     DescribeGroupsResponse::default().with_groups(groups.collect())
@@ -240,7 +256,8 @@ pub(super) fn list(shared: &Shared, request: &ListGroupsRequest) -> ListGroupsRe
         let (protocol_type, state, kind) = (String::new(), "Empty", "classic");
         groups.insert(name.clone(), Listed { name, protocol_type, state, kind });
     }
-    for group in shared.groups.list() {
+    let listed = shared.groups.list().into_iter();
+    for group in listed.filter(|group| shared.engine.may_list_group(&group.name)) {
         groups.insert(group.name.clone(), group);
     }
     let wanted = |filter: &[StrBytes], value: &str| {
@@ -275,11 +292,12 @@ pub(super) async fn delete(shared: &Shared, request: DeleteGroupsRequest) -> Del
 }
 
 async fn delete_one(shared: &Shared, name: &str) -> Result<(), ResponseError> {
+    shared.engine.check_group(Operation::Delete, name).map_err(denied)?;
     let has_members = shared.groups.has_members(name);
     if has_members == Some(true) {
         return Err(ResponseError::NonEmptyGroup);
     }
-    let committed = shared.engine.committed_offsets(name);
+    let committed = shared.own.committed_offsets(name);
     if committed.is_empty() && has_members.is_none() {
         return Err(ResponseError::GroupIdNotFound);
     }

@@ -1,12 +1,12 @@
 //! Metadata: where topics are, which is always here; and the creation of topics that are named
 //! for the first time.
 
-use super::{
-    BROKER_ID, CLUSTER_OPERATIONS, Client, NO_OPERATIONS, TOPIC_OPERATIONS, indexes, text,
-};
+use super::{BROKER_ID, Client, NO_OPERATIONS, cluster_operations, indexes, operations, text};
 use crate::door::Shared;
 use crate::errors::{About, Fault};
-use anabranch_engine::{ErrorKind, Stream, StreamId, StreamSpec};
+use anabranch_engine::{
+    ErrorKind, Operation, ResourceKind, Stream, StreamId, StreamRef, StreamSpec,
+};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
@@ -27,7 +27,11 @@ pub(super) async fn metadata(
     let with_operations = version >= 8 && request.include_topic_authorized_operations;
     let epoch = shared.engine.leader_epoch().0;
     let describe = |stream: &Stream| {
-        let operations = if with_operations { TOPIC_OPERATIONS } else { NO_OPERATIONS };
+        let operations = if with_operations {
+            operations(shared, ResourceKind::Topic, &stream.name)
+        } else {
+            NO_OPERATIONS
+        };
         topic(stream, version, epoch, operations)
     };
     let mut topics = Vec::new();
@@ -64,7 +68,7 @@ pub(super) async fn metadata(
         .with_controller_id(BROKER_ID.into())
         .with_topics(topics);
     if (8..=10).contains(&version) && request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        response.cluster_authorized_operations = cluster_operations(shared);
     }
     response
 }
@@ -84,13 +88,19 @@ async fn find(
 ) -> Result<Arc<Stream>, Fault> {
     let catalog = shared.engine.catalog();
     let Some(name) = &wanted.name else {
-        let unknown = || Fault::new(ResponseError::UnknownTopicId, "no topic has this id");
-        return catalog
-            .by_id(StreamId(wanted.topic_id))
-            .filter(|stream| !stream.is_internal())
-            .cloned()
-            .ok_or_else(unknown);
+        let id = StreamRef::Id(StreamId(wanted.topic_id));
+        return match shared.engine.look_up(id, Operation::Describe) {
+            Ok(stream) if !stream.is_internal() => Ok(stream),
+            Err(error) if matches!(error.kind, ErrorKind::Denied(_)) => {
+                Err(Fault::of(error, About::Topic))
+            }
+            Ok(_) | Err(_) => {
+                Err(Fault::new(ResponseError::UnknownTopicId, "no topic has this id"))
+            }
+        };
     };
+    let may = shared.engine.check_stream_access(Operation::Describe, name);
+    may.map_err(|error| Fault::of(error, About::Topic))?;
     match catalog.by_name(name) {
         Some(stream) if stream.is_internal() => {
             let error = ResponseError::InvalidTopicException;
@@ -107,7 +117,7 @@ async fn find(
             .map_err(|error| Fault::of(error, About::Topic));
     }
     let spec = StreamSpec { name: name.to_string(), ..StreamSpec::default() };
-    match shared.engine.check_stream(&spec) {
+    match shared.own.check_stream(&spec) {
         Err(error) if error.kind == ErrorKind::InvalidName => Err(Fault::of(error, About::Topic)),
         Ok(()) | Err(_) => {
             let error = ResponseError::UnknownTopicOrPartition;

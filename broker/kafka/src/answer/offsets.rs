@@ -2,8 +2,8 @@
 
 use super::visible;
 use crate::door::Shared;
-use crate::errors::Fault;
-use anabranch_engine::{PartitionLog, ReadError};
+use crate::errors::{About, Fault};
+use anabranch_engine::{Marks, Operation, ReadError};
 use anabranch_types::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -17,7 +17,6 @@ use kafka_protocol::messages::{
     ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse,
 };
-use std::sync::Arc;
 
 // Times that stand for places (KIP-79, KIP-734, KIP-405).
 const LATEST: i64 = -1;
@@ -96,8 +95,8 @@ async fn list_one(
 
 /// Looks for a record; decodes batches and reads the disk, so it runs aside.
 async fn search(
-    log: Arc<PartitionLog>,
-    find: impl FnOnce(&PartitionLog) -> Result<Option<(Offset, Timestamp)>, ReadError> + Send + 'static,
+    log: Marks,
+    find: impl FnOnce(&Marks) -> Result<Option<(Offset, Timestamp)>, ReadError> + Send + 'static,
 ) -> Result<(Offset, Timestamp), Fault> {
     match tokio::task::spawn_blocking(move || find(&log)).await {
         Ok(Ok(found)) => Ok(found.unwrap_or((Offset(-1), Timestamp(-1)))),
@@ -110,15 +109,17 @@ async fn search(
     }
 }
 
-fn find(shared: &Shared, topic: &str, index: i32, epoch: i32) -> Result<Arc<PartitionLog>, Fault> {
+fn find(shared: &Shared, topic: &str, index: i32, epoch: i32) -> Result<Marks, Fault> {
     let unknown = || {
         let error = ResponseError::UnknownTopicOrPartition;
         Fault::new(error, "there is no such partition")
     };
+    let may = shared.engine.check_stream_access(Operation::Describe, topic);
+    may.map_err(|error| Fault::of(error, About::Topic))?;
     let catalog = shared.engine.catalog();
     let log = visible(&catalog, topic)
         .and_then(|stream| stream.partition(PartitionIndex(index)))
-        .and_then(|id| shared.engine.partition(id))
+        .and_then(|id| shared.engine.marks(id))
         .ok_or_else(unknown)?;
     // KIP-320.
     match epoch.cmp(&shared.engine.leader_epoch().0) {
@@ -161,7 +162,7 @@ pub(super) fn leader_epochs(
 
 /// Where an epoch ends. The current one has begun, whether or not anything was written in it.
 fn epoch_end(
-    log: &PartitionLog,
+    log: &Marks,
     epoch: LeaderEpoch,
     current: LeaderEpoch,
 ) -> Option<(LeaderEpoch, Offset)> {

@@ -1,10 +1,10 @@
 //! Partitions as operators change and page through them: more of them, less in them.
 
-use super::{BROKER_ID, NO_OPERATIONS, TOPIC_OPERATIONS, indexes, text, visible};
+use super::{BROKER_ID, NO_OPERATIONS, indexes, operations, text, visible};
 use crate::door::Shared;
-use crate::errors::{About, Fault};
+use crate::errors::{About, Fault, denied};
 use crate::limits::DESCRIBED_PARTITIONS_MAX;
-use anabranch_engine::{ErrorKind, Mode, Stream, StreamChange};
+use anabranch_engine::{ErrorKind, Mode, Operation, ResourceKind, Stream, StreamChange};
 use anabranch_types::{Offset, PartitionId, PartitionIndex};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -58,6 +58,8 @@ async fn create_some(
     topic: &CreatePartitionsTopic,
     validate_only: bool,
 ) -> Result<(), Fault> {
+    let may = shared.engine.check_stream_access(Operation::Alter, &topic.name);
+    may.map_err(|error| Fault::of(error, About::Topic))?;
     let catalog = shared.engine.catalog();
     let stream = visible(&catalog, &topic.name).ok_or_else(|| {
         Fault::new(ResponseError::UnknownTopicOrPartition, "there is no such topic")
@@ -101,11 +103,13 @@ pub(super) async fn delete_records(
     let mut starts: Vec<(PartitionId, Offset)> = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let may = shared.engine.check_stream_access(Operation::Delete, &topic.name);
+        let may = may.map_err(denied);
         let stream = visible(&catalog, &topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
             let index = PartitionIndex(wanted.partition_index);
-            let start = new_start(shared, stream, index, wanted.offset);
+            let start = may.and_then(|()| new_start(shared, stream, index, wanted.offset));
             let result = DeleteRecordsPartitionResult::default()
                 .with_partition_index(wanted.partition_index);
             partitions.push(match start {
@@ -145,7 +149,7 @@ fn new_start(
     if stream.mode == Mode::Upsert {
         return Err(ResponseError::PolicyViolation);
     }
-    let log = shared.engine.partition(id).ok_or(unknown)?;
+    let log = shared.engine.marks(id).ok_or(unknown)?;
     let to = if to == EVERYTHING { log.high_watermark() } else { Offset(to) };
     if to < Offset(0) || to > log.high_watermark() {
         return Err(ResponseError::OffsetOutOfRange);
@@ -200,8 +204,12 @@ pub(super) fn describe(
             response.next_cursor = cursor(0);
             break;
         }
+        if let Err(error) = shared.engine.check_stream_access(Operation::Describe, &name) {
+            response.topics.push(refused(&name, denied(error)));
+            continue;
+        }
         let Some(stream) = visible(&catalog, &name) else {
-            response.topics.push(unknown(shared, &name));
+            response.topics.push(refused(&name, super::unknown(shared, &name)));
             continue;
         };
         let from = std::mem::take(&mut first);
@@ -220,7 +228,7 @@ pub(super) fn describe(
                 .with_name(Some(TopicName(text(name.as_str()))))
                 .with_topic_id(stream.id.0)
                 .with_partitions(partitions)
-                .with_topic_authorized_operations(TOPIC_OPERATIONS),
+                .with_topic_authorized_operations(operations(shared, ResourceKind::Topic, &name)),
         );
         if let Some(next) = next {
             response.next_cursor = cursor(next);
@@ -242,9 +250,9 @@ fn partition(index: i32, epoch: i32) -> DescribeTopicPartitionsResponsePartition
         .with_last_known_elr(Some(Vec::new()))
 }
 
-fn unknown(shared: &Shared, name: &str) -> DescribeTopicPartitionsResponseTopic {
+fn refused(name: &str, error: ResponseError) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic::default()
-        .with_error_code(super::unknown(shared, name).code())
+        .with_error_code(error.code())
         .with_name(Some(TopicName(text(name))))
         .with_topic_authorized_operations(NO_OPERATIONS)
 }

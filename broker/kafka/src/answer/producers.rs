@@ -3,8 +3,8 @@
 use super::{text, unknown, visible};
 use crate::consumer_group::compile;
 use crate::door::Shared;
-use crate::errors::{About, Fault};
-use anabranch_engine::{Catalog, TransactionStatus};
+use crate::errors::{About, Fault, denied};
+use anabranch_engine::{Catalog, ErrorKind, Operation, TransactionStatus};
 use anabranch_types::batch::Ending;
 use anabranch_types::{PartitionIndex, ProducerEpoch, ProducerId};
 use kafka_protocol::error::ResponseError;
@@ -43,21 +43,23 @@ pub(super) async fn describe(
     let catalog = shared.engine.catalog();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let may = shared.engine.check_stream_access(Operation::Read, &topic.name).map_err(denied);
         let stream = visible(&catalog, &topic.name);
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for index in topic.partition_indexes {
             let partition = PartitionResponse::default().with_partition_index(index);
             let id = stream.and_then(|stream| stream.partition(PartitionIndex(index)));
-            let found = match (id, stream) {
-                (Some(id), _) => {
+            let found = match (may, id, stream) {
+                (Err(error), ..) => Err(Fault::new(error, "the topic may not be read")),
+                (Ok(()), Some(id), _) => {
                     let found = shared.engine.producers(id).await;
                     found.map_err(|error| Fault::of(error, About::Partition))
                 }
-                (None, Some(_)) => Err(Fault::new(
+                (Ok(()), None, Some(_)) => Err(Fault::new(
                     ResponseError::UnknownTopicOrPartition,
                     "the topic has no such partition",
                 )),
-                (None, None) => {
+                (Ok(()), None, None) => {
                     Err(Fault::new(unknown(shared, &topic.name), "there is no such topic"))
                 }
             };
@@ -95,9 +97,11 @@ pub(super) async fn describe_transactions(
         let found = shared.engine.transaction(&id).await;
         let state = describe_transactions_response::TransactionState::default();
         states.push(match found {
-            Some(found) => described(state, &found, &catalog).with_transactional_id(id),
-            None => {
-                let error = if id.is_empty() {
+            Ok(found) => described(state, &found, &catalog).with_transactional_id(id),
+            Err(error) => {
+                let error = if matches!(error.kind, ErrorKind::Denied(_)) {
+                    denied(error)
+                } else if id.is_empty() {
                     ResponseError::InvalidRequest
                 } else {
                     ResponseError::TransactionalIdNotFound
@@ -187,15 +191,17 @@ pub(super) async fn write_markers(
         let ending = if marker.transaction_result { Ending::Commit } else { Ending::Abort };
         let (producer, epoch) =
             (ProducerId(marker.producer_id.0), ProducerEpoch(marker.producer_epoch));
+        let may = shared.engine.check_markers().map_err(denied);
         let mut topics = Vec::with_capacity(marker.topics.len());
         for topic in marker.topics {
             let stream = visible(&catalog, &topic.name);
             let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
             for index in topic.partition_indexes {
                 let id = stream.and_then(|stream| stream.partition(PartitionIndex(index)));
-                let error = match id {
-                    None => ResponseError::UnknownTopicOrPartition.code(),
-                    Some(id) => {
+                let error = match (may, id) {
+                    (Err(error), _) => error.code(),
+                    (Ok(()), None) => ResponseError::UnknownTopicOrPartition.code(),
+                    (Ok(()), Some(id)) => {
                         let written = shared.engine.write_marker(id, producer, epoch, ending).await;
                         let code = |error| Fault::of(error, About::Partition).error.code();
                         written.map_or_else(code, |()| 0)

@@ -3,7 +3,8 @@
 
 use super::{BROKER_ID, Client, text, visible};
 use crate::door::Shared;
-use anabranch_engine::Catalog;
+use crate::errors::{About, Fault, denied};
+use anabranch_engine::{Catalog, Operation};
 use anabranch_types::PartitionIndex;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_partition_reassignments_request::ReassignablePartition;
@@ -36,6 +37,9 @@ fn is_there(catalog: &Catalog, topic: &str, index: i32) -> bool {
 }
 
 pub(super) fn elect_leaders(shared: &Shared, request: ElectLeadersRequest) -> ElectLeadersResponse {
+    if let Err(error) = shared.engine.check_cluster(Operation::Alter) {
+        return ElectLeadersResponse::default().with_error_code(denied(error).code());
+    }
     let catalog = shared.engine.catalog();
     // Of all partitions, those that need no election are not told.
     let topics = request.topic_partitions.unwrap_or_default();
@@ -61,6 +65,12 @@ pub(super) fn reassign(
     shared: &Shared,
     request: AlterPartitionReassignmentsRequest,
 ) -> AlterPartitionReassignmentsResponse {
+    if let Err(error) = shared.engine.check_cluster(Operation::Alter) {
+        let fault = Fault::of(error, About::Topic);
+        return AlterPartitionReassignmentsResponse::default()
+            .with_error_code(fault.error.code())
+            .with_error_message(Some(text(&*fault.message)));
+    }
     let catalog = shared.engine.catalog();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.into_iter().map(|partition| {
@@ -95,7 +105,13 @@ fn check_reassignment(
 }
 
 /// Nothing is ever on its way.
-pub(super) fn reassignments() -> ListPartitionReassignmentsResponse {
+pub(super) fn reassignments(shared: &Shared) -> ListPartitionReassignmentsResponse {
+    if let Err(error) = shared.engine.check_cluster(Operation::Describe) {
+        let fault = Fault::of(error, About::Topic);
+        return ListPartitionReassignmentsResponse::default()
+            .with_error_code(fault.error.code())
+            .with_error_message(Some(text(&*fault.message)));
+    }
     ListPartitionReassignmentsResponse::default()
 }
 
@@ -103,12 +119,15 @@ pub(super) fn alter_log_dirs(
     shared: &Shared,
     request: AlterReplicaLogDirsRequest,
 ) -> AlterReplicaLogDirsResponse {
+    let may = shared.engine.check_cluster(Operation::Alter).map_err(denied);
     let catalog = shared.engine.catalog();
     let mut results = Vec::new();
     for dir in request.dirs {
         for topic in dir.topics {
             let partitions = topic.partitions.iter().map(|&index| {
-                let error = if &*dir.path != LOG_DIR {
+                let error = if let Err(error) = may {
+                    error.code()
+                } else if &*dir.path != LOG_DIR {
                     ResponseError::LogDirNotFound.code()
                 } else if is_there(&catalog, &topic.name, index) {
                     0
@@ -137,10 +156,12 @@ pub(super) fn quorum(
     version: i16,
     request: DescribeQuorumRequest,
 ) -> DescribeQuorumResponse {
-    let catalog = shared.engine.catalog();
+    if let Err(error) = shared.engine.check_cluster(Operation::Describe) {
+        return DescribeQuorumResponse::default().with_error_code(denied(error).code());
+    }
+    let catalog = shared.own.catalog();
     let own = catalog.by_name("__catalog").and_then(|stream| stream.partition(PartitionIndex(0)));
-    let end =
-        own.and_then(|id| shared.engine.partition(id)).map_or(0, |log| log.high_watermark().0);
+    let end = own.and_then(|id| shared.own.marks(id)).map_or(0, |log| log.high_watermark().0);
     let now = shared.engine.now().0;
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {

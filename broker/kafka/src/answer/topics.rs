@@ -2,8 +2,10 @@
 
 use super::{BROKER_ID, configs, text, visible};
 use crate::door::Shared;
-use crate::errors::{About, Fault};
-use anabranch_engine::{ErrorKind, Stream, StreamId, StreamSpec, check_setting, known_setting};
+use crate::errors::{About, Fault, denied};
+use anabranch_engine::{
+    ErrorKind, Operation, Stream, StreamId, StreamSpec, check_setting, known_setting,
+};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
@@ -43,7 +45,7 @@ pub(super) async fn create(
         };
         let result = CreatableTopicResult::default().with_name(topic.name);
         topics.push(match created {
-            Ok(outcome) => created_result(result, outcome, version),
+            Ok(outcome) => created_result(shared, result, outcome, version),
             Err(fault) => {
                 // Java's client fails on null configs, so they are empty (quirk of KIP-525).
                 let message = Some(text(&*fault.message));
@@ -58,15 +60,26 @@ pub(super) async fn create(
 }
 
 fn created_result(
+    shared: &Shared,
     result: CreatableTopicResult,
     outcome: Outcome,
     version: i16,
 ) -> CreatableTopicResult {
     let mut result = result.with_configs(Some(Vec::new()));
     if version >= 5 {
-        result.num_partitions = outcome.partitions;
-        result.replication_factor = 1;
-        result.configs = Some(configs::created(&outcome.settings));
+        match shared.engine.check_stream_access(Operation::DescribeConfigs, &result.name.0) {
+            Ok(()) => {
+                result.num_partitions = outcome.partitions;
+                result.replication_factor = 1;
+                result.configs = Some(configs::created(&outcome.settings));
+            }
+            // KIP-525: the topic is there, what it is like is not told.
+            Err(error) => {
+                result.num_partitions = -1;
+                result.replication_factor = -1;
+                result.topic_config_error_code = denied(error).code();
+            }
+        }
     }
     if version >= 7 {
         result.topic_id = outcome.id;
@@ -79,6 +92,8 @@ async fn create_one(
     topic: &CreatableTopic,
     validate_only: bool,
 ) -> Result<Outcome, Fault> {
+    let may = shared.engine.check_create(&topic.name);
+    may.map_err(|error| Fault::of(error, About::Topic))?;
     let partitions = if topic.assignments.is_empty() {
         if !matches!(topic.replication_factor, 1 | -1) {
             let message = format!(
@@ -203,11 +218,15 @@ async fn delete_one(
     shared: &Shared,
     topic: &DeleteTopicState,
 ) -> Result<(String, uuid::Uuid), Fault> {
-    let catalog = shared.engine.catalog();
+    let denial = |error| Fault::of(error, About::Topic);
+    let catalog = shared.own.catalog();
     let stream = match &topic.name {
-        Some(name) => visible(&catalog, name).ok_or_else(|| {
-            Fault::new(ResponseError::UnknownTopicOrPartition, "there is no such topic")
-        }),
+        Some(name) => {
+            shared.engine.check_stream_access(Operation::Describe, name).map_err(denial)?;
+            visible(&catalog, name).ok_or_else(|| {
+                Fault::new(ResponseError::UnknownTopicOrPartition, "there is no such topic")
+            })
+        }
         None if topic.topic_id.is_nil() => {
             let message = "a topic is deleted by its name or its id";
             Err(Fault::new(ResponseError::InvalidRequest, message))
@@ -217,6 +236,7 @@ async fn delete_one(
             .filter(|stream| !stream.is_internal())
             .ok_or_else(|| Fault::new(ResponseError::UnknownTopicId, "no topic has this id")),
     }?;
+    shared.engine.check_drop(&stream.name).map_err(denial)?;
     let dropped = shared.engine.drop_stream(&stream.name).await;
     dropped.map_err(|error| Fault::of(error, About::Topic))?;
     tracing::info!(topic = %stream.name, "deleted");

@@ -1,11 +1,11 @@
 //! Transactions: what a producer says to its coordinator (KIP-98, KIP-447, KIP-588).
 
-use super::group_offsets::committed;
+use super::group_offsets::{committed, group_and_topic};
 use super::visible;
 use crate::classic_group::{CommitOf, Identity};
 use crate::door::Shared;
-use crate::errors::{About, Fault};
-use anabranch_engine::{EpochAfter, TRANSACTION_TIMEOUT_MS_MAX, TransactionError};
+use crate::errors::{About, Fault, denied};
+use anabranch_engine::{EpochAfter, Operation, TRANSACTION_TIMEOUT_MS_MAX, TransactionError};
 use anabranch_types::batch::Ending;
 use anabranch_types::{PartitionIndex, ProducerEpoch, ProducerId};
 use kafka_protocol::error::ResponseError;
@@ -19,8 +19,9 @@ use kafka_protocol::messages::txn_offset_commit_response::{
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest,
     AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
-    InitProducerIdResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    InitProducerIdResponse, TopicName, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
+use std::collections::HashMap;
 
 /// First versions whose clients know PRODUCER_FENCED (KIP-588).
 const INIT_FENCED_FROM: i16 = 4;
@@ -73,6 +74,7 @@ async fn init(
             Fault::of(error, About::Coordinator).error
         });
     };
+    engine.check_transactional(Operation::Write, id).map_err(denied)?;
     let known = match (request.producer_id.0, request.producer_epoch) {
         (-1, -1) => None,
         (producer, epoch) if producer >= 0 && epoch >= 0 => {
@@ -102,7 +104,13 @@ pub(super) async fn add_partitions(
     let mut partitions = Vec::new();
     let mut unknown = false;
     let topics = request.v3_and_below_topics;
-    for topic in &topics {
+    let id = &request.v3_and_below_transactional_id;
+    let may = shared.engine.check_transactional(Operation::Write, id).map_err(denied);
+    let mut refused: HashMap<TopicName, ResponseError> = HashMap::new();
+    for topic in topics.iter().filter(|_| may.is_ok()) {
+        if let Err(error) = shared.engine.check_stream_access(Operation::Write, &topic.name) {
+            refused.insert(topic.name.clone(), denied(error));
+        }
         let stream = visible(&catalog, &topic.name);
         for index in &topic.partitions {
             match stream.and_then(|stream| stream.partition(PartitionIndex(*index))) {
@@ -111,10 +119,11 @@ pub(super) async fn add_partitions(
             }
         }
     }
-    let result = if unknown {
+    let result = if let Err(error) = may {
+        Err(error)
+    } else if unknown || !refused.is_empty() {
         Err(ResponseError::OperationNotAttempted)
     } else {
-        let id = &request.v3_and_below_transactional_id;
         let producer = ProducerId(request.v3_and_below_producer_id.0);
         let epoch = ProducerEpoch(request.v3_and_below_producer_epoch);
         let added = shared.engine.add_to_transaction(id, producer, epoch, &partitions).await;
@@ -125,7 +134,12 @@ pub(super) async fn add_partitions(
         let results = topic.partitions.iter().map(|index| {
             let known =
                 stream.is_some_and(|stream| stream.partition(PartitionIndex(*index)).is_some());
-            let result = if known { result } else { Err(ResponseError::UnknownTopicOrPartition) };
+            let result = match refused.get(&topic.name) {
+                _ if may.is_err() => result,
+                Some(error) => Err(*error),
+                None if known => result,
+                None => Err(ResponseError::UnknownTopicOrPartition),
+            };
             AddPartitionsToTxnPartitionResult::default()
                 .with_partition_index(*index)
                 .with_partition_error_code(number(result))
@@ -162,7 +176,13 @@ pub(super) async fn commit_offsets(
         Identity { member_id: &request.member_id, instance: request.group_instance_id.as_deref() };
     // Clients of before KIP-447 do not say who they are.
     let anonymous = generation < 0 && who.member_id.is_empty() && who.instance.is_none();
-    let allowed = if request.group_id.is_empty() {
+    let engine = &shared.engine;
+    let may = engine.check_transactional(Operation::Write, &request.transactional_id);
+    let may = may.and_then(|()| engine.check_group(Operation::Read, &request.group_id));
+    let may = may.map_err(denied);
+    let allowed = if let Err(error) = may {
+        Err(error)
+    } else if request.group_id.is_empty() {
         Err(ResponseError::InvalidGroupId)
     } else if anonymous {
         Ok(())
@@ -180,11 +200,13 @@ pub(super) async fn commit_offsets(
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let stream = visible(&catalog, &topic.name);
+        let readable = group_and_topic(shared, may, &topic.name);
         let partitions = topic.partitions.into_iter().map(|partition| {
             let index = PartitionIndex(partition.partition_index);
             let metadata = partition.committed_metadata.as_deref();
             let (offset, epoch) = (partition.committed_offset, partition.committed_leader_epoch);
-            let committed = committed(stream, index, (offset, epoch), metadata, now);
+            let committed =
+                readable.and_then(|()| committed(stream, index, (offset, epoch), metadata, now));
             let result = committed.and_then(|(stream, committed)| {
                 allowed.map(|()| offsets.push((stream, index, committed)))
             });
@@ -202,6 +224,9 @@ pub(super) async fn commit_offsets(
     let (producer, epoch) =
         (ProducerId(request.producer_id.0), ProducerEpoch(request.producer_epoch));
     let (id, group) = (&request.transactional_id, &request.group_id);
+    if may.is_err() {
+        return TxnOffsetCommitResponse::default().with_topics(topics);
+    }
     let engine = &shared.engine;
     let mut result = Ok(());
     if version >= VERSION_2_FROM && !offsets.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::apis::ApiKey;
 use crate::limits::{FRAME_BYTES_FREE, FRAME_BYTES_OWN, READ_BYTES_MAX, READ_BYTES_MIN};
+use crate::wire::Malformed;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::pin::Pin;
@@ -89,6 +90,21 @@ impl Input {
             .unwrap_or(usize::MAX);
         let is_whole = self.buffer.len() - LENGTH_BYTES >= bytes;
         Some(Next { bytes, api: start.get_i16(), version: start.get_i16(), is_whole })
+    }
+
+    /// Takes a message of a login that is no request: a length and as many bytes.
+    pub(super) fn take_bare(&mut self, bytes_max: usize) -> Result<Option<Bytes>, Malformed> {
+        self.waiting = false;
+        let Some(mut start) = self.buffer.get(..LENGTH_BYTES) else { return Ok(None) };
+        let bytes = usize::try_from(start.get_i32())
+            .ok()
+            .filter(|&bytes| bytes <= bytes_max)
+            .ok_or(Malformed::Invalid("a message of a login is too long"))?;
+        if self.buffer.len() - LENGTH_BYTES < bytes {
+            return Ok(None);
+        }
+        self.buffer.advance(LENGTH_BYTES);
+        Ok(Some(self.buffer.split_to(bytes).freeze()))
     }
 
     /// Takes the next frame, without its length. It must be whole.

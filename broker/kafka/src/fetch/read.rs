@@ -1,9 +1,12 @@
 //! Reading for a fetch: waits until there is enough, then gathers whole batches.
 
 use super::{FetchPartition, FetchRequest, TOPIC_IDS_FROM};
-use crate::errors::Fault;
+use crate::door::Shared;
+use crate::errors::{Fault, denied};
 use crate::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX};
-use anabranch_engine::{Catalog, Chunk, Engine, Interest, PartitionLog, StreamId, Until};
+use anabranch_engine::{
+    Catalog, Chunk, Interest, Operation, PartitionLog, Session, StreamId, Until,
+};
 use anabranch_types::batch::{Compression, batches};
 use anabranch_types::{Offset, PartitionIndex, ProducerId};
 use kafka_protocol::error::ResponseError;
@@ -58,14 +61,15 @@ enum Source {
 /// one item for each of the request's partitions. The bytes count against `budget` until the
 /// permit is dropped; none are held while it waits.
 pub(crate) async fn gather(
-    engine: &Engine,
+    shared: &Shared,
     budget: &Arc<Semaphore>,
     request: &FetchRequest,
     version: i16,
 ) -> (Vec<Gathered>, OwnedSemaphorePermit) {
     let wait_ms = u64::try_from(request.max_wait_ms).unwrap_or(0).min(FETCH_WAIT_MS_MAX);
     let deadline = Instant::now() + Duration::from_millis(wait_ms);
-    let sources = sources(engine, request, version);
+    let engine = &shared.engine;
+    let sources = sources(shared, request, version);
     let most = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
     // A bound that the request itself makes unreachable would only ever wait for the deadline.
     let enough = usize::try_from(request.min_bytes).unwrap_or(0).min(most);
@@ -115,7 +119,7 @@ fn refuse_zstd(gathered: &mut Gathered) {
 }
 
 /// Watches the partitions themselves, so that one that was deleted a moment ago wakes too.
-fn watch(engine: &Engine, sources: &[Source]) -> Interest {
+fn watch(engine: &Session, sources: &[Source]) -> Interest {
     let interest = engine.interest(&[]);
     for source in sources {
         if let Source::Log(log) = source {
@@ -125,14 +129,15 @@ fn watch(engine: &Engine, sources: &[Source]) -> Interest {
     interest
 }
 
-fn sources(engine: &Engine, request: &FetchRequest, version: i16) -> Vec<Source> {
-    let catalog = engine.catalog();
+fn sources(shared: &Shared, request: &FetchRequest, version: i16) -> Vec<Source> {
+    // All streams: whether one may be read is asked when it is known.
+    let catalog = shared.own.catalog();
     let wanted = request.partitions.iter();
-    wanted.map(|wanted| source(engine, &catalog, request, wanted, version)).collect()
+    wanted.map(|wanted| source(&shared.engine, &catalog, request, wanted, version)).collect()
 }
 
 fn source(
-    engine: &Engine,
+    engine: &Session,
     catalog: &Catalog,
     request: &FetchRequest,
     wanted: &FetchPartition,
@@ -145,6 +150,13 @@ fn source(
     } else {
         catalog.by_name(&topic.name)
     };
+    let name = match stream {
+        Some(stream) => Some(&stream.name),
+        None => (version < TOPIC_IDS_FROM).then_some(&topic.name),
+    };
+    if let Some(Err(error)) = name.map(|name| engine.check_stream_access(Operation::Read, name)) {
+        return Source::Refused(denied(error), "the topic may not be read: it needs a grant");
+    }
     let Some(stream) = stream.filter(|stream| !stream.is_internal()) else {
         return if version >= TOPIC_IDS_FROM {
             Source::Refused(ResponseError::UnknownTopicId, "no topic has this id")

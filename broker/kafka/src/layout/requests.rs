@@ -311,3 +311,28 @@ pub(crate) static DESCRIBE_QUORUM: Layout =
     layout(0, &[all(Array(&Struct(&[all(Text), all(Array(&Struct(&[all(INT32)])))])))]);
 
 pub(crate) static LIST_CONFIG_RESOURCES: Layout = layout(0, &[since(1, Array(&INT8))]);
+
+pub(crate) static SASL_HANDSHAKE: Layout = layout(i16::MAX, &[all(Text)]);
+
+pub(crate) static SASL_AUTHENTICATE: Layout = layout(2, &[all(Blob)]);
+
+/// An ACL, and a filter for some.
+const ACL: &[Field] =
+    &[all(INT8), all(Text), since(1, INT8), all(Text), all(Text), all(INT8), all(INT8)];
+
+pub(crate) static DESCRIBE_ACLS: Layout = layout(2, ACL);
+
+pub(crate) static CREATE_ACLS: Layout = layout(2, &[all(Array(&Struct(ACL)))]);
+
+pub(crate) static DELETE_ACLS: Layout = layout(2, &[all(Array(&Struct(ACL)))]);
+
+pub(crate) static DESCRIBE_USER_SCRAM_CREDENTIALS: Layout =
+    layout(0, &[all(Array(&Struct(&[all(Text)])))]);
+
+pub(crate) static ALTER_USER_SCRAM_CREDENTIALS: Layout = layout(
+    0,
+    &[
+        all(Array(&Struct(&[all(Text), all(INT8)]))),
+        all(Array(&Struct(&[all(Text), all(INT8), all(INT32), all(Blob), all(Blob)]))),
+    ],
+);

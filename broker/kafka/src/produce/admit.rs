@@ -6,7 +6,8 @@ use crate::apis::PRODUCE_FLEXIBLE_FROM;
 use crate::errors;
 use crate::limits::FRAME_BYTES_OWN;
 use anabranch_engine::{
-    Append, Atomicity, Catalog, Mode, Part, Stream, StreamOptions, Timestamps, key_hash,
+    Append, Atomicity, Catalog, Guarded, Mode, Part, ResourceKind, Stream, StreamOptions,
+    Timestamps, key_hash,
 };
 use anabranch_types::batch::{self, BatchError, Compression, RecordFault, ValidateOptions};
 use anabranch_types::{PartitionIndex, StreamId, Timestamp};
@@ -69,8 +70,12 @@ pub(crate) struct Admitted {
     pub(crate) throttle: Option<Duration>,
 }
 
+/// Whether the client may write to a topic, or under a transactional id.
+pub(crate) type MayWrite<'a> = &'a dyn Fn(Guarded<'_>) -> Result<(), ResponseError>;
+
 /// Builds the append of one request.
 pub(crate) struct Admission<'a> {
+    may_write: MayWrite<'a>,
     catalog: &'a Catalog,
     body: &'a Bytes,
     version: i16,
@@ -86,9 +91,16 @@ pub(crate) struct Admission<'a> {
 }
 
 impl<'a> Admission<'a> {
-    /// For the request `body`; names mean what they mean in `catalog`.
-    pub(crate) fn new(catalog: &'a Catalog, body: &'a Bytes, version: i16, now: Timestamp) -> Self {
+    /// For the request `body`; names mean what they mean in `catalog`, which has all streams.
+    pub(crate) fn new(
+        may_write: MayWrite<'a>,
+        catalog: &'a Catalog,
+        body: &'a Bytes,
+        version: i16,
+        now: Timestamp,
+    ) -> Self {
         Self {
+            may_write,
             catalog,
             body,
             version,
@@ -179,11 +191,19 @@ impl<'a> Admission<'a> {
                 "zstd needs version 7 of produce requests (Kafka 2.1)",
             ));
         }
-        if header.is_transactional() && self.head.transactional.is_none() {
-            return Err(fault(
-                ResponseError::TransactionalIdAuthorizationFailed,
-                "a transactional batch needs the transactional id in its request",
-            ));
+        if header.is_transactional() {
+            let kind = ResourceKind::TransactionalId;
+            let may = |(start, end): (usize, usize)| {
+                let name = std::str::from_utf8(&self.body[start..end]).unwrap_or_default();
+                (self.may_write)(Guarded { kind, name }).is_ok()
+            };
+            if !self.head.transactional.is_some_and(may) {
+                return Err(fault(
+                    ResponseError::TransactionalIdAuthorizationFailed,
+                    "a transactional batch needs the transactional id in its request, and leave to \
+                     write under it",
+                ));
+            }
         }
         Ok(())
     }
@@ -231,14 +251,24 @@ impl Visitor for Admission<'_> {
     }
 
     fn topic(&mut self, topic: TopicRef<'_>, _partitions: usize) {
+        let may = |name: &str| {
+            let denial = |error| fault(error, "the topic may not be written to: it needs a grant");
+            (self.may_write)(Guarded { kind: ResourceKind::Topic, name }).map_err(denial)
+        };
         self.topic = match topic {
-            TopicRef::Name(name) => std::str::from_utf8(name)
-                .ok()
-                .and_then(|name| self.catalog.by_name(name))
-                .ok_or_else(unknown_topic),
-            TopicRef::Id(id) => self.catalog.by_id(StreamId(id)).ok_or_else(|| {
-                fault(ResponseError::UnknownTopicId, "no topic has this id: ask for metadata anew")
-            }),
+            TopicRef::Name(name) => match std::str::from_utf8(name) {
+                Ok(name) => {
+                    may(name).and_then(|()| self.catalog.by_name(name).ok_or_else(unknown_topic))
+                }
+                Err(_) => Err(unknown_topic()),
+            },
+            TopicRef::Id(id) => match self.catalog.by_id(StreamId(id)) {
+                Some(stream) => may(&stream.name).map(|()| stream),
+                None => Err(fault(
+                    ResponseError::UnknownTopicId,
+                    "no topic has this id: ask for metadata anew",
+                )),
+            },
         };
         if self.topic.as_ref().is_ok_and(|stream| stream.is_internal()) {
             self.topic = Err(fault(

@@ -209,7 +209,7 @@ fn acks_0_gets_no_answer_but_is_told_apart() {
     let check = |acks: i16, expected: Outcome, bytes: bool| {
         let body = request(9, acks);
         let catalog = Catalog::default();
-        let mut admission = Admission::new(&catalog, &body, 9, Timestamp(0));
+        let mut admission = Admission::new(&|_| Ok(()), &catalog, &body, 9, Timestamp(0));
         walk(&body, 9, &mut admission).expect("sound");
         let (admitted, append) = admission.finish(1);
         assert!(append.is_none(), "there is no such topic");

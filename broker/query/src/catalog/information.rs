@@ -5,7 +5,7 @@ use super::pg::pg_type;
 use super::{DATABASE, LOG, PUBLIC, SCHEMAS, streams_of, sys};
 use crate::error::Error;
 use crate::rows::{Layout, Relation};
-use anabranch_engine::Engine;
+use anabranch_engine::Session as EngineSession;
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 const RELATIONS: [&str; 4] = ["tables", "columns", "schemata", "views"];
 
 pub(super) struct Information {
-    pub(super) engine: Engine,
+    pub(super) engine: EngineSession,
 }
 
 impl fmt::Debug for Information {
@@ -69,7 +69,7 @@ impl SchemaProvider for Information {
 }
 
 /// (schema, name, visible columns)
-fn relations(engine: &Engine) -> Vec<(&'static str, String, SchemaRef, Vec<String>)> {
+fn relations(engine: &EngineSession) -> Vec<(&'static str, String, SchemaRef, Vec<String>)> {
     let mut all = Vec::new();
     for stream in streams_of(engine) {
         let not_null: Vec<_> = stream
@@ -95,7 +95,7 @@ fn strings<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-fn tables(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+fn tables(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
     let all = relations(engine);
     let is_rows = |schema: &str| schema == PUBLIC;
     let columns = vec![
@@ -127,7 +127,7 @@ fn columns_schema() -> SchemaRef {
     ]))
 }
 
-fn columns(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+fn columns(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
     let relations = relations(engine);
     let all: Vec<_> = relations
         .iter()

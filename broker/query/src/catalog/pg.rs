@@ -8,7 +8,7 @@ use super::computed::computed;
 use super::{DATABASE, LOG, PUBLIC, SCHEMAS, find, streams_of, sys};
 use crate::error::Error;
 use crate::rows::{Layout, Relation, is_json};
-use anabranch_engine::{Engine, Stream};
+use anabranch_engine::{Session as EngineSession, Stream};
 use async_trait::async_trait;
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, RecordBatch, StringArray,
@@ -59,12 +59,12 @@ pub(super) fn is_visible(oid: i32) -> bool {
 }
 
 pub(super) struct PgCatalog {
-    engine: Engine,
+    engine: EngineSession,
     others: PgCatalogSchemaProvider<Visible, EmptyContextProvider>,
 }
 
 impl PgCatalog {
-    pub(super) fn new(engine: Engine) -> Result<Self, Error> {
+    pub(super) fn new(engine: EngineSession) -> Result<Self, Error> {
         let others = PgCatalogSchemaProvider::try_new(
             Visible { engine: engine.clone() },
             Arc::new(PgCatalogStaticTables::try_new()?),
@@ -114,7 +114,7 @@ struct Described {
     not_null: Vec<String>,
 }
 
-fn relations(engine: &Engine) -> Vec<Described> {
+fn relations(engine: &EngineSession) -> Vec<Described> {
     let mut all = Vec::new();
     for (number, name) in (0..).zip(sys::RELATIONS) {
         if let Some(columns) = sys::schema_of(name) {
@@ -210,7 +210,7 @@ fn class_schema() -> SchemaRef {
     ]))
 }
 
-fn classes(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+fn classes(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
     let all = relations(engine);
     let rows = all.len();
     let numbers = |of: &dyn Fn(&Described) -> i32| -> ArrayRef {
@@ -284,7 +284,7 @@ fn attribute_schema() -> SchemaRef {
     ]))
 }
 
-fn attributes(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+fn attributes(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
     let relations = relations(engine);
     let all: Vec<(&Described, i16, &Arc<Field>)> = relations
         .iter()
@@ -368,7 +368,7 @@ pub(super) fn pg_type(field: &Field) -> PgType {
 /// What the tables of `datafusion-pg-catalog` see: the columns that `*` shows.
 #[derive(Clone)]
 struct Visible {
-    engine: Engine,
+    engine: EngineSession,
 }
 
 impl fmt::Debug for Visible {

@@ -1,8 +1,10 @@
 //! The schema `sys`: what the broker knows about itself.
 
+mod access;
+
 use super::computed::computed;
 use crate::error::Error;
-use anabranch_engine::{Durability, Engine, Mode, PartitionLog, Stream};
+use anabranch_engine::{Durability, Marks, Mode, Session as EngineSession, Stream};
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -12,10 +14,10 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Names in `sys`.
-pub(super) const RELATIONS: [&str; 2] = ["streams", "partitions"];
+pub(super) const RELATIONS: [&str; 4] = ["streams", "partitions", "principals", "grants"];
 
 pub(super) struct Sys {
-    pub(super) engine: Engine,
+    pub(super) engine: EngineSession,
 }
 
 impl fmt::Debug for Sys {
@@ -35,11 +37,13 @@ impl SchemaProvider for Sys {
         let Some(schema) = schema_of(name) else {
             return Ok(None);
         };
-        let streams = name == "streams";
-        computed(schema, move |schema| {
-            if streams { streams_batch(&engine, schema) } else { partitions_batch(&engine, schema) }
-        })
-        .map(Some)
+        let batch = match name {
+            "streams" => streams_batch,
+            "partitions" => partitions_batch,
+            "principals" => access::principals_batch,
+            _ => access::grants_batch,
+        };
+        computed(schema, move |schema| batch(&engine, schema)).map(Some)
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -72,24 +76,36 @@ pub(super) fn schema_of(name: &str) -> Option<SchemaRef> {
             number("high_watermark"),
             number("bytes"),
         ],
+        "principals" => {
+            vec![text("name"), Field::new("admin", DataType::Boolean, false), text("mechanisms")]
+        }
+        "grants" => vec![
+            text("principal"),
+            text("permission"),
+            text("operation"),
+            text("kind"),
+            text("name"),
+            text("pattern"),
+            text("host"),
+        ],
         _ => return None,
     };
     Some(Arc::new(Schema::new(fields)))
 }
 
 /// All streams but the broker's own, by name.
-pub(crate) fn streams_of(engine: &Engine) -> Vec<Arc<Stream>> {
+pub(crate) fn streams_of(engine: &EngineSession) -> Vec<Arc<Stream>> {
     engine.catalog().streams().filter(|stream| !stream.is_internal()).cloned().collect()
 }
 
 fn logs<'a>(
-    engine: &'a Engine,
+    engine: &'a EngineSession,
     stream: &'a Stream,
-) -> impl Iterator<Item = (i32, Arc<PartitionLog>)> + 'a {
-    (0..).zip(&stream.partitions).filter_map(|(number, &id)| Some((number, engine.partition(id)?)))
+) -> impl Iterator<Item = (i32, Marks)> + 'a {
+    (0..).zip(&stream.partitions).filter_map(|(number, &id)| Some((number, engine.marks(id)?)))
 }
 
-fn streams_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+fn streams_batch(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
     let streams = streams_of(engine);
     let texts = |of: &dyn Fn(&Stream) -> Option<String>| -> ArrayRef {
         Arc::new(streams.iter().map(|stream| of(stream)).collect::<StringArray>())
@@ -98,7 +114,7 @@ fn streams_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Erro
         let counts = streams.iter().map(|stream| i32::try_from(of(stream)).unwrap_or(i32::MAX));
         Arc::new(Int32Array::from_iter_values(counts))
     };
-    let sum = |of: &dyn Fn(&PartitionLog) -> i64| -> ArrayRef {
+    let sum = |of: &dyn Fn(&Marks) -> i64| -> ArrayRef {
         let sums =
             streams.iter().map(|stream| logs(engine, stream).map(|(_, log)| of(&log)).sum::<i64>());
         Arc::new(Int64Array::from_iter_values(sums))
@@ -134,7 +150,7 @@ fn streams_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Erro
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-fn partitions_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, Error> {
+fn partitions_batch(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
     let streams = streams_of(engine);
     let all: Vec<_> = streams
         .iter()
@@ -142,7 +158,7 @@ fn partitions_batch(engine: &Engine, schema: SchemaRef) -> Result<RecordBatch, E
             logs(engine, stream).map(|(number, log)| (stream.name.as_str(), number, log))
         })
         .collect();
-    let number = |of: &dyn Fn(&PartitionLog) -> i64| -> ArrayRef {
+    let number = |of: &dyn Fn(&Marks) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(all.iter().map(|(_, _, log)| of(log))))
     };
     let columns: Vec<ArrayRef> = vec![

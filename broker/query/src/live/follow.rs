@@ -11,7 +11,9 @@ use super::overtaken;
 use super::token::Token;
 use crate::error::{Error, sqlstate};
 use crate::limits::{LIVE_BYTES, LIVE_READ_BYTES};
-use anabranch_engine::{Chunk, Engine, ErrorKind, PartitionLog, ReadError, Stream, Until};
+use anabranch_engine::{
+    Chunk, ErrorKind, PartitionLog, ReadError, Session as EngineSession, Stream, Until,
+};
 use anabranch_types::batch::{
     BatchHeader, Compression, Ending, Record, batches, decode_records, ending,
 };
@@ -25,7 +27,7 @@ use std::sync::Arc;
 
 /// Reads a stream in the order of stamps.
 pub(super) struct Follower {
-    engine: Engine,
+    engine: EngineSession,
     stream: Arc<Stream>,
     readers: Vec<Reader>,
     read_bytes: usize,
@@ -62,7 +64,7 @@ pub(super) struct Seen {
 
 impl Follower {
     /// From the start of every partition.
-    pub(super) fn new(engine: &Engine, stream: &Arc<Stream>) -> Result<Self, Error> {
+    pub(super) fn new(engine: &EngineSession, stream: &Arc<Stream>) -> Result<Self, Error> {
         let mut readers = Vec::new();
         for (number, &id) in (0..).zip(&stream.partitions) {
             let Some(log) = engine.partition(id) else {

@@ -165,7 +165,7 @@ async fn transactions_are_read_when_they_are_decided() {
         broker.produce("e", &[(None, Some("3"), 0)]).await;
         assert_eq!(broker.lines("SELECT _value FROM e").await, ["33"], "and delays nobody");
     };
-    broker.transact("e", &records, Ending::Commit, meanwhile).await;
+    Box::pin(broker.transact("e", &records, Ending::Commit, meanwhile)).await;
     broker.transact("e", &records, Ending::Abort, async {}).await;
     let values = broker.lines("SELECT _offset, _value FROM e ORDER BY 1").await;
     assert_eq!(values, ["0|31", "1|32", "2|33"]);
@@ -177,7 +177,7 @@ async fn transactions_are_read_when_they_are_decided() {
         broker.produce("t", &[(Some("a"), Some(r#"{"n":2}"#), 0)]).await;
         assert_eq!(broker.lines(count).await, ["3|4"]);
     };
-    broker.transact("t", &records, Ending::Commit, meanwhile).await;
+    Box::pin(broker.transact("t", &records, Ending::Commit, meanwhile)).await;
     broker.transact("t", &[(Some("x"), Some("{}"))], Ending::Abort, async {}).await;
     broker.run("INSERT INTO t VALUES ('last', 0)").await;
     let (lines, token) = take(&mut live, 4).await;

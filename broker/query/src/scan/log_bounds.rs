@@ -3,7 +3,7 @@
 use super::key_access::{Literal, literal};
 use crate::error::{Error, sqlstate};
 use crate::rows::System;
-use anabranch_engine::{Engine, Stream};
+use anabranch_engine::{Session as EngineSession, Stream};
 use anabranch_types::{Offset, Timestamp};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
@@ -47,7 +47,11 @@ impl LogBounds {
     }
 
     /// Refuses a lower bound that lies before what is kept: it would be answered short.
-    pub(crate) fn check_retained(&self, engine: &Engine, stream: &Stream) -> Result<(), Error> {
+    pub(crate) fn check_retained(
+        &self,
+        engine: &EngineSession,
+        stream: &Stream,
+    ) -> Result<(), Error> {
         let Some(from) = self.from else { return Ok(()) };
         for (number, &partition) in (0..).zip(&stream.partitions) {
             let Some(log) = engine.partition(partition).filter(|_| self.wants(number)) else {

@@ -6,7 +6,7 @@ use super::log_cursor::{Filled, LogCursor};
 use crate::error::Error;
 use crate::limits::SCAN_ROWS;
 use crate::rows::{Layout, RowsBuilder};
-use anabranch_engine::{Engine, Stream, Until};
+use anabranch_engine::{Session as EngineSession, Stream, Until};
 use anabranch_types::{Offset, PartitionId, PartitionIndex};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -40,7 +40,7 @@ pub(crate) struct Slice {
 /// Cuts what `bounds` leave of a stream into about equal parts for `threads` threads: by
 /// partition, and within partitions where there are fewer.
 pub(crate) fn slices(
-    engine: &Engine,
+    engine: &EngineSession,
     stream: &Stream,
     bounds: &LogBounds,
     threads: usize,
@@ -86,7 +86,7 @@ pub(crate) fn slices(
 
 /// The plan's node.
 pub(crate) struct LogScan {
-    engine: Engine,
+    engine: EngineSession,
     stream: Arc<Stream>,
     layout: Arc<Layout>,
     projection: Vec<usize>,
@@ -98,7 +98,7 @@ pub(crate) struct LogScan {
 
 impl LogScan {
     pub(crate) fn new(
-        engine: Engine,
+        engine: EngineSession,
         stream: Arc<Stream>,
         layout: Arc<Layout>,
         projection: Vec<usize>,
@@ -215,7 +215,7 @@ impl ExecutionPlan for LogScan {
 }
 
 struct Reader {
-    engine: Engine,
+    engine: EngineSession,
     slices: std::vec::IntoIter<Slice>,
     cursor: Option<LogCursor>,
     rows: RowsBuilder,

@@ -185,7 +185,7 @@ impl TableReader {
                 Position::Range(range) => {
                     let enough = SCAN_ROWS.min(self.left);
                     let mut last = None;
-                    for entry in view.scan(self.table, range.clone()) {
+                    for entry in view.scan(self.table, range.clone())? {
                         let (key, row) = entry?;
                         push_row(&mut self.rows, &self.stream, &key, &row);
                         last = Some(key);

@@ -3,7 +3,9 @@
 use crate::error::{Error, sqlstate};
 use crate::limits::WRITE_BYTES_MAX;
 use ahash::HashSet;
-use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, Preconditions, Stream, key_hash};
+use anabranch_engine::{
+    Append, Atomicity, Mode, Part, Preconditions, Session as EngineSession, Stream, key_hash,
+};
 use anabranch_types::batch::{BatchBuilder, ValidateOptions, validate};
 use anabranch_types::{PartitionId, Round};
 use bytes::Bytes;
@@ -94,7 +96,7 @@ impl Pending {
     ///
     /// # Errors
     /// `Conflict`: a key was written since it was read; nothing was appended.
-    pub(crate) async fn append(self, engine: &Engine) -> Result<(), Error> {
+    pub(crate) async fn append(self, engine: &EngineSession) -> Result<(), Error> {
         let _reserved = engine.reserve(self.bytes).await;
         if self.events.iter().any(|event| event.stream.mode == Mode::Upsert) {
             engine.table_room().await;
@@ -103,7 +105,7 @@ impl Pending {
         Ok(())
     }
 
-    fn into_append(self, engine: &Engine) -> Result<Append, Error> {
+    fn into_append(self, engine: &EngineSession) -> Result<Append, Error> {
         let now = engine.now();
         let mut batches: BTreeMap<PartitionId, (BatchBuilder, Arc<Stream>)> = BTreeMap::new();
         for event in self.events {

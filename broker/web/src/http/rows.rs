@@ -118,7 +118,7 @@ pub(super) async fn one(
     let found = found.map_err(|ended| {
         Failure::new(Code::Engine(ErrorKind::Internal), format!("the read ended: {ended}"))
     })?;
-    let row = found.map_err(anabranch_engine::Error::from)?.ok_or_else(|| {
+    let row = found?.ok_or_else(|| {
         Failure::not_found("there is no row of this key").hint("GET …/rows lists some")
     })?;
     let spec = LiveSpec { stream: name, filter: None, start: Start::Now };

@@ -56,7 +56,7 @@ fn describe<'a>(door: &Door, stream: &'a Stream) -> OneStream<'a> {
     let partitions = logs
         .filter_map(|(partition, &id)| {
             // A stream that is just being dropped has no partitions left.
-            let log = door.engine.partition(id)?;
+            let log = door.engine.marks(id)?;
             let (log_start, high_watermark) = (log.log_start().0, log.high_watermark().0);
             Some(OnePartition { partition, log_start, high_watermark })
         })

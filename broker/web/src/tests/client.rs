@@ -1,7 +1,7 @@
 //! A broker of the door alone, and clients of it.
 
 use crate::{Limits, Settings, WebDoor};
-use anabranch_engine::Engine;
+use anabranch_engine::{Engine, Session};
 use anabranch_query::Sql;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// An engine in a temporary directory, behind the door.
 pub(super) struct Broker {
-    pub(super) engine: Engine,
+    pub(super) engine: Session,
     pub(super) stop: CancellationToken,
     address: SocketAddr,
     serving: JoinHandle<()>,
@@ -36,7 +36,7 @@ impl Broker {
             ..anabranch_engine::Settings::new(directory.path())
         };
         let opened = tokio::task::spawn_blocking(move || {
-            let engine = Engine::open_with_tables_in_memory(settings)?;
+            let engine = Engine::open_with_tables_in_memory(settings)?.own_session();
             let settings = anabranch_query::Settings {
                 threads: 1,
                 memory_bytes_max: 64 << 20,

@@ -85,7 +85,7 @@ impl Engine {
     ///
     /// # Errors
     /// The log's.
-    pub async fn expire_offsets(&self, group: &str, before_ms: i64) -> Result<usize, Error> {
+    pub(crate) async fn expire_offsets(&self, group: &str, before_ms: i64) -> Result<usize, Error> {
         // Nobody commits between the look at an offset and its end.
         let _no_commits = self.inner.expiring_offsets.write().await;
         let pending = self.pending_offsets(group);

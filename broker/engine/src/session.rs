@@ -82,6 +82,14 @@ impl Engine {
         self.session_of(Identity::anonymous(host))
     }
 
+    /// The engine as its client may use it who has shown a certificate for `principal`
+    /// (`User:CN=…`), whose signature was checked. What is no principal is anonymous.
+    #[must_use]
+    pub fn session_by_certificate(&self, host: &str, principal: &str) -> Session {
+        let principal = Principal::parse(principal).unwrap_or_else(Principal::anonymous);
+        self.session_of(Identity { principal, host: host.into() })
+    }
+
     /// The engine as the broker itself uses it, for nobody: to everything else, requests come from
     /// a client.
     #[must_use]

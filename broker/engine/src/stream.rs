@@ -128,6 +128,12 @@ pub struct StreamOptions {
     pub time_after_ms_max: i64,
 }
 
+impl Default for StreamOptions {
+    fn default() -> Self {
+        crate::settings::options_of(&BTreeMap::new())
+    }
+}
+
 /// When and how a log is compacted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompactionOptions {

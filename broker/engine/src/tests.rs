@@ -348,7 +348,7 @@ async fn streams_become_tables_while_others_are_written() {
                 let value = n.to_string();
                 let put = part(other.partitions[0], &[("a", Some(&value))]);
                 engine.append(append([put])).await.expect("accepted");
-                let applied = engine.applied().round;
+                let applied = engine.applied().0;
                 assert!(applied >= rounds, "tables became older");
                 rounds = applied;
             }

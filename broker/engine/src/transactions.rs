@@ -338,7 +338,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`TransactionError`] if it is not the producer of this id.
-    pub async fn check_transaction(
+    pub(crate) async fn check_transaction(
         &self,
         id: &str,
         producer: ProducerId,

@@ -54,6 +54,8 @@ pub(crate) struct Client {
     pub(crate) id: String,
     /// Name and version of the client's library (KIP-511); empty if it did not say.
     pub(crate) software: String,
+    /// The name of its principal.
+    pub(crate) user: String,
     /// For how long nothing is to be read from it once it is answered (KIP-219).
     pub(crate) throttle: Option<Duration>,
     /// A login that has begun.
@@ -67,12 +69,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(peer: Peer, broker: HostPort) -> Self {
+    pub(crate) fn new(peer: Peer, broker: HostPort, user: &str) -> Self {
         Self {
             peer,
             broker,
             id: String::new(),
             software: String::new(),
+            user: user.to_owned(),
             throttle: None,
             login: None,
             authenticated: false,
@@ -88,7 +91,7 @@ impl Client {
 
     /// Who its quotas are of.
     pub(crate) fn user(&self) -> &str {
-        "ANONYMOUS"
+        &self.user
     }
 
     pub(crate) fn set_id(&mut self, id: &[u8]) {

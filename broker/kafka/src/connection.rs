@@ -457,6 +457,7 @@ impl Connection {
     /// Goes on as whom a login has made the client, or ends if it has failed.
     fn logged_in(&mut self) {
         if let Some(session) = self.client.session.take() {
+            session.principal().name().clone_into(&mut self.client.user);
             self.shared = self.shared.with(session);
         }
         if self.client.refused {

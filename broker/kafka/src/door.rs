@@ -179,7 +179,13 @@ async fn connection(
         }
     };
     // As whom the client comes, it may still say.
-    let shared = shared.with(shared.own.session(&peer.address.ip().to_canonical().to_string()));
+    let host = peer.address.ip().to_canonical().to_string();
+    let session = match peer.principal() {
+        Some(principal) => shared.own.session_by_certificate(&host, &principal),
+        None => shared.own.session(&host),
+    };
+    let shared = shared.with(session);
+    let client = Client::new(peer, broker, shared.engine.principal().name());
     // On the heap only now: a connection that says nothing is small.
-    Box::pin(Connection::new(stream, Client::new(peer, broker), shared).run(stop)).await;
+    Box::pin(Connection::new(stream, client, shared).run(stop)).await;
 }

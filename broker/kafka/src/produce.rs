@@ -81,7 +81,7 @@ pub fn walk<V: Visitor>(body: &[u8], version: i16, visitor: &mut V) -> Result<()
     reader.skip(4, "the timeout")?;
     let topics = reader.count(flexible, "topics")?.unwrap_or(0);
     let mut elements = topics;
-    visitor.head(ProduceHead { transactional, transactional_id, acks, topics });
+    visitor.head(ProduceHead { transactional, acks, topics });
     for _ in 0..topics {
         let topic = if version >= TOPIC_IDS_FROM {
             TopicRef::Id(reader.uuid("a topic id")?)

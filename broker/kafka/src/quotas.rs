@@ -10,7 +10,7 @@
 mod rate;
 
 use crate::limits::QUOTA_RATES_MAX;
-use anabranch_engine::{Engine, Resource};
+use anabranch_engine::{Error, Resource, Session};
 use parking_lot::Mutex;
 use rate::{Rate, WHOLE_SAMPLES};
 use std::collections::{BTreeMap, HashMap};
@@ -62,7 +62,7 @@ type Place = (Flow, String, String);
 
 impl Quotas {
     /// With what the engine remembers.
-    pub(crate) fn new(engine: &Engine) -> Self {
+    pub(crate) fn new(engine: &Session) -> Self {
         let quotas = Self {
             is_set: AtomicBool::new(false),
             state: Mutex::default(),
@@ -73,8 +73,14 @@ impl Quotas {
     }
 
     /// Puts what the engine has in force.
-    pub(crate) fn load(&self, engine: &Engine) {
-        let quotas = stored(engine);
+    pub(crate) fn load(&self, engine: &Session) {
+        let quotas = match stored(engine) {
+            Ok(quotas) => quotas,
+            Err(error) => {
+                tracing::error!(%error, "quotas stay what they were");
+                return;
+            }
+        };
         let flows = [Flow::Produced, Flow::Fetched];
         let is_set =
             quotas.values().any(|values| flows.iter().any(|flow| values.contains_key(flow.key())));
@@ -176,15 +182,18 @@ pub(crate) fn throttle_ms(throttle: Option<Duration>) -> i32 {
 }
 
 /// All quotas that are set.
-pub(crate) fn stored(engine: &Engine) -> BTreeMap<Entity, BTreeMap<String, f64>> {
-    let names = engine.resources(Resource::ClientQuota).into_iter();
-    let quota = |name: String| {
-        let entity = serde_json::from_str(&name).ok()?;
-        let values = engine.resource_settings(Resource::ClientQuota, &name).into_iter();
+///
+/// # Errors
+/// `Denied`.
+pub(crate) fn stored(engine: &Session) -> Result<BTreeMap<Entity, BTreeMap<String, f64>>, Error> {
+    let mut all = BTreeMap::new();
+    for name in engine.resources(Resource::ClientQuota)? {
+        let Ok(entity) = serde_json::from_str(&name) else { continue };
+        let values = engine.resource_settings(Resource::ClientQuota, &name)?.into_iter();
         let values = values.filter_map(|(key, value)| Some((key, value.parse().ok()?)));
-        Some((entity, values.collect()))
-    };
-    names.filter_map(quota).collect()
+        all.insert(entity, values.collect());
+    }
+    Ok(all)
 }
 
 /// The name under which the engine keeps quotas of an entity.

@@ -3,14 +3,14 @@
 use crate::connection::{End, read_more};
 use crate::door::Shared;
 use crate::out::Out;
+use crate::startup::say;
 use crate::wire::{WireError, length};
 use anabranch_engine::{Exchange, Login, Mechanism, SaslMechanism};
+use anabranch_net::{Peer, Stream};
 use anabranch_query::{Sql, SqlError};
 use bytes::{Buf, Bytes, BytesMut};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 /// How long a failed login waits for its answer.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
@@ -43,19 +43,20 @@ impl From<std::io::Error> for Refused {
 
 /// SQL as the user may use it. While there is no principal, nobody is asked.
 pub(crate) async fn log_in(
-    socket: &mut TcpStream,
+    socket: &mut Stream,
+    peer: &Peer,
     input: &mut BytesMut,
     shared: &Shared,
     user: &str,
 ) -> Result<Arc<Sql>, Refused> {
-    let host = socket.peer_addr().map_err(End::from)?.ip().to_canonical().to_string();
+    let host = peer.address.ip().to_canonical().to_string();
     let engine = shared.sql.engine().from_host(&host);
     if engine.is_open() {
         return Ok(Arc::clone(&shared.sql));
     }
     let mut out = Out::default();
     out.sasl(&[MECHANISM.name()]);
-    socket.write_all(&out.buffer).await?;
+    say(socket, &out.buffer).await?;
     let nonce: u128 = rand::random();
     let mut exchange = Exchange::of_user(MECHANISM, format!("{nonce:032x}"), user.to_owned());
     let mut first = true;
@@ -68,11 +69,11 @@ pub(crate) async fn log_in(
         match engine.log_in(&mut exchange, &message) {
             Ok(Login::Continue(answer)) => {
                 out.sasl_continue(answer.into());
-                socket.write_all(&out.buffer).await?;
+                say(socket, &out.buffer).await?;
             }
             Ok(Login::Done { session, answer }) => {
                 out.sasl_final(answer.into());
-                socket.write_all(&out.buffer).await?;
+                say(socket, &out.buffer).await?;
                 let sql = shared.sql.of(session);
                 return sql.map_err(|error| Refused::Sql(error.into()));
             }
@@ -86,7 +87,7 @@ pub(crate) async fn log_in(
 }
 
 /// The body of the next message, which must be of a login.
-async fn password_message(socket: &mut TcpStream, input: &mut BytesMut) -> Result<Bytes, Refused> {
+async fn password_message(socket: &mut Stream, input: &mut BytesMut) -> Result<Bytes, Refused> {
     loop {
         if let Some(bytes) = length(input)?
             && input.len() >= bytes

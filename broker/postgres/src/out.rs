@@ -3,7 +3,7 @@
 use crate::encode::Format;
 use crate::types::{length, modifier, pg_type};
 use anabranch_query::{SqlError, TransactionState};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use datafusion::arrow::datatypes::Schema;
 use pgwire::error::ErrorInfo;
 use pgwire::messages::Message;

@@ -78,8 +78,8 @@ pub(crate) async fn start(
         return Ok(None);
     };
     // What is said before the login goes out with its first message.
-    socket.write_all(&std::mem::take(&mut out.buffer)).await?;
-    let login = log_in(&mut socket, &mut input, &shared, user);
+    say(&mut socket, &std::mem::take(&mut out.buffer)).await?;
+    let login = log_in(&mut socket, &peer, &mut input, &shared, user);
     let sql = match tokio::time::timeout(STARTUP_TIME_MAX, login).await {
         Ok(Ok(sql)) => sql,
         Ok(Err(Refused::Sql(error))) => {
@@ -176,7 +176,7 @@ async fn refuse(socket: &mut Stream, error: &SqlError) -> Result<(), End> {
     Ok(())
 }
 
-async fn say(socket: &mut Stream, bytes: &[u8]) -> Result<(), End> {
+pub(crate) async fn say(socket: &mut Stream, bytes: &[u8]) -> Result<(), End> {
     socket.write_all(bytes).await?;
     Ok(socket.flush().await?)
 }

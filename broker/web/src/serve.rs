@@ -85,7 +85,7 @@ impl WebDoor {
     /// there.
     pub fn serve(
         self,
-        engine: Engine,
+        engine: Session,
         sql: Arc<Sql>,
         stop: CancellationToken,
     ) -> Result<impl Future<Output = ()> + Send + 'static, ServeError> {

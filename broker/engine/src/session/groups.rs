@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::offsets::{CommittedOffset, GroupEntry};
-use crate::transactions::{TransactionError, TransactionStatus};
+use crate::transactions::{EpochAfter, TransactionError, TransactionStatus};
 use crate::{Error, ErrorKind};
 use anabranch_access::{CLUSTER, Operation, Resource, ResourceKind};
 use anabranch_types::batch::Ending;
@@ -98,6 +98,16 @@ impl Session {
         self.engine.pending_offsets(group)
     }
 
+    /// Forgets the offsets of a group that were committed before `before_ms` (milliseconds since
+    /// 1970), but for those that an open transaction may replace; says how many.
+    ///
+    /// # Errors
+    /// `Denied`; the log's.
+    pub async fn expire_offsets(&self, group: &str, before_ms: i64) -> Result<usize, Error> {
+        self.check_group(Operation::Delete, group)?;
+        self.engine.expire_offsets(group, before_ms).await
+    }
+
     /// Waits until no open transaction may commit an offset of the group, but not for long.
     pub async fn settle_offsets(&self, group: &str, patience: Duration) {
         self.engine.settle_offsets(group, patience).await;
@@ -128,6 +138,22 @@ impl Session {
     ) -> Result<(ProducerId, ProducerEpoch), TransactionError> {
         self.check_transactional(Operation::Write, id)?;
         self.engine.init_transactional(id, timeout_ms, known).await
+    }
+
+    /// Checks that a producer may write to partitions in its transaction: `Ok(false)` if they are
+    /// not all part of it.
+    ///
+    /// # Errors
+    /// [`TransactionError`] if it is not the producer of this id.
+    pub async fn check_transaction(
+        &self,
+        id: &str,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        partitions: &[PartitionId],
+    ) -> Result<bool, TransactionError> {
+        self.check_transactional(Operation::Write, id)?;
+        self.engine.check_transaction(id, producer, epoch, partitions).await
     }
 
     /// Adds partitions to the producer's transaction, which begins if none is open.
@@ -183,7 +209,8 @@ impl Session {
         self.engine.commit_offsets_in_transaction(id, producer, epoch, group, offsets).await
     }
 
-    /// Commits or aborts the producer's transaction: everything in one round.
+    /// Commits or aborts the producer's transaction: everything in one round. Says who the
+    /// producer is from then on.
     ///
     /// # Errors
     /// [`TransactionError`]. After an error of the log, ask again: it may have ended.
@@ -193,9 +220,10 @@ impl Session {
         producer: ProducerId,
         epoch: ProducerEpoch,
         ending: Ending,
-    ) -> Result<(), TransactionError> {
+        after: EpochAfter,
+    ) -> Result<(ProducerId, ProducerEpoch), TransactionError> {
         self.check_transactional(Operation::Write, id)?;
-        self.engine.end_transaction(id, producer, epoch, ending).await
+        self.engine.end_transaction(id, producer, epoch, ending, after).await
     }
 
     /// All transactional ids that may be described.

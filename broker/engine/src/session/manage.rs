@@ -12,7 +12,9 @@ impl Session {
     fn check_settable(&self, on_group: Operation, kind: Settable, name: &str) -> Result<(), Error> {
         match kind {
             Settable::Group => self.check_group(on_group, name),
-            Settable::Broker | Settable::ClientMetrics => self.check_cluster(on_group),
+            Settable::Broker | Settable::ClientMetrics | Settable::ClientQuota => {
+                self.check_cluster(on_group)
+            }
         }
     }
 

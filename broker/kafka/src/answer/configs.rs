@@ -453,7 +453,7 @@ fn find_for(shared: &Shared, resource: &AlterConfigsResource) -> Result<Target, 
         }
     }
     check_named(kind, &resource.resource_name)?;
-    Target::find(shared, kind, &resource.resource_name)
+    Target::find(shared, kind, &resource.resource_name, Operation::AlterConfigs)
 }
 
 fn list_of(kind: i8, name: &str) -> Result<KnownSetting, Fault> {

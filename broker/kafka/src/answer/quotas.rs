@@ -4,7 +4,7 @@ use super::text;
 use crate::door::Shared;
 use crate::errors::{About, Fault};
 use crate::quotas::{CLIENT_ID, Entity, IP, USER, name_of, stored};
-use anabranch_engine::Resource;
+use anabranch_engine::{Operation, Resource};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_client_quotas_request::{self as alter_request, OpData};
 use kafka_protocol::messages::alter_client_quotas_response as altered;
@@ -36,8 +36,10 @@ pub(super) fn describe(
     shared: &Shared,
     request: DescribeClientQuotasRequest,
 ) -> DescribeClientQuotasResponse {
-    let filter = match filter(&request.components) {
-        Ok(filter) => filter,
+    let quotas = || stored(&shared.engine).map_err(|error| Fault::of(error, About::Config));
+    let found = filter(&request.components).and_then(|filter| Ok((filter, quotas()?)));
+    let (filter, quotas) = match found {
+        Ok(found) => found,
         Err(fault) => {
             return DescribeClientQuotasResponse::default()
                 .with_error_code(fault.error.code())
@@ -54,7 +56,7 @@ pub(super) fn describe(
                 (Some(name), Wanted::Name(wanted)) => name == wanted,
             })
     };
-    let found = stored(&shared.engine).into_iter().filter(|(entity, _)| matches(entity));
+    let found = quotas.into_iter().filter(|(entity, _)| matches(entity));
     let entries = found.map(|(entity, values)| {
         let part = |(kind, name): (String, Option<String>)| {
             described::EntityData::default()
@@ -126,7 +128,7 @@ pub(super) async fn alter(
                 .with_error_message(Some(text(&*fault.message))),
         });
     }
-    shared.quotas.load(&shared.engine);
+    shared.quotas.load(&shared.own);
     AlterClientQuotasResponse::default().with_entries(entries)
 }
 
@@ -155,7 +157,8 @@ async fn alter_one(
         }
     }
     if validate_only {
-        return Ok(());
+        let may = shared.engine.check_cluster(Operation::AlterConfigs);
+        return may.map_err(|error| Fault::of(error, About::Config));
     }
     let set = shared.engine.set_resource(Resource::ClientQuota, &name_of(&entity), changes).await;
     set.map_err(|error| Fault::of(error, About::Config))

@@ -1,20 +1,21 @@
 use super::Coordinator;
 use crate::classic_group::{Identity, Join};
 use crate::settings::GroupSettings;
-use anabranch_engine::{CommittedOffset, Engine, Settings, StreamSpec};
+use anabranch_engine::{CommittedOffset, Engine, Session, Settings, StreamSpec};
 use anabranch_types::PartitionIndex;
 use bytes::Bytes;
 use tempfile::TempDir;
 
 const RETENTION_MS: i64 = 1_000_000;
 
-fn engine() -> (TempDir, Engine) {
+fn engine() -> (TempDir, Session) {
     let directory = tempfile::tempdir().expect("a directory");
     let settings = Settings { disk_reserve_bytes: 0, ..Settings::new(directory.path()) };
-    (directory, Engine::open_with_tables_in_memory(settings).expect("a sound directory"))
+    let engine = Engine::open_with_tables_in_memory(settings).expect("a sound directory");
+    (directory, engine.own_session())
 }
 
-fn coordinator(engine: &Engine) -> Coordinator {
+fn coordinator(engine: &Session) -> Coordinator {
     let settings = GroupSettings {
         initial_delay_ms: 0,
         offsets_retention_ms: RETENTION_MS,
@@ -24,7 +25,7 @@ fn coordinator(engine: &Engine) -> Coordinator {
 }
 
 /// Commits an offset of partition 0 that is so old.
-async fn commit(engine: &Engine, group: &str, age_ms: i64) {
+async fn commit(engine: &Session, group: &str, age_ms: i64) {
     let stream = engine.catalog().by_name("t").expect("created").id;
     let committed_ms = engine.now().0 - age_ms;
     let metadata = String::new();

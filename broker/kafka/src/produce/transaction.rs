@@ -3,7 +3,7 @@
 
 use super::admit::{Admitted, Fault};
 use crate::answer::transaction_code;
-use anabranch_engine::{Append, Engine, Part, TransactionError};
+use anabranch_engine::{Append, Part, Session, TransactionError};
 use anabranch_types::PartitionId;
 use kafka_protocol::error::ResponseError;
 
@@ -27,7 +27,7 @@ impl Joining {
 
 /// Takes what may not be written out of the appends. There is one append for each request that has
 /// any.
-pub(crate) async fn join(engine: &Engine, requests: &mut [Admitted], appends: &mut Vec<Append>) {
+pub(crate) async fn join(engine: &Session, requests: &mut [Admitted], appends: &mut Vec<Append>) {
     let mut at = 0;
     for request in requests.iter_mut().filter(|request| request.appended) {
         if let Some(joining) = request.joining.take() {
@@ -45,7 +45,12 @@ pub(crate) async fn join(engine: &Engine, requests: &mut [Admitted], appends: &m
     }
 }
 
-async fn join_one(engine: &Engine, request: &mut Admitted, joining: &Joining, append: &mut Append) {
+async fn join_one(
+    engine: &Session,
+    request: &mut Admitted,
+    joining: &Joining,
+    append: &mut Append,
+) {
     let adds = request.version >= ADDS_FROM;
     let mut refused = Vec::new();
     let mut rest = joining.parts.as_slice();

@@ -201,16 +201,16 @@ proptest! {
         if let Some(time) = append_time {
             set_log_append_time(&mut batch, Timestamp(time));
         }
-        let header = BatchHeader::read(&batch).unwrap();
+        let header = BatchHeader::read(&batch).expect("it decodes");
         let is_wanted = |offset: i64| wanted[(offset - 70) as usize];
         let left = retain(&header, &batch, Timestamp(horizon), &mut Vec::new(), |record| {
             is_wanted(record.offset.0)
         });
-        let all = decode(&batch).unwrap();
+        let all = decode(&batch).expect("it decodes");
         let expected: Vec<(i64, Owned)> =
             (70..).zip(all).filter(|(offset, _)| is_wanted(*offset)).collect();
         let has_tombstone = expected.iter().any(|(_, (_, _, value, _))| value.is_none());
-        let mut found = match left.unwrap() {
+        let mut found = match left.expect("it decodes") {
             Left::Nothing => {
                 prop_assert!(expected.is_empty());
                 return Ok(());
@@ -222,8 +222,8 @@ proptest! {
             Left::Part(part) => part,
         };
         cover(&mut found, Offset(2_000_000_000));
-        let after = BatchHeader::read(&found).unwrap();
-        after.check_crc(&found).unwrap();
+        let after = BatchHeader::read(&found).expect("it decodes");
+        after.check_crc(&found).expect("it decodes");
         prop_assert_eq!(after.base_offset, Offset(70));
         prop_assert_eq!(after.next_offset(), Offset(2_000_000_000));
         prop_assert_eq!(after.leader_epoch, LeaderEpoch(3));
@@ -231,15 +231,15 @@ proptest! {
         let newest = expected.iter().map(|(_, (time, ..))| *time).max();
         prop_assert_eq!(Some(after.max_timestamp.0), newest);
         let (mut scratch, mut offsets) = (Vec::new(), Vec::new());
-        for record in decode_records(&after, &found, &mut scratch).unwrap() {
-            offsets.push(record.unwrap().offset.0);
+        for record in decode_records(&after, &found, &mut scratch).expect("it decodes") {
+            offsets.push(record.expect("it decodes").offset.0);
         }
         let content: Vec<Owned> = expected.iter().map(|(_, record)| record.clone()).collect();
         prop_assert_eq!(offsets, expected.iter().map(|(offset, _)| *offset).collect::<Vec<_>>());
-        prop_assert_eq!(decode(&found).unwrap(), content);
+        prop_assert_eq!(decode(&found).expect("it decodes"), content);
         // Once more, much later: what has a horizon keeps it.
         let again = retain(&after, &found, Timestamp(i64::MAX), &mut Vec::new(), |_| true);
-        prop_assert_eq!(again.unwrap(), Left::Whole);
+        prop_assert_eq!(again.expect("it decodes"), Left::Whole);
     }
 }
 
@@ -247,9 +247,9 @@ proptest! {
 fn an_empty_batch_covers_offsets() {
     let mut batch = empty(Offset(100), LeaderEpoch(7));
     cover(&mut batch, Offset(1_000));
-    let header = BatchHeader::read(&batch).unwrap();
-    header.check_crc(&batch).unwrap();
+    let header = BatchHeader::read(&batch).expect("it decodes");
+    header.check_crc(&batch).expect("it decodes");
     assert_eq!((header.base_offset, header.next_offset()), (Offset(100), Offset(1_000)));
     assert_eq!((header.records_count, header.leader_epoch), (0, LeaderEpoch(7)));
-    assert_eq!(decode(&batch).unwrap(), []);
+    assert_eq!(decode(&batch).expect("it decodes"), []);
 }

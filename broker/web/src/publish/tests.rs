@@ -1,7 +1,6 @@
 use super::*;
 use anabranch_engine::{
-    AppendError, Appended, Column, ColumnType, Durability, StreamId, StreamOptions, TableId,
-    Timestamps,
+    AppendError, Appended, Column, ColumnType, StreamId, StreamOptions, TableId,
 };
 use anabranch_types::{PartitionId, Round};
 use smallvec::smallvec;
@@ -26,14 +25,10 @@ fn stream(mode: Mode, partitions: u32, batch_bytes_max: u32, key: &[&str]) -> St
             .collect(),
         settings: BTreeMap::new(),
         options: StreamOptions {
-            durability: Durability::Fsync,
-            retention_ms: None,
-            retention_bytes: None,
-            segment_bytes: 1 << 30,
             batch_bytes_max,
-            timestamps: Timestamps::Producer,
             time_before_ms_max: i64::MAX,
             time_after_ms_max: i64::MAX,
+            ..StreamOptions::default()
         },
     }
 }

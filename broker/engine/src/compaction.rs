@@ -35,7 +35,9 @@ pub(crate) fn run(engine: &Weak<Inner>, every: Duration, stop: &Receiver<()>) {
     let mut searches = Searches::new();
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(every) {
         let Some(inner) = engine.upgrade() else { return };
-        Engine { inner }.compact_what_is_due(&mut searches);
+        let engine = Engine { inner };
+        engine.end_old_segments();
+        engine.compact_what_is_due(&mut searches);
     }
 }
 
@@ -43,6 +45,32 @@ impl Engine {
     /// Compacts every log that is dirty enough; none where tables are in memory only. Blocks.
     pub fn compact(&self) {
         self.compact_what_is_due(&mut Searches::new());
+    }
+
+    /// Has segments end that are older than their stream wants, so that retention and compaction
+    /// reach them.
+    fn end_old_segments(&self) {
+        let now = self.now();
+        let mut found = false;
+        for stream in self.catalog().streams().filter(|stream| !stream.is_internal()) {
+            let options = &stream.options;
+            let age_ms = match stream.mode {
+                Mode::Append => options.segment_ms,
+                Mode::Upsert => options.segment_ms.min(options.compaction.max_lag_ms),
+            };
+            for log in stream.partitions.iter().filter_map(|id| self.partition(*id)) {
+                found |= log.roll_if_older(now, age_ms);
+            }
+        }
+        if found {
+            self.checkpoint();
+        }
+    }
+
+    /// Asks for a checkpoint. Refused only when the log has stopped.
+    fn checkpoint(&self) {
+        let (done, _) = crossbeam::channel::bounded(0);
+        let _ = self.inner.log.send(Command::Checkpoint(done));
     }
 
     fn compact_what_is_due(&self, searches: &mut Searches) {
@@ -75,9 +103,8 @@ impl Engine {
                 return;
             }
         }
-        // The old files go with a checkpoint. Refused only when the log has stopped.
-        let (done, _) = crossbeam::channel::bounded(0);
-        let _ = self.inner.log.send(Command::Checkpoint(done));
+        // The old files go with a checkpoint.
+        self.checkpoint();
     }
 
     /// Partitions whose logs are compacted.

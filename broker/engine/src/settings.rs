@@ -203,6 +203,7 @@ pub(crate) fn options_of(settings: &BTreeMap<String, String>) -> StreamOptions {
         retention_ms: u64::try_from(number("retention.ms")).ok().filter(|_| deletes),
         retention_bytes: u64::try_from(number("retention.bytes")).ok().filter(|_| deletes),
         segment_bytes: u32::try_from(number("segment.bytes")).unwrap_or(1 << 30),
+        segment_ms: number("segment.ms").unsigned_abs(),
         compaction: CompactionOptions {
             delete_retention_ms: number("delete.retention.ms").unsigned_abs(),
             min_lag_ms: number("min.compaction.lag.ms").unsigned_abs(),

@@ -116,6 +116,8 @@ pub struct StreamOptions {
     pub retention_bytes: Option<u64>,
     /// `segment.bytes`.
     pub segment_bytes: u32,
+    /// `segment.ms`: age at which a segment is followed by a new one.
+    pub segment_ms: u64,
     /// When and how the log is compacted, if it is.
     pub compaction: CompactionOptions,
     /// `max.message.bytes`: largest batch.

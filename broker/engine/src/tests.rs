@@ -394,7 +394,11 @@ fn checkpoint(engine: &Engine) {
 #[tokio::test]
 async fn logs_are_compacted_and_tables_stay() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let engine = Engine::open(settings(directory.path())).expect("a fresh or sound directory");
+    // Only when it is asked to.
+    let never = Duration::from_secs(24 * 3600);
+    let settings = Settings { compaction_pause: never, ..settings(directory.path()) };
+    let open = || Engine::open(settings.clone()).expect("a fresh or sound directory");
+    let engine = open();
     let stream = engine.create_stream(spec("t", Mode::Upsert, 2)).await.expect("new");
     let change = [("segment.bytes", "1048576"), ("delete.retention.ms", "0")];
     engine.alter_stream("t", changes(&change)).await.expect("they are known");
@@ -450,7 +454,7 @@ async fn logs_are_compacted_and_tables_stay() {
     drop(engine);
     // Rebuilt from what is left of the log.
     std::fs::remove_dir_all(directory.path().join("tables")).expect("it is there");
-    let engine = Engine::open(settings(directory.path())).expect("a fresh or sound directory");
+    let engine = open();
     assert_eq!(rows(&engine, "t").await, expected);
     engine.stop();
 }

@@ -8,6 +8,7 @@
 //! ```
 //! Only what is published is here: the commit thread publishes a round after its sync.
 
+use crate::commit_loop::now;
 use crate::compaction::Sealed;
 use crate::disk::Disk;
 use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES, TRANSACTION_READ_BYTES};
@@ -44,6 +45,10 @@ pub struct PartitionLog {
     damaged: AtomicU64,
     /// Whether the segment writer has been asked to write the tail.
     pub(crate) write_asked: AtomicBool,
+    /// When the last segment was begun, or found by this start.
+    last_since: AtomicI64,
+    /// Whether the next checkpoint ends the last segment, however small it is.
+    roll_asked: AtomicBool,
     state: Mutex<State>,
     /// Whether `watchers` has any: spares the commit thread a lock.
     watched: AtomicBool,
@@ -138,6 +143,8 @@ impl PartitionLog {
             deleted: AtomicBool::new(false),
             damaged: AtomicU64::new(0),
             write_asked: AtomicBool::new(false),
+            last_since: AtomicI64::new(now().0),
+            roll_asked: AtomicBool::new(false),
             state: Mutex::new(state),
             watched: AtomicBool::new(false),
             watchers: Mutex::default(),
@@ -247,6 +254,17 @@ impl PartitionLog {
     #[must_use]
     pub fn damaged_batches(&self) -> u64 {
         self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Has the next checkpoint end the last segment, if that was begun longer than `age_ms` ago
+    /// (`segment.ms`): says whether. A start begins to count anew.
+    #[must_use]
+    pub fn roll_if_older(&self, now: Timestamp, age_ms: u64) -> bool {
+        let age = now.0.saturating_sub(self.last_since.load(Ordering::Acquire));
+        let is_old = u64::try_from(age).is_ok_and(|age| age > age_ms)
+            && self.state.lock().segments.last().is_some_and(|last| last.end().bytes > 0);
+        self.roll_asked.fetch_or(is_old, Ordering::AcqRel);
+        is_old
     }
 
     /// Bytes in segments and in the tail.
@@ -621,10 +639,12 @@ impl PartitionLog {
     /// Begins a new segment if the last is done. Only with a checkpoint: between two of them all
     /// of a partition goes to one segment, so that a recovery puts each batch where it was.
     pub(crate) fn roll(&self, segment_bytes: u64) -> io::Result<()> {
+        let is_asked = self.roll_asked.swap(false, Ordering::AcqRel);
         let mut state = self.state.lock();
-        if !state.is_done(segment_bytes, self.log_start()) {
+        if !state.is_done(if is_asked { 1 } else { segment_bytes }, self.log_start()) {
             return Ok(());
         }
+        self.last_since.store(now().0, Ordering::Release);
         let segment = Segment::create(Arc::clone(&self.disk), self.id, state.written)?;
         segment.cut_to_end()?;
         state.segments.push(Arc::new(segment));

@@ -336,6 +336,23 @@ fn a_pass_can_be_given_up() {
 }
 
 #[test]
+fn a_segment_ends_when_it_is_old() {
+    let mut subject = Subject::new();
+    let roll = |subject: &Subject, later: i64| {
+        let is_old = subject.log.roll_if_older(Timestamp(crate::now().0 + later), 60_000);
+        subject.log.write_tail(subject.log.high_watermark()).expect("the disk is sound");
+        subject.log.roll(1 << 30).expect("the disk is sound");
+        (is_old, subject.log.segments().len())
+    };
+    assert_eq!(roll(&subject, 70_000), (false, 0), "nothing is there");
+    subject.put(&[(1, Some(1))], 0);
+    assert_eq!(roll(&subject, 70_000), (false, 1), "it is only in memory");
+    assert_eq!(roll(&subject, 1_000), (false, 1), "it is young");
+    assert_eq!(roll(&subject, 70_000), (true, 2));
+    assert_eq!(roll(&subject, 200_000), (false, 2), "the new one is empty");
+}
+
+#[test]
 fn readers_do_not_notice() {
     let mut subject = Subject::new();
     let done = AtomicBool::new(false);

@@ -12,6 +12,20 @@ use std::time::{Duration, Instant};
 
 const KEYS: usize = 100;
 const RECORDS: usize = 9_000;
+const VALUE_BYTES: usize = 400;
+
+/// Bytes of the segments of streams that are not the broker's own.
+fn bytes(broker: &Broker) -> u64 {
+    let directory = broker.data_dir().join("partitions");
+    let partitions = std::fs::read_dir(directory).expect("it is there").flatten();
+    let own =
+        |name: &std::ffi::OsStr| name.to_string_lossy().parse::<u32>().is_ok_and(|id| id < 16);
+    let files = partitions
+        .filter(|partition| !own(&partition.file_name()))
+        .flat_map(|partition| std::fs::read_dir(partition.path()).into_iter().flatten().flatten());
+    // One may go while we look.
+    files.filter_map(|file| file.metadata().ok()).map(|about| about.len()).sum()
+}
 
 /// What is in a topic: offset, key and value.
 fn consume(at: &Target, topic: &str) -> Vec<(i64, String, Option<String>)> {
@@ -39,7 +53,7 @@ fn every_client_reads_a_compacted_topic() {
     let mut records = Vec::new();
     for n in 0..RECORDS {
         let key = format!("k{}", n * 7 % KEYS);
-        let value = (n % 13 != 0).then(|| format!("{n} {}", "x".repeat(400)));
+        let value = (n % 13 != 0).then(|| format!("{n} {}", "x".repeat(VALUE_BYTES)));
         records.push(Record::new(Some(key.as_bytes()), value.as_deref().map(str::as_bytes)));
         match value {
             Some(value) => expected.insert(key, value),
@@ -52,7 +66,8 @@ fn every_client_reads_a_compacted_topic() {
     Client::Confluent.produce(&at, "latest", &["compression=none"], thirds[2]);
     let Target::Ours(mut broker) = at else { unreachable!("it was ours") };
     let began = Instant::now();
-    while !broker.log().contains("a log was compacted") {
+    // Old files go with the checkpoint that does not name them.
+    while bytes(&broker) > 10 * KEYS as u64 * VALUE_BYTES as u64 {
         assert!(began.elapsed() < Duration::from_secs(60), "not compacted:\n{}", broker.log());
         thread::sleep(Duration::from_millis(50));
     }
@@ -62,7 +77,7 @@ fn every_client_reads_a_compacted_topic() {
     assert_eq!(count, expected.len().to_string());
     let at = Target::Ours(broker);
     let read = consume(&at, "latest");
-    assert!(read.len() < RECORDS * 2 / 3, "{} of {RECORDS} records are left", read.len());
+    assert!(read.len() < RECORDS / 10, "{} of {RECORDS} records are left", read.len());
     let mut folded = BTreeMap::new();
     for (_, key, value) in &read {
         match value {

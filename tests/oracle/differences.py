@@ -28,6 +28,36 @@ KINDS = [
         "client is told that they are.",
         says(r" AS (varchar|char)\b"),
     ),
+    Kind(
+        "leftmost, not longest",
+        "Regular expressions are those of a library that cannot be made to take forever; it takes "
+        "the first alternative that fits, has no back references, and knows all of Unicode.",
+        lambda outcome, statement: outcome in ("values", "number of rows")
+        and re.search(r"[a-z]+::text !?~|regexp_|substring\(.* FROM '", statement) is not None,
+    ),
+    Kind(
+        "number formats that are refused",
+        "to_char with EEEE, RN, V, L: refused with 0A000 instead of printed otherwise.",
+        lambda outcome, statement: "0A000" in outcome and "to_char" in statement,
+    ),
+    Kind(
+        "correlated other than by equality",
+        "A subquery that is correlated by an inequality, or LATERAL with LIMIT, is refused with "
+        "0A000 until the planner can take it apart.",
+        lambda outcome, statement: outcome.endswith("0A000")
+        and ("LATERAL" in statement or "(SELECT " in statement),
+    ),
+    Kind(
+        "times of 292 years",
+        "The time of an interval, without its months and days, is at most 292 years; timestamps "
+        "end in the year 294246, some days before PostgreSQL's.",
+        lambda outcome, statement: "22008" in outcome and "interval" in statement,
+    ),
+    Kind(
+        "strings without a type",
+        "pg_typeof of a string constant is text, where PostgreSQL says unknown.",
+        lambda outcome, statement: "pg_typeof('" in statement,
+    ),
 ]
 
 

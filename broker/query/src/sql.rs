@@ -138,6 +138,8 @@ fn session_state(engine: &Engine, settings: &Settings) -> Result<SessionState, S
         .with_target_partitions(settings.threads.max(1))
         .with_batch_size(SCAN_ROWS);
     config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
+    // Numbers with a point are exact.
+    config.options_mut().sql_parser.parse_float_as_decimal = true;
     let disk = match &settings.spill_dir {
         None => DiskManagerMode::Disabled,
         Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),

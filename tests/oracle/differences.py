@@ -26,7 +26,7 @@ KINDS = [
         "types without a limit",
         "varchar, varchar(n), char(n) and name are text here: lengths are not enforced, so no "
         "client is told that they are.",
-        says(r" AS (varchar|char)\b"),
+        says(r"(AS |::)(varchar|char)\b"),
     ),
     Kind(
         "leftmost, not longest",
@@ -55,8 +55,22 @@ KINDS = [
     ),
     Kind(
         "strings without a type",
-        "pg_typeof of a string constant is text, where PostgreSQL says unknown.",
-        lambda outcome, statement: "pg_typeof('" in statement,
+        "A string constant is text where nothing says otherwise: pg_typeof, to_json, jsonb_agg of "
+        "one, where PostgreSQL says unknown or refuses it.",
+        lambda outcome, statement: "pg_typeof('" in statement
+        or outcome == "not refused 42804" and re.search(r"json\w*\('", statement) is not None,
+    ),
+    Kind(
+        "ntile is bigint",
+        "All window functions that count give bigint.",
+        lambda outcome, statement: outcome == "types" and "ntile(" in statement,
+    ),
+    Kind(
+        "constants that no row needs",
+        "PostgreSQL computes constants while it plans, and fails there if they are wrong; here "
+        "what no row needs is not computed: no rows, or another operand is null already.",
+        lambda outcome, statement: re.fullmatch("not refused 22...", outcome) is not None
+        and (" FROM " in statement or "NULL::" in statement),
     ),
 ]
 

@@ -62,7 +62,7 @@ impl QueryPlan {
     ) -> Result<Self, Error> {
         let Rewritten { names, mut statement, dialect } = rewritten(sql, context, text, statement);
         let state = sql.state();
-        let mut logical = match to_plan(state, statement.clone(), dialect).await {
+        let mut logical = match Box::pin(to_plan(state, statement.clone(), dialect)).await {
             // Types of parameters may be what it failed for.
             Err(error) if hints.iter().all(Option::is_none) => return Err(error),
             other => other,
@@ -73,7 +73,7 @@ impl QueryPlan {
         };
         if untyped && hints.iter().any(Option::is_some) {
             let _ = statement.visit(&mut HintTypes { hints });
-            logical = to_plan(state, statement, dialect).await;
+            logical = Box::pin(to_plan(state, statement, dialect)).await;
         }
         Self::from_logical(state, logical?, &names)
     }

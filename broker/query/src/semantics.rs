@@ -144,6 +144,14 @@ fn decimals(values: &[Datum], precision: u8, scale: i8) -> Result<ArrayRef, Erro
     Ok(Arc::new(builder.finish()))
 }
 
+/// Microseconds since 1970 of a time as text; in UTC where it names no zone.
+pub(crate) fn timestamp_micros(text: &str) -> Option<i64> {
+    match input::parse(text, PgType::Timestamptz) {
+        Ok(Datum::Timestamp(micros)) => Some(micros),
+        _ => None,
+    }
+}
+
 /// The number that a value of Arrow's `LargeBinary` is.
 pub(crate) fn numeric_text(bytes: &[u8]) -> String {
     Numeric::decode(bytes).to_string()

@@ -9,6 +9,9 @@ use super::output;
 use super::types::PgType::{self, *};
 use crate::error::{Error, sqlstate};
 
+/// The first float beyond bigint.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
 /// Whether there is an explicit cast.
 pub(crate) fn exists(from: PgType, to: PgType) -> bool {
     let is_number = |of: PgType| matches!(of, Int2 | Int4 | Int8 | Float4 | Float8 | Numeric);
@@ -52,7 +55,7 @@ pub(crate) fn cast(value: &Datum, from: PgType, to: PgType) -> Result<Datum, Err
         (Float4 | Float8, Int2 | Int4 | Int8) => {
             let rounded = value.float().round_ties_even();
             // 2^63 itself is beyond.
-            if !(-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&rounded) {
+            if !(-TWO_TO_63..TWO_TO_63).contains(&rounded) {
                 return Err(out_of_range(to));
             }
             integer(rounded as i64, to)

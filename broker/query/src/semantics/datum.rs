@@ -148,16 +148,13 @@ impl Reader {
                 Datum::Float(array.as_primitive::<Float32Type>().value(row).into())
             }
             DataType::Float64 => Datum::Float(array.as_primitive::<Float64Type>().value(row)),
-            DataType::Decimal128(_, scale) => Datum::Numeric(Numeric::new(
+            DataType::Decimal128(_, scale) => Datum::Numeric(Numeric::of_decimal(
                 array.as_primitive::<Decimal128Type>().value(row),
-                u32::try_from(*scale).unwrap_or(0),
+                *scale,
             )),
             DataType::Decimal256(_, scale) => {
                 let bytes = array.as_primitive::<Decimal256Type>().value(row).to_le_bytes();
-                Datum::Numeric(Numeric::new(
-                    BigInt::from_signed_bytes_le(&bytes),
-                    u32::try_from(*scale).unwrap_or(0),
-                ))
+                Datum::Numeric(Numeric::of_decimal(BigInt::from_signed_bytes_le(&bytes), *scale))
             }
             DataType::LargeBinary => {
                 Datum::Numeric(Numeric::decode(array.as_binary::<i64>().value(row)))

@@ -7,9 +7,10 @@ use super::functions::FUNCTIONS;
 use super::types::PgType;
 use datafusion::sql::sqlparser::ast::{
     self, AccessExpr, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    LimitClause, ObjectName, OrderByKind, Query, Select, Subscript, TableFactor, TimezoneInfo,
-    TrimWhereField, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
+    GroupByExpr, Ident, LimitClause, ObjectName, OrderByKind, Query, Select, Subscript,
+    TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator, Value, VisitMut, VisitorMut,
+    WindowFrameBound, WindowType,
 };
 use std::ops::ControlFlow;
 
@@ -533,6 +534,23 @@ fn collecting(name: &str, function: &Function) -> Option<Expr> {
         }
         ("json_object_agg" | "jsonb_object_agg", [key, value]) => {
             Some(call(&format!("{name} of"), vec![gathered(key), gathered(value)]))
+        }
+        ("percentile_cont" | "percentile_disc" | "mode", direct) => {
+            let [order] = function.within_group.as_slice() else {
+                return None;
+            };
+            let mut arguments = direct.iter().map(plain).collect::<Option<Vec<_>>>()?;
+            let mut list = list.clone();
+            list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(order.expr.clone()))];
+            list.clauses = vec![FunctionArgumentClause::OrderBy(vec![order.clone()])];
+            let name_of_array = ObjectName::from(vec![Ident::new("array_agg")]);
+            arguments.push(Expr::Function(Function {
+                name: name_of_array,
+                args: FunctionArguments::List(list),
+                within_group: Vec::new(),
+                ..function.clone()
+            }));
+            Some(call(&format!("{name} of"), arguments))
         }
         ("every", [value]) => {
             let name = ObjectName::from(vec![Ident::new("bool_and")]);

@@ -130,7 +130,7 @@ fn bytes(text: &str) -> Result<Datum, Error> {
                 format!("invalid hexadecimal digit: \"{}\"", *bad as char),
             ));
         }
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err(Error::new(
                 sqlstate::INVALID_PARAMETER,
                 "invalid hexadecimal data: odd number of digits",

@@ -50,6 +50,14 @@ impl Numeric {
         Finite { unscaled: unscaled.into(), scale }
     }
 
+    /// Of a decimal of Arrow's, whose scale may be below zero.
+    pub(crate) fn of_decimal(unscaled: impl Into<BigInt>, scale: i8) -> Self {
+        match u32::try_from(scale) {
+            Ok(scale) => Self::new(unscaled, scale),
+            Err(_) => Self::new(unscaled.into() * ten_to(u64::from(scale.unsigned_abs())), 0),
+        }
+    }
+
     /// Fails where there are more digits before the point than numeric holds.
     fn checked(self) -> Result<Self, Error> {
         if let Finite { unscaled, scale } = &self

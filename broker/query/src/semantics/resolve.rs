@@ -357,12 +357,10 @@ fn own_name(func: &ScalarUDF) -> String {
 /// Decimal constants are numeric.
 fn literal(value: &ScalarValue) -> Option<ScalarValue> {
     let number = match value {
-        ScalarValue::Decimal128(Some(value), _, scale) => {
-            Numeric::new(*value, u32::try_from(*scale).ok()?)
-        }
-        ScalarValue::Decimal256(Some(value), _, scale) => Numeric::new(
+        ScalarValue::Decimal128(Some(value), _, scale) => Numeric::of_decimal(*value, *scale),
+        ScalarValue::Decimal256(Some(value), _, scale) => Numeric::of_decimal(
             num_bigint::BigInt::from_signed_bytes_le(&value.to_le_bytes()),
-            u32::try_from(*scale).ok()?,
+            *scale,
         ),
         ScalarValue::UInt64(Some(value)) => Numeric::new(*value, 0),
         _ => return None,
@@ -388,10 +386,14 @@ fn explicit(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
         || from == to
         || from == PgType::Other
         || to == PgType::Other
-        || cast.field.data_type() != &to.arrow()
+        || (cast.field.data_type() != &to.arrow() && to != PgType::Numeric)
         || !casts::exists(from, to)
     {
-        return Ok(Transformed::no(Expr::Cast(cast)));
+        return Ok(match (from, to) {
+            // VALUES of numbers with different digits.
+            (PgType::Numeric, PgType::Numeric) => Transformed::yes(*cast.expr),
+            _ => Transformed::no(Expr::Cast(cast)),
+        });
     }
     Ok(Transformed::yes(coerce(*cast.expr, from, to)?))
 }
@@ -450,6 +452,10 @@ fn called(name: String, mut args: Vec<Expr>, schema: &DFSchema) -> Result<Expr> 
         .zip(types.iter().zip(&selected.arguments))
         .map(|(arg, (from, to))| coerce(arg, *from, *to))
         .collect::<Result<Vec<_>>>()?;
+    // What PostgreSQL folds: the other arguments are not looked at.
+    if selected.overload.is_strict && args.iter().any(is_null) {
+        return null(selected.result);
+    }
     let operation = Operation::Function(selected.overload);
     Ok(scalar(Call::udf(&name, operation, selected.arguments, selected.result), args))
 }
@@ -507,7 +513,11 @@ fn retyped(expr: Expr, of: PgType) -> Expr {
 }
 
 fn null(of: PgType) -> Result<Expr> {
-    Ok(Expr::Literal(ScalarValue::try_from(&of.arrow())?, None))
+    Ok(retyped(Expr::Literal(ScalarValue::try_from(&of.arrow())?, None), of))
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if value.is_null())
 }
 
 /// A constant, or a parameter, whose type is known now.

@@ -238,18 +238,21 @@ impl PgType {
         if self == to || matches!((self, to), (Unknown, _) | (_, Any | AnyElement)) {
             return true;
         }
-        match (self, to) {
-            (Array(_), AnyArray) => true,
-            (Int2, Int4 | Int8 | Numeric | Float4 | Float8)
-            | (Int4, Int8 | Numeric | Float4 | Float8)
-            | (Int8, Numeric | Float4 | Float8)
-            | (Numeric, Float4 | Float8)
-            | (Float4, Float8)
-            | (Date, Timestamp | Timestamptz)
-            | (Timestamp, Timestamptz)
-            | (Time, Interval) => true,
-            _ => false,
+        if let (Array(from), Array(to)) = (self, to) {
+            return from.casts_implicitly(*to);
         }
+        matches!(
+            (self, to),
+            (Array(_), AnyArray)
+                | (Int2, Int4 | Int8 | Numeric | Float4 | Float8)
+                | (Int4, Int8 | Numeric | Float4 | Float8)
+                | (Int8, Numeric | Float4 | Float8)
+                | (Numeric, Float4 | Float8)
+                | (Float4, Float8)
+                | (Date, Timestamp | Timestamptz)
+                | (Timestamp, Timestamptz)
+                | (Time, Interval)
+        )
     }
 
     /// The type that values of all these are brought to (UNION, CASE, and so on; PostgreSQL 15,

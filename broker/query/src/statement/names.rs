@@ -159,6 +159,7 @@ fn name_of(expr: &Expr) -> Option<String> {
         Expr::Exists { .. } => fixed("exists"),
         Expr::Array(_) => fixed("array"),
         Expr::Extract { .. } => fixed("extract"),
+        Expr::Substring { shorthand: true, .. } => fixed("substr"),
         Expr::Substring { .. } => fixed("substring"),
         Expr::Trim { trim_where: Some(TrimWhereField::Leading), .. } => fixed("ltrim"),
         Expr::Trim { trim_where: Some(TrimWhereField::Trailing), .. } => fixed("rtrim"),

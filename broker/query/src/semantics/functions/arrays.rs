@@ -151,7 +151,48 @@ pub(super) fn add(library: &mut Library) {
         text(shown.join(a[1].text()))
     });
     add_series(library);
+    add_ordered_sets(library);
     library.strict("array_to_json", A, Json, |a, t| text(super::json::to_json(&a[0], t[0])));
+}
+
+/// Aggregates over what was gathered in order (PostgreSQL 15, table 9.61).
+fn add_ordered_sets(library: &mut Library) {
+    library.strict("percentile_cont of", &[Float8, Array(&Float8)], Float8, |a, _| {
+        let at = fraction(&a[0])?;
+        let values: Vec<f64> =
+            a[1].items().iter().filter(|item| !item.is_null()).map(Datum::float).collect();
+        let Some(last) = values.len().checked_sub(1) else {
+            return Ok(Datum::Null);
+        };
+        let place = at * last as f64;
+        let (low, high) = (values[place.floor() as usize], values[place.ceil() as usize]);
+        Ok(Datum::Float(low + (place - place.floor()) * (high - low)))
+    });
+    library.strict("percentile_disc of", &[Float8, AnyArray], AnyElement, |a, _| {
+        let at = fraction(&a[0])?;
+        let values: Vec<&Datum> = a[1].items().iter().filter(|item| !item.is_null()).collect();
+        let place = (at * values.len() as f64).ceil().max(1.0) as usize - 1;
+        Ok(values.get(place).map_or(Datum::Null, |value| (*value).clone()))
+    });
+    library.strict("mode of", A, AnyElement, |a, t| {
+        let of = item_of(t[0]);
+        let values: Vec<&Datum> = a[0].items().iter().filter(|item| !item.is_null()).collect();
+        let runs = values.chunk_by(|a, b| same(a, b, of));
+        // Of runs of one length the first.
+        let longest = runs.rev().max_by_key(|run| run.len());
+        Ok(longest.map_or(Datum::Null, |run| run[0].clone()))
+    });
+}
+
+fn fraction(value: &Datum) -> Result<f64, Error> {
+    let at = value.float();
+    if (0.0..=1.0).contains(&at) {
+        return Ok(at);
+    }
+    Err(Error::new(
+        sqlstate::NUMERIC_OUT_OF_RANGE,
+        format!("percentile value {at} is not between 0 and 1"),
+    ))
 }
 
 /// Longest array that `generate_series` makes.

@@ -576,7 +576,7 @@ fn add_collected(library: &mut Library) {
 }
 
 fn built_object(a: &[Datum], t: &[PgType], colon: &str) -> Result<String, Error> {
-    if a.len() % 2 != 0 {
+    if !a.len().is_multiple_of(2) {
         return Err(Error::new(
             sqlstate::INVALID_PARAMETER,
             "argument list must have even number of elements",

@@ -256,16 +256,29 @@ fn split_part(a: &[Datum]) -> Result<Datum, Error> {
     text(usize::try_from(at).ok().and_then(|at| parts.get(at)).copied().unwrap_or(""))
 }
 
-/// PostgreSQL's keywords are not looked at: names of lower-case letters stay as they are.
+/// Names of lower-case letters stay as they are, unless they are keywords that cannot be names
+/// everywhere (PostgreSQL 15, appendix C).
 pub(super) fn quote_ident(name: &str) -> String {
-    const RESERVED: [&str; 28] = [
-        "all", "and", "any", "array", "as", "asc", "case", "cast", "check", "column", "create",
-        "default", "desc", "distinct", "else", "end", "false", "for", "from", "group", "in", "not",
-        "null", "or", "select", "table", "true", "user",
-    ];
+    const RESERVED: &str = "all analyse analyze and any array as asc asymmetric \
+        authorization between bigint binary bit boolean both case cast \
+        char character check coalesce collate collation column concurrently constraint \
+        create cross current_catalog current_date current_role current_schema current_time current_timestamp current_user \
+        dec decimal default deferrable desc distinct do else end \
+        except exists extract false fetch float for foreign freeze \
+        from full grant greatest group grouping having ilike in \
+        initially inner inout int integer intersect interval into is \
+        isnull join lateral leading least left like limit localtime \
+        localtimestamp national natural nchar none normalize not notnull null \
+        nullif numeric offset on only or order out outer \
+        overlaps overlay placing position precision primary real references returning \
+        right row select session_user setof similar smallint some substring \
+        symmetric table tablesample then time timestamp to trailing treat \
+        trim true union unique user using values varchar variadic \
+        verbose when where window with xmlattributes xmlconcat xmlelement xmlexists \
+        xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable";
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        && !RESERVED.contains(&name);
+        && !RESERVED.split(' ').any(|word| word == name);
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 

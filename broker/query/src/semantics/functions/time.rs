@@ -108,11 +108,7 @@ pub(super) fn add(library: &mut Library) {
         let order = |x: i64, y: i64| if x <= y { (x, y) } else { (y, x) };
         let (from, to) = order(a[0].ticks(), a[1].ticks());
         let (begin, end) = order(a[2].ticks(), a[3].ticks());
-        boolean(if from == begin {
-            true
-        } else {
-            (from < end && begin < to) || (from > begin && from < end)
-        })
+        boolean(from == begin || (from < end && begin < to))
     });
     for arguments in [&[Timestamp, Text] as &'static [PgType], &[Timestamptz, Text]] {
         library.strict("to_char", arguments, Text, |a, t| {

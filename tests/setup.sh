@@ -17,6 +17,13 @@ tests_packages() {
     [ ${#missing[@]} = 0 ] || anabranch_apt "${missing[@]}"
 }
 
+# PostgreSQL 15, the oracle of SQL: its programs are in TEST_POSTGRESQL. Only the package that has
+# no server of its own running is wanted, but Debian's makes a cluster: nothing here uses it.
+tests_postgresql() {
+    [ -x /usr/lib/postgresql/15/bin/initdb ] || anabranch_apt postgresql-15 || return 1
+    export TEST_POSTGRESQL=/usr/lib/postgresql/15/bin
+}
+
 tests_python() {
     local lock=$tests_dir/clients/python/requirements.txt key
     key=$(python3 -VV | anabranch_key "$lock") || return 1
@@ -57,6 +64,6 @@ tests_install_java() {
 
 # tests_setup: everything above, and the flights.
 tests_setup() {
-    tests_packages && tests_python && tests_node && tests_java &&
+    tests_packages && tests_postgresql && tests_python && tests_node && tests_java &&
         TEST_FLIGHTS=$("$tests_dir/tour/fetch") && export TEST_FLIGHTS
 }

@@ -27,6 +27,8 @@ mod layers;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod psql;

@@ -118,19 +118,19 @@ fn normal(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         | DataType::Date32
         | DataType::Decimal128(..)
         | DataType::Decimal256(..)
+        | DataType::LargeBinary
+        | DataType::LargeUtf8
+        | DataType::FixedSizeBinary(16)
         | DataType::List(_)
         | DataType::Time64(TimeUnit::Microsecond)
         | DataType::Timestamp(TimeUnit::Microsecond, _)
         | DataType::Interval(IntervalUnit::MonthDayNano) => return Ok(array.clone()),
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 => DataType::Int64,
-        DataType::UInt64 => DataType::Decimal128(20, 0),
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
         DataType::Float16 => DataType::Float32,
-        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
-        DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_) => {
-            DataType::BinaryView
-        }
+        DataType::Utf8 => DataType::Utf8View,
+        DataType::Binary | DataType::FixedSizeBinary(_) => DataType::BinaryView,
         DataType::Date64 => DataType::Date32,
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),

@@ -1,7 +1,7 @@
 //! Arrow's types as PostgreSQL's.
 
 use anabranch_query::is_json;
-use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use pgwire::api::Type;
 
 /// The PostgreSQL type of a result column.
@@ -31,14 +31,16 @@ pub(crate) fn of_data_type(data_type: &DataType) -> Type {
         DataType::Boolean => Type::BOOL,
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => Type::INT2,
         DataType::Int32 | DataType::UInt16 => Type::INT4,
-        DataType::Int64 | DataType::UInt32 => Type::INT8,
-        DataType::UInt64 | DataType::Decimal128(..) | DataType::Decimal256(..) => Type::NUMERIC,
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => Type::INT8,
+        // LargeBinary is numeric, LargeUtf8 jsonb (anabranch_query's semantics).
+        DataType::LargeBinary | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            Type::NUMERIC
+        }
+        DataType::LargeUtf8 => Type::JSONB,
+        DataType::FixedSizeBinary(16) => Type::UUID,
         DataType::Float16 | DataType::Float32 => Type::FLOAT4,
         DataType::Float64 => Type::FLOAT8,
-        DataType::Binary
-        | DataType::LargeBinary
-        | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => Type::BYTEA,
+        DataType::Binary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Type::BYTEA,
         DataType::Date32 | DataType::Date64 => Type::DATE,
         DataType::Time32(_) | DataType::Time64(_) => Type::TIME,
         DataType::Timestamp(_, None) => Type::TIMESTAMP,
@@ -67,6 +69,8 @@ fn array_of(item: &Type) -> Type {
         Type::TIMESTAMP => Type::TIMESTAMP_ARRAY,
         Type::TIMESTAMPTZ => Type::TIMESTAMPTZ_ARRAY,
         Type::INTERVAL => Type::INTERVAL_ARRAY,
+        Type::UUID => Type::UUID_ARRAY,
+        Type::JSONB => Type::JSONB_ARRAY,
         _ => Type::TEXT_ARRAY,
     }
 }
@@ -84,7 +88,7 @@ pub(crate) fn length(of: &Type) -> i16 {
         | Type::REGTYPE
         | Type::REGNAMESPACE => 4,
         Type::INT8 | Type::FLOAT8 | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,
-        Type::INTERVAL => 16,
+        Type::INTERVAL | Type::UUID => 16,
         _ => -1,
     }
 }
@@ -108,18 +112,16 @@ pub(crate) fn hint(oid: u32) -> Option<DataType> {
         Type::INT8 | Type::OID => DataType::Int64,
         Type::FLOAT4 => DataType::Float32,
         Type::FLOAT8 => DataType::Float64,
-        Type::TEXT
-        | Type::VARCHAR
-        | Type::BPCHAR
-        | Type::NAME
-        | Type::JSON
-        | Type::JSONB
-        | Type::UUID => DataType::Utf8View,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::JSON => DataType::Utf8View,
+        Type::JSONB => DataType::LargeUtf8,
+        Type::UUID => DataType::FixedSizeBinary(16),
+        Type::NUMERIC => DataType::LargeBinary,
+        Type::TIME => DataType::Time64(TimeUnit::Microsecond),
+        Type::INTERVAL => DataType::Interval(IntervalUnit::MonthDayNano),
         Type::BYTEA => DataType::BinaryView,
         Type::DATE => DataType::Date32,
         Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
         Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
-        // Digits behind the point are not known before the value is.
         _ => return None,
     })
 }

@@ -5,9 +5,10 @@ mod point;
 pub(crate) use point::PointRead;
 
 use crate::catalog::{LOG, PUBLIC, find};
-use crate::error::{Error, sqlstate};
+use crate::error::Error;
 use crate::rows::{Layout, Relation};
 use crate::scan::StreamTable;
+use crate::semantics::{cast_value, desugar, resolve};
 use crate::sql::Sql;
 use crate::statement::{
     OutputNames, SessionFacts, hide_system_columns, output_names, replace_session_functions,
@@ -59,9 +60,9 @@ impl QueryPlan {
         statement: ast::Statement,
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
-        let (names, mut statement) = rewritten(sql, context, text, statement);
+        let Rewritten { names, mut statement, dialect } = rewritten(sql, context, text, statement);
         let state = sql.state();
-        let mut logical = match to_plan(state, statement.clone()).await {
+        let mut logical = match Box::pin(to_plan(state, statement.clone(), dialect)).await {
             // Types of parameters may be what it failed for.
             Err(error) if hints.iter().all(Option::is_none) => return Err(error),
             other => other,
@@ -72,7 +73,7 @@ impl QueryPlan {
         };
         if untyped && hints.iter().any(Option::is_some) {
             let _ = statement.visit(&mut HintTypes { hints });
-            logical = to_plan(state, statement).await;
+            logical = Box::pin(to_plan(state, statement, dialect)).await;
         }
         Self::from_logical(state, logical?, &names)
     }
@@ -117,15 +118,25 @@ impl QueryPlan {
     }
 }
 
+/// Whose operators and types a statement has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// PostgreSQL's (see [`crate::semantics`]).
+    PostgreSql,
+    /// DataFusion's, for which statements about the system catalogue are rewritten.
+    Catalogue,
+}
+
 /// The statement as DataFusion takes it, and the names of its result.
-fn rewritten(
-    sql: &Sql,
-    context: &PlanContext,
-    text: &str,
+struct Rewritten {
+    names: OutputNames,
     statement: ast::Statement,
-) -> (OutputNames, ast::Statement) {
+    dialect: Dialect,
+}
+
+fn rewritten(sql: &Sql, context: &PlanContext, text: &str, statement: ast::Statement) -> Rewritten {
     let names = output_names(&statement);
-    let mut statement = compatible(sql, text, statement);
+    let (mut statement, dialect) = compatible(sql, text, statement);
     let setting = |name: &str| context.settings.get(name).cloned();
     let facts = SessionFacts {
         user: &context.user,
@@ -136,7 +147,7 @@ fn rewritten(
     unique_projection(&mut statement);
     replace_session_functions(&mut statement, &facts);
     hide_system_columns(&mut statement, &|schema, name| visible_layout(sql, schema, name));
-    (names, statement)
+    Rewritten { names, statement, dialect }
 }
 
 /// Brings values to types; there must be as many.
@@ -158,15 +169,9 @@ pub(crate) fn cast_parameters(
             if &value.data_type() == data_type {
                 return Ok(value);
             }
-            let shown = value.to_string();
-            value.cast_to(data_type).map_err(|_| {
-                Error::new(
-                    sqlstate::INVALID_TEXT,
-                    format!(
-                        "parameter ${} is not a value of type {data_type}: \"{shown}\"",
-                        number + 1
-                    ),
-                )
+            cast_value(&value, data_type).map_err(|error| {
+                let message = format!("parameter ${}: {}", number + 1, error.message);
+                Error { message, ..error }
             })
         })
         .collect()
@@ -185,8 +190,12 @@ pub(crate) fn visible_layout(sql: &Sql, schema: Option<&str>, name: &str) -> Opt
 
 pub(crate) async fn to_plan(
     state: &SessionState,
-    statement: ast::Statement,
+    mut statement: ast::Statement,
+    dialect: Dialect,
 ) -> Result<LogicalPlan, Error> {
+    if dialect == Dialect::PostgreSql {
+        desugar(&mut statement);
+    }
     let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
     match &plan {
         LogicalPlan::Ddl(_)
@@ -195,6 +204,7 @@ pub(crate) async fn to_plan(
         | LogicalPlan::Statement(_) => {
             Err(Error::internal("a query was planned as something else"))
         }
+        _ if dialect == Dialect::PostgreSql => Ok(resolve(plan)?),
         _ => Ok(plan),
     }
 }
@@ -202,13 +212,13 @@ pub(crate) async fn to_plan(
 /// Statements about the system catalogue are rewritten to what DataFusion takes. The rules cut
 /// corners that must not be cut for data (a correlated subquery becomes NULL), so they are not
 /// applied where a stream is read.
-fn compatible(sql: &Sql, text: &str, statement: ast::Statement) -> ast::Statement {
-    let lower = text.to_ascii_lowercase();
+fn compatible(sql: &Sql, text: &str, statement: ast::Statement) -> (ast::Statement, Dialect) {
+    let lower = text.to_ascii_lowercase().replace("pg_typeof", "");
     let about_catalog = ["pg_", "information_schema", "regclass", "regtype", "regproc"]
         .iter()
         .any(|word| lower.contains(word));
     if !about_catalog {
-        return statement;
+        return (statement, Dialect::PostgreSql);
     }
     let reads_stream = sql
         .state()
@@ -217,11 +227,11 @@ fn compatible(sql: &Sql, text: &str, statement: ast::Statement) -> ast::Statemen
             tables.iter().any(|table| visible_layout(sql, table.schema(), table.table()).is_some())
         });
     if reads_stream {
-        return statement;
+        return (statement, Dialect::PostgreSql);
     }
     match sql.compatibility().parse(text) {
-        Ok(mut statements) if statements.len() == 1 => statements.remove(0),
-        _ => statement,
+        Ok(mut statements) if statements.len() == 1 => (statements.remove(0), Dialect::Catalogue),
+        _ => (statement, Dialect::Catalogue),
     }
 }
 

@@ -174,6 +174,8 @@ fn session_state(
         .with_target_partitions(settings.threads.max(1))
         .with_batch_size(SCAN_ROWS);
     config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
+    // Numbers with a point are exact.
+    config.options_mut().sql_parser.parse_float_as_decimal = true;
     let catalogs = MemoryCatalogProviderList::new();
     let database = Arc::new(Database::new(engine.clone())?);
     datafusion::catalog::CatalogProviderList::register_catalog(

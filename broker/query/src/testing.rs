@@ -1,12 +1,15 @@
 //! What tests share: an engine in a directory that goes away, and statements as text.
 
 use crate::error::Error;
+use crate::semantics::Texts;
 use crate::session::{Outcome, Session};
 use crate::sql::{Settings, Sql};
 use crate::statement::parse;
 use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, Session as EngineSession, key_hash};
 use anabranch_types::batch::{BatchBuilder, Compression, Ending, ValidateOptions, validate};
 use anabranch_types::{Sequence, Timestamp};
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::display::array_value_to_string;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -185,8 +188,8 @@ pub(crate) async fn collect(outcome: Outcome) -> Result<Given, Error> {
                     let line = batch
                         .columns()
                         .iter()
-                        .map(|array| array_value_to_string(array, row))
-                        .collect::<Result<Vec<_>, _>>()?;
+                        .map(|array| shown(array, row))
+                        .collect::<Result<Vec<_>, Error>>()?;
                     cells.push(line);
                 }
             }
@@ -197,5 +200,15 @@ pub(crate) async fn collect(outcome: Outcome) -> Result<Given, Error> {
                 notices: rows.take_notices(),
             })
         }
+    }
+}
+
+/// Types that Arrow has not as clients see them, others as Arrow shows them.
+fn shown(array: &ArrayRef, row: usize) -> Result<String, Error> {
+    match array.data_type() {
+        DataType::LargeBinary | DataType::FixedSizeBinary(_) | DataType::Interval(_) => {
+            Ok(Texts::new(array)?.get(row))
+        }
+        _ => Ok(array_value_to_string(array, row)?),
     }
 }

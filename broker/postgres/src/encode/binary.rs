@@ -2,6 +2,7 @@
 
 use super::{normal, numeric, unexpected};
 use crate::types::of_data_type;
+use anabranch_query::Texts;
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
@@ -29,17 +30,36 @@ pub(super) fn put(array: &ArrayRef, row: usize, out: &mut BytesMut) -> Result<()
         DataType::Decimal256(..) => {
             numeric::put(&array.as_primitive::<Decimal256Type>().value_as_string(row), out);
         }
+        DataType::LargeBinary => {
+            let texts = Texts::new(array).map_err(|_| unexpected(array))?;
+            numeric::put(&texts.get(row), out);
+        }
+        // jsonb_send: a version, then the text.
+        DataType::LargeUtf8 => {
+            out.put_u8(1);
+            out.put_slice(array.as_string::<i64>().value(row).as_bytes());
+        }
+        DataType::FixedSizeBinary(16) => {
+            out.put_slice(array.as_fixed_size_binary().value(row));
+        }
         DataType::Utf8View => out.put_slice(array.as_string_view().value(row).as_bytes()),
         DataType::BinaryView => out.put_slice(array.as_binary_view().value(row)),
         DataType::Date32 => {
-            out.put_i32(array.as_primitive::<Date32Type>().value(row) - EPOCH_DAYS);
+            out.put_i32(match array.as_primitive::<Date32Type>().value(row) {
+                infinite @ (i32::MAX | i32::MIN) => infinite,
+                days => days.saturating_sub(EPOCH_DAYS),
+            });
         }
         DataType::Time64(_) => {
             out.put_i64(array.as_primitive::<Time64MicrosecondType>().value(row));
         }
         DataType::Timestamp(..) => {
             let value = array.as_primitive::<TimestampMicrosecondType>().value(row);
-            out.put_i64(value.saturating_sub(EPOCH_MICROSECONDS));
+            out.put_i64(match value {
+                // The infinities are the ends of the range here as there.
+                i64::MAX | i64::MIN => value,
+                value => value.saturating_sub(EPOCH_MICROSECONDS),
+            });
         }
         DataType::Interval(_) => {
             let value = array.as_primitive::<IntervalMonthDayNanoType>().value(row);

@@ -7,6 +7,15 @@ const NAN: u16 = 0xc000;
 
 /// Writes a decimal number such as `-12.50`.
 pub(super) fn put(text: &str, out: &mut BytesMut) {
+    const INFINITIES: [(&str, u16); 3] =
+        [("NaN", NAN), ("Infinity", 0xd000), ("-Infinity", 0xf000)];
+    if let Some((_, sign)) = INFINITIES.iter().find(|(name, _)| *name == text) {
+        out.put_i16(0);
+        out.put_i16(0);
+        out.put_u16(*sign);
+        out.put_u16(0);
+        return;
+    }
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => (NEGATIVE, rest),
         None => (0, text),

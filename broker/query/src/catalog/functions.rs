@@ -30,6 +30,7 @@ pub(crate) fn register(context: &mut SessionContext) -> Result<()> {
         context.register_udf(udf)?;
     }
     context.register_expr_planner(Arc::new(JsonOperators))?;
+    crate::semantics::register(context)?;
     context.register_udf(Arc::new(create_udf(
         "pg_table_is_visible",
         vec![DataType::Int32],
@@ -98,7 +99,8 @@ impl ScalarUDFImpl for Constant {
     }
 }
 
-/// `->`, `->>`, `#>`, `#>>` and `?` on JSON text (PostgreSQL 15, 9.16).
+/// `->`, `->>`, `#>`, `#>>` and `?` on JSON text (PostgreSQL 15, 9.16), where operators are not
+/// calls of `semantics`: in statements about the system catalogue and in filters.
 #[derive(Debug)]
 struct JsonOperators;
 

@@ -252,7 +252,11 @@ fn timestamp(text: &str) -> Option<i64> {
     if text.len() < 10 || text.as_bytes()[4] != b'-' {
         return None;
     }
-    string_to_timestamp_nanos(text).ok().map(|nanos| nanos.div_euclid(1_000))
+    match string_to_timestamp_nanos(text) {
+        Ok(nanos) => Some(nanos.div_euclid(1_000)),
+        // Years that nanoseconds do not reach.
+        Err(_) => crate::semantics::timestamp_micros(text),
+    }
 }
 
 /// `\x…` in hexadecimal, as PostgreSQL writes bytea.

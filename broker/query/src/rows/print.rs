@@ -1,5 +1,6 @@
 //! Arrow values as JSON text: for events that SQL writes and for doors that speak JSON.
 
+use crate::semantics::numeric_text;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type,
@@ -55,10 +56,20 @@ pub(crate) fn write_json_value(
             out.extend_from_slice(text.as_bytes());
         }
         DataType::Utf8 => write_text(array.as_string::<i32>().value(row), field, out),
-        DataType::LargeUtf8 => write_text(array.as_string::<i64>().value(row), field, out),
+        // jsonb.
+        DataType::LargeUtf8 => {
+            out.extend_from_slice(array.as_string::<i64>().value(row).as_bytes());
+        }
         DataType::Utf8View => write_text(array.as_string_view().value(row), field, out),
         DataType::Binary => write_hex_string(array.as_binary::<i32>().value(row), out),
-        DataType::LargeBinary => write_hex_string(array.as_binary::<i64>().value(row), out),
+        DataType::LargeBinary => {
+            let text = numeric_text(array.as_binary::<i64>().value(row));
+            if text.ends_with(|c: char| c.is_ascii_digit()) {
+                out.extend_from_slice(text.as_bytes());
+            } else {
+                write_json_string(&text, out);
+            }
+        }
         DataType::BinaryView => write_hex_string(array.as_binary_view().value(row), out),
         DataType::Date32 => {
             let days = array.as_primitive::<Date32Type>().value(row);

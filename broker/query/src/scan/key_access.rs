@@ -109,6 +109,18 @@ pub(crate) fn pushdown(layout: &Layout, filters: &[&Expr]) -> Vec<TableProviderF
 /// What `filter` says about the key, if anything.
 pub(crate) fn predicate(layout: &Layout, filter: &Expr) -> Option<Predicate> {
     match filter {
+        // What the optimizer makes of a short IN.
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            match (predicate(layout, left)?, predicate(layout, right)?) {
+                (Predicate::OneOf(column, mut literals), Predicate::OneOf(other, more))
+                    if column == other && literals.len() + more.len() <= POINT_KEYS_MAX =>
+                {
+                    literals.extend(more);
+                    Some(Predicate::OneOf(column, literals))
+                }
+                _ => None,
+            }
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let (column, op, literal) = match (key_column(layout, left), literal(right)) {
                 (Some(column), Some(literal)) => (column, *op, literal),

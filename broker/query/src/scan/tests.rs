@@ -48,6 +48,8 @@ async fn predicates_on_the_key_become_lookups_and_ranges() {
         &[col("k").in_list(vec![lit("b"), lit("a")], false), col("k").gt(lit("a"))],
         keys(&["b"]),
     );
+    let either = col("k").eq(lit("b")).or(col("k").eq(lit("a")));
+    check(&text, &[either], keys(&["a", "b"]));
     check(&text, &[col("k").eq(lit("a")), col("k").eq(lit("b"))], keys(&[]));
     check(
         &text,

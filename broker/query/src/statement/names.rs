@@ -2,9 +2,11 @@
 
 use super::visible::folded;
 use datafusion::sql::sqlparser::ast::{
-    self, DataType, Expr, Ident, ObjectName, SelectItem, SetExpr, TimezoneInfo, Value,
+    self, DataType, Expr, Ident, ObjectName, Select, SelectItem, SetExpr, TimezoneInfo,
+    TrimWhereField, Value, VisitMut, VisitorMut,
 };
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 /// Names for the columns of a result, where they are not what DataFusion calls them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,33 +59,64 @@ pub(crate) fn output_names(statement: &ast::Statement) -> OutputNames {
     OutputNames { before, after }
 }
 
-/// Gives columns that stand twice in a SELECT list names of their own, since DataFusion takes no
-/// two of one name. What the client sees is [`output_names`]'.
+/// Gives every column of every SELECT list a name of its own, since DataFusion takes no two of one
+/// name: PostgreSQL's where it is free. What the client sees is [`output_names`]'.
 pub(crate) fn unique_projection(statement: &mut ast::Statement) {
-    let ast::Statement::Query(query) = statement else {
-        return;
-    };
-    let SetExpr::Select(select) = query.body.as_mut() else {
-        return;
-    };
-    let mut seen = HashSet::new();
-    for (number, item) in select.projection.iter_mut().enumerate() {
-        let text = match item {
-            SelectItem::UnnamedExpr(expr) => expr.to_string(),
-            SelectItem::ExprWithAlias { alias, .. } => folded(alias),
-            _ => continue,
-        };
-        if seen.insert(text) {
-            continue;
+    let _ = statement.visit(&mut UniqueNames);
+}
+
+struct UniqueNames;
+
+impl VisitorMut for UniqueNames {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let mut seen = HashSet::new();
+        // Names that were written go first.
+        for item in &select.projection {
+            match item {
+                SelectItem::ExprWithAlias { alias, .. } => seen.insert(folded(alias)),
+                SelectItem::UnnamedExpr(expr) => match plain_column(expr) {
+                    Some(name) => seen.insert(name),
+                    None => continue,
+                },
+                _ => continue,
+            };
         }
-        let alias = Ident::new(format!("column_{}", number + 1));
-        match item {
-            SelectItem::UnnamedExpr(expr) => {
-                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        let mut taken = HashSet::new();
+        for (number, item) in select.projection.iter_mut().enumerate() {
+            let own = || Ident::with_quote('"', format!("column_{}", number + 1));
+            match item {
+                SelectItem::UnnamedExpr(expr) => match plain_column(expr) {
+                    Some(name) => {
+                        if !taken.insert(name) {
+                            let expr = expr.clone();
+                            *item = SelectItem::ExprWithAlias { expr, alias: own() };
+                        }
+                    }
+                    None => {
+                        let name = column_name(expr);
+                        let is_free = seen.insert(name.clone());
+                        let alias = if is_free { Ident::with_quote('"', name) } else { own() };
+                        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                    }
+                },
+                SelectItem::ExprWithAlias { alias, .. } if !taken.insert(folded(alias)) => {
+                    *alias = own();
+                }
+                _ => {}
             }
-            SelectItem::ExprWithAlias { alias: old, .. } => *old = alias,
-            _ => {}
         }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The name of an expression that only names a column.
+fn plain_column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(folded(ident)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(folded),
+        _ => None,
     }
 }
 
@@ -109,21 +142,29 @@ fn name_of(expr: &Expr) -> Option<String> {
         Expr::CompoundIdentifier(idents) => idents.last().map(folded),
         Expr::Function(function) => last_part(&function.name),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
-        Expr::Cast { expr, data_type, .. } => name_of(expr).or_else(|| Some(type_name(data_type))),
+        Expr::Cast { expr, data_type, .. } => match expr.as_ref() {
+            inner if is_strong(inner) => name_of(inner),
+            _ => Some(type_name(data_type)),
+        },
         Expr::TypedString(typed) => Some(type_name(&typed.data_type)),
         Expr::Value(value) => match value.value {
             Value::Boolean(_) => fixed("bool"),
             _ => None,
         },
-        Expr::Case { else_result, .. } => match else_result.as_deref() {
-            Some(Expr::Identifier(ident)) => Some(folded(ident)),
-            _ => fixed("case"),
-        },
+        Expr::Case { else_result, .. } => {
+            // A strong name only: one of a cast or of a CASE within is not.
+            let inner = else_result.as_deref().filter(|inner| is_strong(inner));
+            inner.and_then(name_of).or_else(|| fixed("case"))
+        }
         Expr::Exists { .. } => fixed("exists"),
         Expr::Array(_) => fixed("array"),
         Expr::Extract { .. } => fixed("extract"),
+        Expr::Substring { shorthand: true, .. } => fixed("substr"),
         Expr::Substring { .. } => fixed("substring"),
+        Expr::Trim { trim_where: Some(TrimWhereField::Leading), .. } => fixed("ltrim"),
+        Expr::Trim { trim_where: Some(TrimWhereField::Trailing), .. } => fixed("rtrim"),
         Expr::Trim { .. } => fixed("btrim"),
+        Expr::CompoundFieldAccess { root, .. } => name_of(root),
         Expr::Position { .. } => fixed("position"),
         Expr::Overlay { .. } => fixed("overlay"),
         Expr::Ceil { .. } => fixed("ceil"),
@@ -136,6 +177,21 @@ fn name_of(expr: &Expr) -> Option<String> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// Whether the name of an expression is better than one that is made of a type.
+fn is_strong(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => is_strong(inner),
+        Expr::Cast { expr: inner, .. } => is_strong(inner),
+        Expr::Value(_) | Expr::TypedString(_) | Expr::Interval(_) | Expr::Case { .. } => false,
+        Expr::Subquery(query) => match projection(&query.body).and_then(<[_]>::first) {
+            Some(SelectItem::UnnamedExpr(expr)) => is_strong(expr),
+            Some(SelectItem::ExprWithAlias { .. }) => true,
+            _ => false,
+        },
+        other => name_of(other).is_some(),
     }
 }
 
@@ -157,6 +213,9 @@ fn type_name(data_type: &DataType) -> String {
         DataType::Numeric(_) | DataType::Decimal(_) => "numeric",
         DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => "timestamptz",
         DataType::Timestamp(..) => "timestamp",
+        DataType::Time(..) => "time",
+        DataType::Char(_) | DataType::Character(_) => "bpchar",
+        DataType::Array(ast::ArrayElemTypeDef::SquareBracket(item, _)) => return type_name(item),
         other => return other.to_string().to_lowercase(),
     };
     name.to_owned()

@@ -3,11 +3,11 @@
 use super::target::{Role, Target, Written, null_violation, written_type};
 use crate::error::{Error, sqlstate};
 use crate::rows::{hex_bytes, write_json_string, write_json_value};
+use crate::semantics::cast_array;
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryViewBuilder, RecordBatch};
-use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::arrow::util::display::FormatOptions;
 use std::sync::Arc;
 
 /// Rows that are going to be written: one array for each written column, of its type.
@@ -127,9 +127,7 @@ pub(super) fn assigned(
     } else if &wanted == array.data_type() {
         array.clone()
     } else {
-        let options = CastOptions { safe: false, format_options: FormatOptions::default() };
-        cast_with_options(array, &wanted, &options).map_err(|error| {
-            let error = Error::from(error);
+        cast_array(array, &wanted).map_err(|error| {
             let message = format!("column \"{}\": {}", column.field.name(), error.message);
             Error { message, ..error }
         })?

@@ -1,6 +1,7 @@
 //! Expressions over rows that are at hand, without a plan.
 
 use crate::error::Error;
+use crate::semantics::{desugar, resolve_expr};
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::DFSchema;
@@ -16,8 +17,10 @@ pub(super) fn logical(
     expr: &ast::Expr,
     schema: &DFSchema,
 ) -> Result<Expr, Error> {
-    let expr = ast::ExprWithAlias { expr: expr.clone(), alias: None };
+    let mut expr = ast::ExprWithAlias { expr: expr.clone(), alias: None };
+    desugar(&mut expr.expr);
     let expr = state.create_logical_expr_from_sql_expr(expr, schema)?;
+    let expr = resolve_expr(expr, schema)?.data;
     Ok(expr.infer_placeholder_types(schema)?.0)
 }
 

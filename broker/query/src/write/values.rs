@@ -2,9 +2,10 @@
 
 use super::encode::bytes_of;
 use super::target::{Written, written_type};
-use crate::error::{Error, sqlstate};
+use crate::error::Error;
 use crate::plan::placeholder_number;
 use crate::rows::text_of;
+use crate::semantics::cast_value;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::scalar::ScalarValue;
@@ -131,11 +132,8 @@ fn value(
     if &value.data_type() == wanted {
         return Ok(value);
     }
-    let shown = value.to_string();
-    value.cast_to(wanted).map_err(|_| {
-        Error::new(
-            sqlstate::INVALID_TEXT,
-            format!("invalid value for column \"{}\" ({wanted}): \"{shown}\"", column.field.name()),
-        )
+    cast_value(&value, wanted).map_err(|error| {
+        let message = format!("column \"{}\": {}", column.field.name(), error.message);
+        Error { message, ..error }
     })
 }

@@ -176,7 +176,6 @@ fn privileges_on_objects(cursor: &mut Cursor<'_>) -> Result<(Privileges, Objects
             .hint("rights are granted on streams alone; leave this statement out"));
     }
     *cursor = before;
-    let before = *cursor;
     // A stream may be called so, too.
     if (cursor.word("TABLE") || cursor.word("STREAM")) && is_after_objects(cursor) {
         *cursor = before;

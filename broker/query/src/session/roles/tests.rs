@@ -89,6 +89,14 @@ async fn users_come_change_and_go() {
         ["ann|false"]
     );
 
+    // What psql asks for `\du`.
+    let listing = "SELECT r.rolname, r.rolsuper, r.rolvaliduntil, ARRAY(SELECT b.rolname \
+                   FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles b \
+                   ON (m.roleid = b.oid) WHERE m.member = r.oid) AS memberof, r.rolbypassrls \
+                   FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY 1";
+    let listed = done(&mut root, listing).await.lines();
+    assert_eq!(listed, ["ann|false||{}|false", "root|true||{}|false"]);
+
     let none = run(&mut root, "ALTER USER eve PASSWORD 'x'").await;
     assert_eq!(code(none), sqlstate::UNDEFINED_OBJECT);
     assert_eq!(code(run(&mut root, "DROP USER eve").await), sqlstate::UNDEFINED_OBJECT);

@@ -9,7 +9,7 @@ use std::path::Path;
 const QUERIES: &str = "1500";
 
 /// Percent of the statements on which both agree, or of whose difference there is a written reason.
-const AGREED_MIN: &str = "80";
+const AGREED_MIN: &str = "98";
 
 #[test]
 fn answers_are_those_of_postgresql() {

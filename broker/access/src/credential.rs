@@ -276,6 +276,12 @@ impl Credentials {
         Mechanism::EVERY.into_iter().zip(salts).map(of).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Of one mechanism alone.
+    #[must_use]
+    pub fn of(credential: Credential) -> Self {
+        Self(vec![credential])
+    }
+
     /// That of a mechanism.
     #[must_use]
     pub fn get(&self, mechanism: Mechanism) -> Option<&Credential> {

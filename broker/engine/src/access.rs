@@ -6,7 +6,8 @@ use crate::engine::Engine;
 use crate::ledger::{Entry, Ledger};
 use crate::{Error, ErrorKind};
 use anabranch_access::{
-    Access, Credential, Grant, GrantFilter, Mechanism, Principal, PrincipalRecord, SECRET_BYTES,
+    Access, Credential, CredentialError, Credentials, Grant, GrantFilter, Mechanism, Principal,
+    PrincipalRecord, SECRET_BYTES,
 };
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,8 @@ const SECRET_KEY: &[u8] = b"secret";
 const GRANTS_MAX: usize = 100_000;
 /// Most principals.
 const PRINCIPALS_MAX: usize = 100_000;
+/// Bytes of a salt that is made here.
+const SALT_BYTES: usize = 16;
 /// Most bytes of a user's name.
 const NAME_BYTES_MAX: usize = 249;
 
@@ -121,6 +124,22 @@ pub enum CredentialChange {
     Set(Credential),
     /// Removes that of one mechanism; with the last, the principal goes.
     Remove(Mechanism),
+    /// Makes a principal of this name, which there must not be.
+    Create(Credentials),
+    /// Sets those of all mechanisms; the principal must be there.
+    Replace(Credentials),
+    /// Removes all of them, and with them the principal.
+    Drop,
+}
+
+/// What `password` can be checked with by every mechanism, with salts of its own. Takes some ten
+/// milliseconds of hashing.
+///
+/// # Errors
+/// None but what a bug would make.
+pub fn credentials_of_password(password: &str) -> Result<Credentials, CredentialError> {
+    let salt = || rand::random::<[u8; SALT_BYTES]>().to_vec();
+    Credentials::of_password(password, [salt(), salt()])
 }
 
 /// What came of the changes of credentials.
@@ -221,50 +240,77 @@ fn change_one(
     name: &str,
     change: CredentialChange,
 ) -> Result<(), Error> {
-    let refused = |kind, message: String| Err(Error::new(kind, message));
     let principal = Principal::user(name);
+    let is_there = principals.contains_key(&principal);
     match change {
+        CredentialChange::Create(_) if is_there => {
+            let message = format!("there is a user {name:?} already");
+            Err(Error::new(ErrorKind::AlreadyExists, message))
+        }
+        CredentialChange::Replace(_) | CredentialChange::Drop if !is_there => {
+            Err(Error::new(ErrorKind::NotFound, format!("there is no user {name:?}")))
+        }
         CredentialChange::Set(credential) => {
-            if name.is_empty() || name.len() > NAME_BYTES_MAX {
-                let message = format!("a user's name has 1 to {NAME_BYTES_MAX} bytes");
-                return refused(ErrorKind::InvalidName, message);
-            }
-            if principal == Principal::anonymous() || principal == Principal::everybody() {
-                return refused(ErrorKind::InvalidName, format!("{principal} is nobody's name"));
-            }
-            let is_first = principals.is_empty();
-            if principals.len() >= PRINCIPALS_MAX && !principals.contains_key(&principal) {
-                let message = format!("there are at most {PRINCIPALS_MAX} principals");
-                return refused(ErrorKind::InvalidArgument, message);
-            }
-            let record = principals.entry(principal).or_default();
-            record.admin |= is_first;
-            record.credentials.set(credential);
+            record_to_set(principals, principal)?.credentials.set(credential);
+            Ok(())
+        }
+        CredentialChange::Create(credentials) | CredentialChange::Replace(credentials) => {
+            record_to_set(principals, principal)?.credentials = credentials;
             Ok(())
         }
         CredentialChange::Remove(mechanism) => {
             let missing =
                 || Error::new(ErrorKind::NotFound, "there is no such credential to be deleted");
-            let others = principals.iter().filter(|(other, _)| **other != principal).count();
-            let admins = principals
-                .iter()
-                .filter(|(other, record)| **other != principal && record.admin)
-                .count();
-            let record = principals.get_mut(&principal).ok_or_else(missing)?;
+            let record = principals.get(&principal).ok_or_else(missing)?;
             let mut credentials = record.credentials.clone();
             if !credentials.remove(mechanism) {
                 return Err(missing());
             }
             if credentials.is_empty() {
-                if record.admin && others > 0 && admins == 0 {
-                    let message = "nobody else is an admin: delete the other users first";
-                    return refused(ErrorKind::InvalidArgument, message.to_owned());
-                }
-                principals.remove(&principal);
-            } else {
-                record.credentials = credentials;
+                return remove(principals, &principal);
             }
+            principals.entry(principal).or_default().credentials = credentials;
             Ok(())
         }
+        CredentialChange::Drop => remove(principals, &principal),
     }
+}
+
+/// What is kept of a principal, who may be new.
+fn record_to_set(
+    principals: &mut BTreeMap<Principal, PrincipalRecord>,
+    principal: Principal,
+) -> Result<&mut PrincipalRecord, Error> {
+    let refused = |kind, message: String| Err(Error::new(kind, message));
+    if !(1..=NAME_BYTES_MAX).contains(&principal.name().len()) {
+        let message = format!("a user's name has 1 to {NAME_BYTES_MAX} bytes");
+        return refused(ErrorKind::InvalidName, message);
+    }
+    if principal == Principal::anonymous() || principal == Principal::everybody() {
+        return refused(ErrorKind::InvalidName, format!("{principal} is nobody's name"));
+    }
+    let is_first = principals.is_empty();
+    if principals.len() >= PRINCIPALS_MAX && !principals.contains_key(&principal) {
+        let message = format!("there are at most {PRINCIPALS_MAX} principals");
+        return refused(ErrorKind::InvalidArgument, message);
+    }
+    let record = principals.entry(principal).or_default();
+    record.admin |= is_first;
+    Ok(record)
+}
+
+/// Removes a principal; the last admin only after everybody else.
+fn remove(
+    principals: &mut BTreeMap<Principal, PrincipalRecord>,
+    principal: &Principal,
+) -> Result<(), Error> {
+    let all = &*principals;
+    let others = || all.iter().filter(|(other, _)| *other != principal);
+    let is_admin = all.get(principal).is_some_and(|record| record.admin);
+    if is_admin && others().count() > 0 && !others().any(|(_, record)| record.admin) {
+        let message = "nobody else is an admin: delete the other users first";
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    principals.remove(principal);
+    Ok(())
 }

@@ -31,12 +31,12 @@ mod stream;
 mod tests;
 mod transactions;
 
-pub use access::CredentialChange;
+pub use access::{CredentialChange, credentials_of_password};
 pub use anabranch_access::{
-    Access, CLUSTER, Credential, CredentialError, Exchange, Failed, Grant, GrantFilter,
-    ITERATIONS_MAX, ITERATIONS_MIN, Identity, Mechanism, Operation, OperationSet, Pattern,
-    PatternFilter, Permission, Principal, PrincipalRecord, Resource as Guarded, ResourceKind,
-    SaslMechanism,
+    Access, CLUSTER, Credential, CredentialError, Credentials, Exchange, Failed, Grant,
+    GrantFilter, ITERATIONS_MAX, ITERATIONS_MIN, Identity, Mechanism, Operation, OperationSet,
+    Pattern, PatternFilter, Permission, Principal, PrincipalRecord, Resource as Guarded,
+    ResourceKind, SaslMechanism,
 };
 pub use anabranch_log::{
     Aborted, Append, AppendError, AppendResult, Appended, Atomicity, Chunk, Inspection,

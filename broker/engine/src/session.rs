@@ -170,6 +170,18 @@ impl Session {
         }
     }
 
+    /// The name they have logged in by; none of who has not, and of the broker itself.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        match &*self.who {
+            Who::Broker => None,
+            Who::Somebody(caller) => {
+                let principal = &caller.identity.read().principal;
+                (*principal != Principal::anonymous()).then(|| principal.name().to_owned())
+            }
+        }
+    }
+
     /// Whether they may do `operation` to `resource`, for lists that leave out what they may not
     /// see. Nobody is told of a denial.
     #[must_use]
@@ -294,8 +306,23 @@ impl Session {
         }
     }
 
-    fn is_free(&self) -> bool {
+    /// Whether nobody can be denied anything: then all sessions may do the same.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
         self.engine.inner.access.is_free()
+    }
+
+    /// Whether `other` is a clone of this session: what one becomes, the other becomes.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.who, &other.who)
+    }
+
+    /// Rises with every change of principals, credentials and grants: what was found out about
+    /// them at another version may no longer hold.
+    #[must_use]
+    pub fn access_version(&self) -> u64 {
+        self.engine.inner.access.version()
     }
 
     /// Whether everything is theirs to see.

@@ -5,11 +5,10 @@ use crate::door::Shared;
 use crate::out::Out;
 use crate::startup::say;
 use crate::wire::{WireError, length};
-use anabranch_engine::{Exchange, Login, Mechanism, SaslMechanism};
+use anabranch_engine::{Exchange, Login, Mechanism, SaslMechanism, Session};
 use anabranch_net::{Peer, Stream};
-use anabranch_query::{Sql, SqlError};
+use anabranch_query::SqlError;
 use bytes::{Buf, Bytes, BytesMut};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a failed login waits for its answer.
@@ -41,18 +40,18 @@ impl From<std::io::Error> for Refused {
     }
 }
 
-/// SQL as the user may use it. While there is no principal, nobody is asked.
+/// The engine as the user may use it. While there is no principal, nobody is asked.
 pub(crate) async fn log_in(
     socket: &mut Stream,
     peer: &Peer,
     input: &mut BytesMut,
     shared: &Shared,
     user: &str,
-) -> Result<Arc<Sql>, Refused> {
+) -> Result<Session, Refused> {
     let host = peer.address.ip().to_canonical().to_string();
     let engine = shared.sql.engine().from_host(&host);
     if engine.is_open() {
-        return Ok(Arc::clone(&shared.sql));
+        return Ok(engine);
     }
     let mut out = Out::default();
     out.sasl(&[MECHANISM.name()]);
@@ -74,8 +73,7 @@ pub(crate) async fn log_in(
             Ok(Login::Done { session, answer }) => {
                 out.sasl_final(answer.into());
                 say(socket, &out.buffer).await?;
-                let sql = shared.sql.of(session);
-                return sql.map_err(|error| Refused::Sql(error.into()));
+                return Ok(session);
             }
             Err(_) => {
                 tokio::time::sleep(FAILED_PAUSE).await;

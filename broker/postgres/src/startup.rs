@@ -80,8 +80,8 @@ pub(crate) async fn start(
     // What is said before the login goes out with its first message.
     say(&mut socket, &std::mem::take(&mut out.buffer)).await?;
     let login = log_in(&mut socket, &peer, &mut input, &shared, user);
-    let sql = match tokio::time::timeout(STARTUP_TIME_MAX, login).await {
-        Ok(Ok(sql)) => sql,
+    let engine = match tokio::time::timeout(STARTUP_TIME_MAX, login).await {
+        Ok(Ok(engine)) => engine,
         Ok(Err(Refused::Sql(error))) => {
             refuse(&mut socket, &error).await?;
             return Ok(None);
@@ -93,7 +93,8 @@ pub(crate) async fn start(
         Ok(Err(Refused::End(end))) => return Err(end),
         Err(_) => return Ok(None),
     };
-    let session = match session(sql, user, &parameters) {
+    let session = Session::of_client(Arc::clone(&shared.sql), engine, user);
+    let session = match with_parameters(session, &parameters) {
         Ok(session) => session,
         Err(error) => {
             refuse(&mut socket, &error).await?;
@@ -182,12 +183,10 @@ pub(crate) async fn say(socket: &mut Stream, bytes: &[u8]) -> Result<(), End> {
 }
 
 /// The one database has any name.
-fn session(
-    sql: Arc<Sql>,
-    user: &str,
+fn with_parameters(
+    mut session: Session,
     parameters: &[(String, String)],
 ) -> Result<Session, SqlError> {
-    let mut session = Session::new(sql, user);
     for (name, value) in parameters {
         match name.as_str() {
             "user" | "database" => {}

@@ -172,7 +172,7 @@ async fn portals_give_some_rows_at_a_time() {
     let mut client = broker.connect().await;
     client.batch_execute("CREATE STREAM e (n int)").await.expect("a stream");
     client
-        .execute("INSERT INTO e SELECT value::int FROM generate_series(1, 1000)", &[])
+        .execute("INSERT INTO e SELECT n::int FROM generate_series(1, 1000) n", &[])
         .await
         .expect("an insert");
     let transaction = client.transaction().await.expect("a transaction");
@@ -210,7 +210,7 @@ async fn large_results_stream() {
     let broker = Broker::start().await;
     let client = broker.connect().await;
     let rows = client
-        .query("SELECT value, repeat('x', 1000) AS text FROM generate_series(1, 20000)", &[])
+        .query("SELECT n AS value, repeat('x', 1000) AS text FROM generate_series(1, 20000) n", &[])
         .await
         .expect("rows");
     assert_eq!(rows.len(), 20_000);

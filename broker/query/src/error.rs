@@ -34,11 +34,13 @@ pub mod sqlstate {
     pub const TRANSACTION_ACTIVE: &str = "25001";
     pub const NO_TRANSACTION: &str = "25P01";
     pub const TRANSACTION_FAILED: &str = "25P02";
+    pub const DEPENDENT_OBJECTS: &str = "2BP01";
     pub const SAVEPOINT_NOT_FOUND: &str = "3B001";
     pub const SERIALIZATION_FAILURE: &str = "40001";
     pub const SYNTAX_ERROR: &str = "42601";
     pub const UNDEFINED_COLUMN: &str = "42703";
     pub const UNDEFINED_OBJECT: &str = "42704";
+    pub const DUPLICATE_OBJECT: &str = "42710";
     pub const DUPLICATE_COLUMN: &str = "42701";
     pub const AMBIGUOUS_COLUMN: &str = "42702";
     pub const DATATYPE_MISMATCH: &str = "42804";
@@ -114,7 +116,7 @@ fn kind_of(sqlstate: &str) -> ErrorKind {
         sqlstate::UNIQUE_VIOLATION => ErrorKind::DuplicateKey,
         sqlstate::SERIALIZATION_FAILURE => ErrorKind::Conflict,
         sqlstate::UNDEFINED_TABLE => ErrorKind::NotFound,
-        sqlstate::DUPLICATE_TABLE => ErrorKind::AlreadyExists,
+        sqlstate::DUPLICATE_TABLE | sqlstate::DUPLICATE_OBJECT => ErrorKind::AlreadyExists,
         sqlstate::INSUFFICIENT_PRIVILEGE => ErrorKind::Denied(ResourceKind::Topic),
         sqlstate::RESERVED_NAME => ErrorKind::InvalidName,
         sqlstate::DISK_FULL => ErrorKind::DiskFull,

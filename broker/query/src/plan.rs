@@ -229,9 +229,30 @@ fn compatible(sql: &Sql, text: &str, statement: ast::Statement) -> (ast::Stateme
     if reads_stream {
         return (statement, Dialect::PostgreSql);
     }
-    match sql.compatibility().parse(text) {
-        Ok(mut statements) if statements.len() == 1 => (statements.remove(0), Dialect::Catalogue),
-        _ => (statement, Dialect::Catalogue),
+    let mut statement = match sql.compatibility().parse(text) {
+        Ok(mut statements) if statements.len() == 1 => statements.remove(0),
+        _ => statement,
+    };
+    let _ = statement.visit(&mut EmptyArrays);
+    (statement, Dialect::Catalogue)
+}
+
+/// `ARRAY(SELECT …)`, which DataFusion does not take, becomes the empty array: of the system
+/// catalogue it asks for the members of roles and the like, and there are none.
+struct EmptyArrays;
+
+impl VisitorMut for EmptyArrays {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
+        if let ast::Expr::Function(function) = expr
+            && matches!(function.args, ast::FunctionArguments::Subquery(_))
+            && function.name.to_string().eq_ignore_ascii_case("array")
+        {
+            let empty = ast::Value::SingleQuotedString("{}".to_owned());
+            *expr = ast::Expr::Value(empty.with_empty_span());
+        }
+        ControlFlow::Continue(())
     }
 }
 

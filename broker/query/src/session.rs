@@ -1,6 +1,7 @@
 //! A session: settings, a transaction, and statements one after another.
 
 mod definition;
+mod roles;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::plan::{PlanContext, QueryPlan};
 use crate::sql::Sql;
 use crate::statement::{Kind, SessionStatement, SetValue, Statement};
 use crate::write::WritePlan;
+use anabranch_engine::Session as EngineSession;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use settings::SessionSettings;
@@ -26,6 +28,9 @@ use transaction::Transaction;
 /// One client's session. Statements of a session run one at a time.
 pub struct Session {
     sql: Arc<Sql>,
+    /// The engine as this client may use it. Until that makes a difference, `sql` may be one for
+    /// all.
+    own: EngineSession,
     user: String,
     process_id: i32,
     settings: SessionSettings,
@@ -37,7 +42,8 @@ pub struct Prepared {
     statement: Statement,
     hints: Vec<Option<DataType>>,
     plan: Plan,
-    /// The catalog that it was planned with.
+    /// What it was planned with, and the catalog then.
+    sql: Arc<Sql>,
     catalog_version: u64,
 }
 
@@ -103,12 +109,31 @@ impl Prepared {
 }
 
 impl Session {
-    /// A session of `user`.
+    /// A session of `user`, as they call themselves.
     #[must_use]
     pub fn new(sql: Arc<Sql>, user: &str) -> Self {
+        let own = sql.engine().clone();
+        Self::of_client(sql, own, user)
+    }
+
+    /// The same, of a client whose own session of the engine is `own`. `sql` may be one that many
+    /// share while nobody can be denied anything; from then on the client has one of its own.
+    #[must_use]
+    pub fn of_client(sql: Arc<Sql>, own: EngineSession, user: &str) -> Self {
         let settings = SessionSettings::new(&sql);
         let process_id = sql.next_process();
-        Self { sql, user: user.to_owned(), process_id, settings, transaction: None }
+        Self { sql, own, user: user.to_owned(), process_id, settings, transaction: None }
+    }
+
+    /// Sees to it that nobody else's rights are used. A transaction goes on as it began.
+    fn take_own_sql(&mut self) -> Result<(), Error> {
+        if !self.own.is_free()
+            && self.transaction.is_none()
+            && !self.sql.engine().is_same(&self.own)
+        {
+            self.sql = self.sql.of(self.own.clone())?;
+        }
+        Ok(())
     }
 
     /// Its number, as PostgreSQL's process id.
@@ -163,11 +188,12 @@ impl Session {
     /// # Errors
     /// What is wrong with the statement.
     pub async fn prepare(
-        &self,
+        &mut self,
         statement: Statement,
         hints: Vec<Option<DataType>>,
     ) -> Result<Prepared, Error> {
         self.check_transaction(&statement)?;
+        self.take_own_sql()?;
         let catalog_version = self.sql.engine().catalog().version();
         let plan = match &statement.kind {
             Kind::Query(query) => {
@@ -193,7 +219,7 @@ impl Session {
             Kind::Alter(alter) => Plan::Other(definition::schema_of(alter)),
             _ => Plan::Other(None),
         };
-        Ok(Prepared { statement, hints, plan, catalog_version })
+        Ok(Prepared { statement, hints, plan, sql: self.sql.clone(), catalog_version })
     }
 
     /// Executes a prepared statement.
@@ -206,6 +232,7 @@ impl Session {
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome, Error> {
         self.check_transaction(&prepared.statement)?;
+        self.take_own_sql()?;
         self.refresh(prepared).await?;
         match (&prepared.plan, &prepared.statement.kind) {
             (Plan::Query(plan), _) => {
@@ -221,6 +248,10 @@ impl Session {
                 let statement = statement.clone();
                 self.session_statement(statement).await
             }
+            (Plan::Other(_), Kind::Role(statement)) => {
+                let statement = statement.clone();
+                self.roles(statement).await.map(Outcome::Done)
+            }
             (Plan::Other(_), kind) => {
                 let kind = kind.clone();
                 self.define(kind).await
@@ -228,11 +259,11 @@ impl Session {
         }
     }
 
-    /// Plans again what the catalog has overtaken.
-    async fn refresh(&self, prepared: &mut Arc<Prepared>) -> Result<(), Error> {
-        if prepared.catalog_version == self.sql.engine().catalog().version()
-            || matches!(prepared.plan, Plan::Other(_))
-        {
+    /// Plans again what the catalog has overtaken, or was planned with what others may see.
+    async fn refresh(&mut self, prepared: &mut Arc<Prepared>) -> Result<(), Error> {
+        let is_current = Arc::ptr_eq(&prepared.sql, &self.sql)
+            && prepared.catalog_version == self.sql.engine().catalog().version();
+        if is_current || matches!(prepared.plan, Plan::Other(_)) {
             return Ok(());
         }
         let again = self.prepare(prepared.statement.clone(), prepared.hints.clone()).await?;
@@ -252,7 +283,7 @@ impl Session {
 
     fn plan_context(&self) -> PlanContext {
         PlanContext {
-            user: self.user.clone(),
+            user: self.own.user().unwrap_or_else(|| self.user.clone()),
             version: format!("PostgreSQL {VERSION} (Anabranch {})", env!("CARGO_PKG_VERSION")),
             process_id: self.process_id,
             settings: self.settings.all(),

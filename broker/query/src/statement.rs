@@ -6,6 +6,7 @@
 mod cursor;
 mod ddl;
 mod names;
+mod roles;
 mod session;
 mod session_functions;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod visible;
 pub(crate) use cursor::Name;
 pub(crate) use ddl::{AlterStream, CreateStream, DropStream, StreamAction};
 pub(crate) use names::{OutputNames, output_names, unique_projection};
+pub(crate) use roles::{Grantee, Objects, Privileges, RoleStatement, Secret};
 pub(crate) use session::{SessionStatement, SetValue};
 pub(crate) use session_functions::{SessionFacts, replace_session_functions};
 pub(crate) use visible::{folded, hide_system_columns};
@@ -58,6 +60,7 @@ pub(crate) enum Kind {
     Create(CreateStream),
     Alter(AlterStream),
     Drop(DropStream),
+    Role(RoleStatement),
     Session(SessionStatement),
 }
 
@@ -142,6 +145,10 @@ fn finish(
 }
 
 fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
+    let mut cursor = Cursor::new(&tokens);
+    if let Some(statement) = roles::parse(&mut cursor)? {
+        return Ok(Kind::Role(statement));
+    }
     let mut cursor = Cursor::new(&tokens);
     if let Some(statement) = ddl::parse(&mut cursor)? {
         return Ok(statement);

@@ -94,7 +94,7 @@ async fn run(
     }
     if let Some(web) = web {
         let addresses = web.addresses();
-        let (engine, sql, stop) = (engine.session(""), Arc::clone(&sql), doors.stop.clone());
+        let (engine, sql, stop) = (engine.own_session(), Arc::clone(&sql), doors.stop.clone());
         let serving = web.serve(engine, sql, stop);
         let serving =
             serving.map_err(|source| ServeError::Door { door: "web", source: source.into() })?;

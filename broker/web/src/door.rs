@@ -1,6 +1,7 @@
 //! What all connections of the door share.
 
 use crate::limits::{BODIES_BYTES_MAX, Limits};
+use crate::login::{LOGINS_MAX, Logins};
 use crate::metrics::{Collect, Counts};
 use anabranch_engine::Session;
 use anabranch_net::{Peer, Place, Rules};
@@ -44,7 +45,9 @@ impl fmt::Debug for Settings {
 
 /// See the module.
 pub(crate) struct Door {
-    pub(crate) engine: Session,
+    /// The broker's own: for figures, and to make sessions of clients from.
+    pub(crate) own: Session,
+    /// For whoever cannot be denied anything.
     pub(crate) sql: Arc<Sql>,
     pub(crate) settings: Settings,
     pub(crate) counts: Counts,
@@ -52,6 +55,8 @@ pub(crate) struct Door {
     pub(crate) connections: Arc<anabranch_net::Metrics>,
     /// KiB of request bodies that may yet be read.
     pub(crate) bodies: Arc<Semaphore>,
+    /// Passwords that may be hashed now.
+    pub(crate) logins: Arc<Semaphore>,
     /// Cancelled when the door closes.
     pub(crate) stop: CancellationToken,
     /// Wakes when streams come, change or go.
@@ -63,21 +68,22 @@ pub(crate) struct Door {
 
 impl Door {
     pub(crate) fn new(
-        engine: Session,
+        own: Session,
         sql: Arc<Sql>,
         settings: Settings,
         connections: Arc<anabranch_net::Metrics>,
         stop: CancellationToken,
     ) -> Self {
         let tasks = TaskTracker::new();
-        let catalog = CatalogChanges::watch(&engine, &stop, &tasks);
+        let catalog = CatalogChanges::watch(&own, &stop, &tasks);
         Self {
-            engine,
+            own,
             sql,
             settings,
             counts: Counts::default(),
             connections,
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX >> 10)),
+            logins: Arc::new(Semaphore::new(LOGINS_MAX)),
             stop,
             catalog,
             tasks,
@@ -132,6 +138,8 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     /// Who is there, as far as the connection tells.
     pub(crate) peer: Peer,
+    /// Who its requests are by.
+    pub(crate) logins: Arc<Logins>,
     /// Counts the connection against the limit until it is gone, WebSocket or not.
     pub(crate) _place: Arc<Place>,
 }

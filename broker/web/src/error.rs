@@ -10,6 +10,8 @@ use axum::http::StatusCode;
 pub(crate) enum Code {
     /// The engine's kinds.
     Engine(ErrorKind),
+    /// Nobody has logged in, or with a wrong password.
+    Unauthenticated,
     /// A browser's page of another origin.
     ForbiddenOrigin,
     /// A host name that is not ours.
@@ -45,6 +47,7 @@ impl Code {
                 ErrorKind::Unsupported => "unsupported",
                 ErrorKind::Internal => "internal",
             },
+            Self::Unauthenticated => "unauthenticated",
             Self::ForbiddenOrigin => "forbidden_origin",
             Self::ForbiddenHost => "forbidden_host",
             Self::TooMany => "too_many",
@@ -75,6 +78,7 @@ impl Code {
                 ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
                 ErrorKind::Storage | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             },
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::ForbiddenOrigin | Self::ForbiddenHost => StatusCode::FORBIDDEN,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
         }
@@ -91,6 +95,7 @@ impl Code {
             Self::Engine(ErrorKind::DiskFull | ErrorKind::Unavailable) => "retry later",
             Self::Engine(ErrorKind::TimedOut) => "retry; the broker may be catching up",
             Self::Engine(ErrorKind::Storage) => "tell the operator: the disk failed",
+            Self::Unauthenticated => "send the header Authorization: Basic (curl -u user:password)",
             Self::Engine(ErrorKind::Internal) => "this is a bug: tell the authors",
             _ => return None,
         })

@@ -8,7 +8,7 @@ use crate::error::{Code, Failure};
 use crate::limits::{COLD_READS_MAX, READ_BYTES};
 use crate::position::{Begin, position_text};
 use anabranch_engine::{
-    Catalog, Chunk, ErrorKind, PartitionLog, ReadError, Session, Stream, Until,
+    Chunk, ErrorKind, Operation, PartitionLog, ReadError, Session, Stream, Until,
 };
 use anabranch_types::batch::{
     BatchError, BatchHeader, Compression, Record, batches, decode_records,
@@ -57,9 +57,12 @@ struct Cursor {
 /// The stream of that name, to read.
 ///
 /// # Errors
-/// There is none, or it is the broker's own.
-pub(crate) fn stream_to_read(catalog: &Catalog, name: &str) -> Result<Arc<Stream>, Failure> {
-    catalog
+/// There is none, it is the broker's own, or they may not know of it.
+pub(crate) fn stream_to_read(engine: &Session, name: &str) -> Result<Arc<Stream>, Failure> {
+    // Whether there is such a stream or not.
+    engine.check_stream_access(Operation::Describe, name)?;
+    engine
+        .catalog()
         .by_name(name)
         .filter(|stream| !stream.is_internal())
         .cloned()
@@ -78,7 +81,7 @@ impl Follower {
         only: Option<PartitionIndex>,
     ) -> Result<Self, Failure> {
         let catalog = engine.catalog();
-        let stream = stream_to_read(&catalog, name)?;
+        let stream = stream_to_read(engine, name)?;
         let count = stream.partitions.len();
         let named = match &begin {
             Begin::Position(position) => position.iter().map(|&(index, _)| index).collect(),

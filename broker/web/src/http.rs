@@ -10,14 +10,14 @@ mod streams;
 use crate::door::{Connection, Door};
 use crate::error::{Code, Failure};
 use crate::origin::{self, Claims};
-use crate::{metrics, socket};
+use crate::{login, metrics, socket};
 use anabranch_engine::ErrorKind;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN,
-    VARY,
+    VARY, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
@@ -71,7 +71,7 @@ async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
     let mut response = if cross.is_some() && request.method() == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        next.run(request).await
+        answer_caller(&door, request, next).await
     };
     if response.status().is_client_error() || response.status().is_server_error() {
         door.counts.refused.add(1);
@@ -82,12 +82,47 @@ async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
     response
 }
 
+/// Answers a request as its sender may have it. Whether the broker is well, and how much it does,
+/// anybody may know.
+async fn answer_caller(door: &Door, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if matches!(path, "/healthz" | "/metrics") {
+        return next.run(request).await;
+    }
+    let Some(connection) = request.extensions().get::<Connection>() else {
+        let kind = Code::Engine(ErrorKind::Internal);
+        return Failure::new(kind, "a request without a connection").into_response();
+    };
+    let caller = match login::caller(door, connection, request.headers(), path).await {
+        Ok(caller) => caller,
+        Err(failure) => return challenged(failure.into_response()),
+    };
+    let is_nobody = caller.is_nobody();
+    request.extensions_mut().insert(caller);
+    let mut response = next.run(request).await;
+    // RFC 9110, section 15.5.2: what is denied to nobody in particular.
+    if is_nobody && response.status() == StatusCode::FORBIDDEN {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        return challenged(response);
+    }
+    response
+}
+
+/// RFC 9110, section 11.6.1: with 401 comes how to log in.
+fn challenged(mut response: Response) -> Response {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(login::CHALLENGE));
+    }
+    response
+}
+
 /// CORS (Fetch standard, "HTTP responses") for a page of an origin that is allowed.
 fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     let fixed = HeaderValue::from_static;
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, fixed("GET, POST, PUT, DELETE"));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, fixed("content-type, anabranch-key"));
+    headers
+        .insert(ACCESS_CONTROL_ALLOW_HEADERS, fixed("authorization, content-type, anabranch-key"));
     headers.insert(ACCESS_CONTROL_MAX_AGE, fixed("600"));
     headers.append(VARY, fixed("origin"));
 }
@@ -106,7 +141,7 @@ async fn scrape(State(door): State<Arc<Door>>) -> Response {
 }
 
 async fn health(State(door): State<Arc<Door>>) -> Response {
-    match door.engine.stats().storage_error {
+    match door.own.stats().storage_error {
         None => answer::json(StatusCode::OK, b"{\"status\":\"ok\"}\n".to_vec()),
         Some(reason) => {
             let mut body = b"{\"status\":\"failing\",\"reason\":".to_vec();

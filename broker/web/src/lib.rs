@@ -18,6 +18,7 @@ mod http;
 mod io;
 mod json;
 pub mod limits;
+mod login;
 mod metrics;
 mod origin;
 mod position;

@@ -147,8 +147,8 @@ pub(crate) fn scrape(door: &Door) -> String {
 }
 
 fn engine(door: &Door, out: &mut Exposition) {
-    let stats = door.engine.stats();
-    let catalog = door.engine.catalog();
+    let stats = door.own.stats();
+    let catalog = door.own.catalog();
     let streams = catalog.streams().filter(|stream| !stream.is_internal()).count();
     let mut counter = |name: &str, help: &str, value: f64| {
         out.add(&format!("anabranch_{name}"), Kind::Counter, help, value);

@@ -6,7 +6,7 @@ mod tests;
 use crate::error::{Acknowledged, Code, Failure};
 use crate::event::{NewEvent, key_from_fields};
 use anabranch_engine::{
-    Append, AppendResult, Atomicity, ErrorKind, Mode, Part, Session, Stream, StreamSpec,
+    Append, AppendResult, Atomicity, ErrorKind, Mode, Operation, Part, Session, Stream, StreamSpec,
     Submission, key_hash,
 };
 use anabranch_types::batch::{BatchBuilder, HEADER_BYTES, ValidateOptions, validate};
@@ -57,16 +57,18 @@ struct Place {
 /// The stream to publish to; created if the broker does so.
 ///
 /// # Errors
-/// There is none, its name is not allowed, or it is the broker's own.
+/// There is none, its name is not allowed, it is the broker's own, or they may not write to it.
 pub(crate) async fn stream_to_publish(
     engine: &Session,
     name: &str,
 ) -> Result<Arc<Stream>, Failure> {
-    if let Some(stream) = engine.catalog().by_name(name) {
-        return if stream.is_internal() { Err(internal(name)) } else { Ok(stream.clone()) };
-    }
     if name.starts_with("__") {
         return Err(internal(name));
+    }
+    // Whether there is such a stream or not.
+    engine.check_stream_access(Operation::Write, name)?;
+    if let Some(stream) = engine.catalog().by_name(name) {
+        return if stream.is_internal() { Err(internal(name)) } else { Ok(stream.clone()) };
     }
     if !engine.auto_create() {
         return Err(Failure::not_found(format!("there is no stream {name:?}"))

@@ -5,6 +5,7 @@ use crate::door::{Connection, Door, Settings};
 use crate::http;
 use crate::io::Patient;
 use crate::limits::{HEAD_BYTES_MAX, HEAD_TIMEOUT, WRITE_TIMEOUT};
+use crate::login::Logins;
 use anabranch_engine::Session;
 use anabranch_net::{Application, Bound, Entered, Entry, Gate, Guest, Peer, Place, Stream};
 use anabranch_query::Sql;
@@ -78,7 +79,8 @@ impl WebDoor {
     }
 
     /// Lets clients connect, and serves WebSocket and HTTP until `stop` is cancelled; completes
-    /// when all connections are closed. See `PROTOCOL.md`. Must be called within a tokio runtime.
+    /// when all connections are closed. `engine` is the broker's own session: clients get theirs
+    /// from it. See `PROTOCOL.md`. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// When somebody else listens at the address by now; what goes wrong on a connection stays
@@ -127,7 +129,8 @@ async fn serve(door: Arc<Door>, router: Router, stream: Stream, peer: Peer, plac
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let connection = Connection { local, peer, _place: Arc::new(place) };
+    let logins = Arc::new(Logins::new(&door, &peer));
+    let connection = Connection { local, peer, logins, _place: Arc::new(place) };
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());

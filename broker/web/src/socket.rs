@@ -12,8 +12,10 @@ use crate::door::{Connection, Door};
 use crate::error::Failure;
 use crate::io::Patient;
 use crate::limits::{CLOSE_TIMEOUT, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES, REQUESTS_MAX};
+use crate::login::Caller;
 use crate::metrics::Gauge;
 use anabranch_net::Stream;
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
@@ -46,6 +48,7 @@ const WRITE_BUFFER_BYTES: usize = 64 << 10;
 /// Answers `GET /v1/ws`.
 pub(crate) async fn upgrade(
     State(door): State<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
     mut request: Request,
 ) -> Result<Response<Body>, Failure> {
     let Accepted { accept, subprotocol } = match handshake::accept(request.headers()) {
@@ -70,7 +73,7 @@ pub(crate) async fn upgrade(
                 if let Some(Connection { peer, .. }) = &connection {
                     tracing::debug!(%peer, "a WebSocket began");
                 }
-                converse(door, socket).await;
+                converse(door, caller, socket).await;
             }
             Err(_) => tracing::error!("a connection is not of the kind that was accepted"),
         }
@@ -123,13 +126,13 @@ impl From<tungstenite::Error> for End {
     }
 }
 
-async fn converse(door: Arc<Door>, socket: Socket) {
+async fn converse(door: Arc<Door>, caller: Caller, socket: Socket) {
     let _open = Counted::new(&door, |door| &door.counts.sockets);
     let (sink, stream) = socket.split();
     let (outbox, inbox) = mpsc::unbounded_channel();
     let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
-    let mut reader = Reader::new(door.clone(), stream, outbox, requests);
-    let mut writer = Writer::new(door.clone(), sink, inbox);
+    let mut reader = Reader::new(door.clone(), caller.clone(), stream, outbox, requests);
+    let mut writer = Writer::new(door.clone(), caller, sink, inbox);
     let end = tokio::select! {
         end = reader.run() => end,
         end = writer.run() => end,

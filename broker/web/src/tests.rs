@@ -1,6 +1,7 @@
 //! The door on a real engine, with a real WebSocket client and plain HTTP.
 
 mod client;
+mod login;
 
 use crate::limits::MESSAGE_BYTES_MAX;
 use anabranch_engine::{Column, ColumnType, Mode, StreamSpec};

@@ -4,6 +4,8 @@
 //! shows the declared types; all others, which hardly anybody reads, come from
 //! `datafusion-pg-catalog`.
 
+mod roles;
+
 use super::computed::computed;
 use super::{DATABASE, LOG, PUBLIC, SCHEMAS, find, streams_of, sys};
 use crate::error::Error;
@@ -25,7 +27,7 @@ use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStatic
 use std::fmt;
 use std::sync::Arc;
 
-/// The role that owns everything, until there are roles.
+/// The role that owns everything: what a user may do is not in `pg_catalog`, but in `sys.grants`.
 const OWNER: i32 = 10;
 
 /// A schema's oid. PostgreSQL's own where it has one.
@@ -83,7 +85,9 @@ impl fmt::Debug for PgCatalog {
 #[async_trait]
 impl SchemaProvider for PgCatalog {
     fn table_names(&self) -> Vec<String> {
-        self.others.table_names()
+        let mut names = self.others.table_names();
+        names.push(roles::PG_USER.to_owned());
+        names
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
@@ -96,12 +100,20 @@ impl SchemaProvider for PgCatalog {
             "pg_attribute" => {
                 computed(attribute_schema(), move |schema| attributes(&engine, schema)).map(Some)
             }
+            roles::PG_ROLES => {
+                computed(roles::roles_schema(), move |schema| roles::roles(&engine, schema))
+                    .map(Some)
+            }
+            roles::PG_USER => {
+                computed(roles::users_schema(), move |schema| roles::roles(&engine, schema))
+                    .map(Some)
+            }
             _ => self.others.table(name).await,
         }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.others.table_exist(name)
+        name == roles::PG_USER || self.others.table_exist(name)
     }
 }
 

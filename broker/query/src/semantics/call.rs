@@ -64,7 +64,10 @@ impl ScalarUDFImpl for Named {
             .map(|(field, constant)| resolve::type_of_argument(field, *constant))
             .collect();
         let name = self.name.strip_prefix(PREFIX).unwrap_or(&self.name);
-        Ok(resolve::result_of(name, &types)?.field(&self.name))
+        // DataFusion does not know all types yet (that of a CASE is its first branch's): what is
+        // wrong is said when the call is resolved.
+        let result = resolve::result_of(name, &types).unwrap_or(PgType::Unknown);
+        Ok(result.field(&self.name))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {

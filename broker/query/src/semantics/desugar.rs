@@ -568,6 +568,13 @@ fn collecting(name: &str, function: &Function) -> Option<Expr> {
 
 const MAKE_INTERVAL: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
 
+fn set_place(places: &mut [Expr], name: &str, value: &Expr) {
+    let found = MAKE_INTERVAL.iter().position(|place| place.eq_ignore_ascii_case(name));
+    if let Some(at) = found {
+        places[at] = value.clone();
+    }
+}
+
 fn function_call(mut function: Function) -> Expr {
     // pg_catalog.lower(x) is lower(x).
     if let [schema, name] = function.name.0.as_slice()
@@ -590,11 +597,13 @@ fn function_call(mut function: Function) -> Expr {
                     places[at] = expr.clone();
                 }
                 FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => {
-                    let found = MAKE_INTERVAL.iter().position(|place| *place == name.value);
-                    if let Some(at) = found {
-                        places[at] = expr.clone();
-                    }
+                    set_place(&mut places, &name.value, expr);
                 }
+                FunctionArg::ExprNamed {
+                    name: Expr::Identifier(name),
+                    arg: FunctionArgExpr::Expr(expr),
+                    ..
+                } => set_place(&mut places, &name.value, expr),
                 _ => {}
             }
         }

@@ -38,7 +38,7 @@ async fn expressions_mean_what_they_mean_in_postgresql() {
     let mut wrong = String::new();
     let cases = include_str!("cases.txt").lines().filter(|line| line.contains(" => "));
     for case in cases {
-        let (expression, expected) = case.split_once(" => ").expect("an arrow");
+        let (expression, expected) = case.rsplit_once(" => ").expect("an arrow");
         let said = said(&broker, expression).await;
         // Of errors the class counts: its first two characters.
         let same = match (expected.strip_prefix('!'), said.strip_prefix('!')) {

@@ -80,6 +80,7 @@ const KNOWN: &[(&str, &str, Rule)] = &[
     ("lc_messages", "C", Rule::Free),
     ("lock_timeout", "0", Rule::Free),
     ("max_identifier_length", "63", Rule::Fixed),
+    ("password_encryption", "scram-sha-256", Rule::Only(&["scram-sha-256"])),
     ("read_freshness", "strong", Rule::Freshness),
     ("row_security", "off", Rule::Free),
     ("search_path", "\"$user\", public", Rule::SearchPath),

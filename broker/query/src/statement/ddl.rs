@@ -64,7 +64,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Kind>, Error> {
         if cursor.word("STREAM") || cursor.word("TABLE") {
             return create(cursor).map(|statement| Some(Kind::Create(statement)));
         }
-        return Err(Error::unsupported("only streams can be created").hint(
+        return Err(Error::unsupported("only streams and users can be created").hint(
             "CREATE STREAM name (column type, …) WITH (mode = 'append' | 'upsert', …); CREATE TABLE is a synonym",
         ));
     }
@@ -72,13 +72,13 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Kind>, Error> {
         if cursor.word("STREAM") || cursor.word("TABLE") {
             return alter(cursor).map(|statement| Some(Kind::Alter(statement)));
         }
-        return Err(Error::unsupported("only streams can be altered"));
+        return Err(Error::unsupported("only streams and users can be altered"));
     }
     if cursor.word("DROP") {
         if cursor.word("STREAM") || cursor.word("TABLE") {
             return drop_stream(cursor).map(|statement| Some(Kind::Drop(statement)));
         }
-        return Err(Error::unsupported("only streams can be dropped"));
+        return Err(Error::unsupported("only streams and users can be dropped"));
     }
     Ok(None)
 }

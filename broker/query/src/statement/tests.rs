@@ -183,3 +183,74 @@ fn results_are_named_as_postgresql_names_them() {
     );
     check("SELECT 1 UNION ALL SELECT 2", &["?column?"]);
 }
+
+#[test]
+fn roles() {
+    let check = |text: &str, expected: RoleStatement| match one(text) {
+        Kind::Role(found) => assert_eq!(found, expected, "{text}"),
+        other => panic!("{text}: {other:?}"),
+    };
+    let (name, password) = ("ann".to_owned(), Secret("it's".to_owned()));
+    let create = RoleStatement::Create { name: name.clone(), password: password.clone() };
+    check("CREATE USER Ann PASSWORD 'it''s'", create.clone());
+    check("create role ann WITH LOGIN ENCRYPTED PASSWORD 'it''s' NOSUPERUSER", create);
+    check("ALTER ROLE ann WITH PASSWORD 'it''s'", RoleStatement::Alter { name, password });
+    let names = vec!["ann".to_owned(), "Bob".to_owned()];
+    let drop = RoleStatement::Drop { names: names.clone(), if_exists: true };
+    check("DROP USER IF EXISTS ann, \"Bob\"", drop);
+    check("DROP OWNED BY ann, \"Bob\" CASCADE", RoleStatement::DropOwned { names });
+    assert!(!format!("{:?}", one("CREATE USER a PASSWORD 'hidden'")).contains("hidden"));
+
+    check("CREATE USER user PASSWORD 'a'", {
+        RoleStatement::Create { name: "user".to_owned(), password: Secret("a".to_owned()) }
+    });
+    assert_eq!(fails("CREATE USER ann"), sqlstate::FEATURE_NOT_SUPPORTED);
+    assert_eq!(fails("CREATE USER ann PASSWORD ''"), sqlstate::FEATURE_NOT_SUPPORTED);
+    assert_eq!(fails("ALTER USER ann PASSWORD NULL"), sqlstate::SYNTAX_ERROR);
+    assert_eq!(fails("CREATE ROLE ann SUPERUSER PASSWORD 'a'"), sqlstate::FEATURE_NOT_SUPPORTED);
+    assert_eq!(fails("DROP USER ann; DROP USER"), sqlstate::SYNTAX_ERROR);
+}
+
+#[test]
+fn grants() {
+    use anabranch_engine::Operation::{All, Delete, Read, Write};
+    let check = |text: &str, operations: &[anabranch_engine::Operation], notices: usize| {
+        let Kind::Role(RoleStatement::Grant { privileges, on, to }) = one(text) else {
+            panic!("{text}")
+        };
+        let found: Vec<_> = privileges.operations.iter().copied().collect();
+        assert_eq!((found.as_slice(), privileges.notices.len()), (operations, notices), "{text}");
+        (on, to)
+    };
+    let (on, to) = check("GRANT SELECT ON flights TO ann", &[Read], 0);
+    assert!(matches!(&on, Objects::Streams(names) if names[0].name == "flights"));
+    assert_eq!(to, [Grantee::Role("ann".to_owned())]);
+    let (on, to) = check(
+        "GRANT INSERT, SELECT, TRUNCATE ON TABLE a, \"B\" TO GROUP ann, PUBLIC",
+        &[Read, Write, Delete],
+        1,
+    );
+    assert!(matches!(&on, Objects::Streams(names) if names.len() == 2));
+    assert_eq!(to[1], Grantee::Public);
+    check("GRANT INSERT, UPDATE, DELETE ON STREAM a TO ann", &[Write], 0);
+    check("GRANT APPEND, SUBSCRIBE ON table TO ann", &[Read, Write], 0);
+    let (on, _) = check("GRANT ALL PRIVILEGES ON ALL TABLES IN SCHEMA public TO ann", &[All], 0);
+    assert_eq!(on, Objects::AllStreams);
+    let (on, _) = check("GRANT ALL ON schema TO ann", &[All], 0);
+    assert!(matches!(&on, Objects::Streams(names) if names[0].name == "schema"));
+
+    assert!(matches!(
+        one("REVOKE ALL ON a FROM ann CASCADE"),
+        Kind::Role(RoleStatement::Revoke { .. })
+    ));
+    let unsupported =
+        |text: &str| assert_eq!(fails(text), sqlstate::FEATURE_NOT_SUPPORTED, "{text}");
+    unsupported("GRANT admins TO ann");
+    unsupported("GRANT USAGE ON SCHEMA public TO ann");
+    unsupported("GRANT SELECT ON DATABASE a TO ann");
+    unsupported("GRANT SELECT (a) ON flights TO ann");
+    unsupported("GRANT SELECT ON a TO ann WITH GRANT OPTION");
+    assert_eq!(fails("GRANT SELECT ON a FROM ann"), sqlstate::SYNTAX_ERROR);
+    let system = "GRANT SELECT ON ALL TABLES IN SCHEMA sys TO ann";
+    assert_eq!(fails(system), sqlstate::WRONG_OBJECT_TYPE);
+}

@@ -184,7 +184,7 @@ async fn a_statement_that_writes_too_much_is_refused() {
     let broker = Broker::start();
     broker.run("CREATE STREAM e (n int, note text)").await;
     let error = broker
-        .fails("INSERT INTO e SELECT value, repeat('x', 1000) FROM generate_series(1, 100000)")
+        .fails("INSERT INTO e SELECT n, repeat('x', 1000) FROM generate_series(1, 100000) n")
         .await;
     assert_eq!(error.sqlstate, sqlstate::PROGRAM_LIMIT_EXCEEDED);
     assert_eq!(broker.lines("SELECT count(*) FROM e").await, ["0"]);

@@ -11,9 +11,12 @@ use crate::follow::Follower;
 use crate::frames::Page;
 use crate::json::push_string;
 use crate::limits::{BODY_BYTES_MAX, EVENTS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, WAIT_MAX};
+use crate::login::Caller;
 use crate::position::Begin;
 use crate::publish::{self, Defaults, stream_to_publish};
+use anabranch_engine::Session;
 use anabranch_types::PartitionIndex;
+use axum::Extension;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -43,6 +46,7 @@ pub(super) struct PublishParameters {
 /// `POST`: publishes.
 pub(super) async fn publish(
     State(door): State<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
     name: Result<Path<String>, PathRejection>,
     parameters: Result<Query<PublishParameters>, QueryRejection>,
     request: Request,
@@ -53,12 +57,12 @@ pub(super) async fn publish(
     let text =
         std::str::from_utf8(&body.bytes).map_err(|_| Failure::invalid("the body is not UTF-8"))?;
     let events = shape.events(text)?;
-    let stream = stream_to_publish(&door.engine, &name).await?;
-    let defaults = Defaults { now: door.engine.now(), turn: door.turn() };
+    let stream = stream_to_publish(&caller.engine, &name).await?;
+    let defaults = Defaults { now: caller.engine.now(), turn: door.turn() };
     let prepared = publish::prepare(&stream, events, defaults)?;
     // The batches are copies: the body has served.
     drop(body);
-    let acknowledged = publish::publish(&door.engine, prepared).await?;
+    let acknowledged = publish::publish(&caller.engine, prepared).await?;
     door.counts.events_published.add(acknowledged.places.len() as u64);
     Ok(answer::acknowledged(&acknowledged))
 }
@@ -171,6 +175,7 @@ pub(super) struct ReadParameters {
 /// `GET`: reads.
 pub(super) async fn read(
     State(door): State<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
     name: Result<Path<String>, PathRejection>,
     parameters: Result<Query<ReadParameters>, QueryRejection>,
 ) -> Result<Response, Failure> {
@@ -185,8 +190,9 @@ pub(super) async fn read(
     }
     let begin = parameters.from.as_deref().map_or(Ok(Begin::Beginning), Begin::parse)?;
     let only = parameters.partition.map(PartitionIndex);
-    let mut follower = Follower::open(&door.engine, &name, begin, only).await?;
-    let page = read_page(&door, &mut follower, limit, Instant::now() + wait).await?;
+    let mut follower = Follower::open(&caller.engine, &name, begin, only).await?;
+    let page =
+        read_page(&door, &caller.engine, &mut follower, limit, Instant::now() + wait).await?;
     door.counts.events_delivered.add(page.count as u64);
 
     let mut body = Vec::with_capacity(page.events.len() + 256);
@@ -203,6 +209,7 @@ pub(super) async fn read(
 /// Waits, until `deadline`, for something to read.
 async fn read_page(
     door: &Door,
+    engine: &Session,
     follower: &mut Follower,
     limit: usize,
     deadline: Instant,
@@ -211,7 +218,7 @@ async fn read_page(
     loop {
         let partitions: Vec<_> = follower.partition_ids().collect();
         // Before the read: what comes after it wakes us.
-        let mut interest = door.engine.interest(&partitions);
+        let mut interest = engine.interest(&partitions);
         let has_moved;
         (page, has_moved) = follower.step(page).await;
         let has_moved = has_moved?;

@@ -8,10 +8,12 @@ use crate::follow::stream_to_read;
 use crate::frames::push_row;
 use crate::json::{push_comma, push_string, push_uint};
 use crate::limits::{BODY_BYTES_MAX, CUT_TIMEOUT, PAGE_BYTES, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
+use crate::login::Caller;
 use crate::publish::{self, Defaults};
-use anabranch_engine::{ErrorKind, Mode, Stream, table};
+use anabranch_engine::{ErrorKind, Mode, Session, Stream, table};
 use anabranch_query::{Change, LiveSpec, LiveTable, Op, Phase, Start};
 use anabranch_types::{PartitionIndex, Round};
+use axum::Extension;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
@@ -33,6 +35,7 @@ pub(super) struct ListParameters {
 /// `GET …/rows`: rows of one cut.
 pub(super) async fn list(
     State(door): State<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
     name: Result<Path<String>, PathRejection>,
     parameters: Result<Query<ListParameters>, QueryRejection>,
 ) -> Result<Response, Failure> {
@@ -41,13 +44,13 @@ pub(super) async fn list(
     if !(1..=PAGE_ITEMS_MAX).contains(&limit) {
         return Err(Failure::invalid(format!("limit is 1 to {PAGE_ITEMS_MAX}")));
     }
-    let stream = stream_to_read(&door.engine.catalog(), &name)?;
+    let stream = stream_to_read(&caller.engine, &name)?;
     if stream.mode != Mode::Upsert {
         return Err(no_table(&name));
     }
     let spec =
         LiveSpec { stream: name.clone(), filter: parameters.filter, start: Start::Beginning };
-    let listed = tokio::time::timeout(CUT_TIMEOUT, rows(&door, spec, limit)).await;
+    let listed = tokio::time::timeout(CUT_TIMEOUT, rows(&caller, spec, limit)).await;
     let Listed { rows, count, round, complete } = listed.map_err(|_| {
         Failure::new(
             Code::Engine(ErrorKind::TimedOut),
@@ -80,8 +83,8 @@ struct Listed {
     complete: bool,
 }
 
-async fn rows(door: &Door, spec: LiveSpec, limit: usize) -> Result<Listed, Failure> {
-    let mut table = LiveTable::open(&door.sql, spec).await?;
+async fn rows(caller: &Caller, spec: LiveSpec, limit: usize) -> Result<Listed, Failure> {
+    let mut table = LiveTable::open(&caller.sql()?, spec).await?;
     let mut listed = Listed::default();
     loop {
         let batch = table.next_batch().await?;
@@ -103,15 +106,15 @@ async fn rows(door: &Door, spec: LiveSpec, limit: usize) -> Result<Listed, Failu
 
 /// `GET …/rows/{key}`: one row.
 pub(super) async fn one(
-    State(door): State<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
     place: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Failure> {
     let (name, key) = answer::path(place)?;
-    let (stream, key) = row_place(&door, &name, &key)?;
+    let (stream, key) = row_place(&caller.engine, &name, &key)?;
     let Some(id) = stream.table else {
         return Err(no_table(&name));
     };
-    let cut = door.engine.cut(CUT_TIMEOUT).await?;
+    let cut = caller.engine.cut(CUT_TIMEOUT).await?;
     let wanted = key.clone();
     // The row may have to come from disk.
     let found = tokio::task::spawn_blocking(move || cut.tables.get(id, &wanted)).await;
@@ -122,7 +125,7 @@ pub(super) async fn one(
         Failure::not_found("there is no row of this key").hint("GET …/rows lists some")
     })?;
     let spec = LiveSpec { stream: name, filter: None, start: Start::Now };
-    let table = LiveTable::open(&door.sql, spec).await?;
+    let table = LiveTable::open(&caller.sql()?, spec).await?;
     let mut body = Vec::new();
     push_row(&mut body, &table, &as_change(&stream, key, row));
     body.push(b'\n');
@@ -145,11 +148,12 @@ fn as_change(stream: &Stream, key: Bytes, row: table::Row) -> Change {
 /// `PUT …/rows/{key}`: sets one row.
 pub(super) async fn put(
     State(door): State<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
     place: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Failure> {
     let (name, key) = answer::path(place)?;
-    let (stream, key) = row_place(&door, &name, &key)?;
+    let (stream, key) = row_place(&caller.engine, &name, &key)?;
     let body = body::read(&door, request, BODY_BYTES_MAX).await?;
     let text =
         std::str::from_utf8(&body.bytes).map_err(|_| Failure::invalid("the body is not UTF-8"))?;
@@ -158,21 +162,23 @@ pub(super) async fn put(
     if value.get() == "null" {
         return Err(Failure::invalid("a row cannot be null").hint("DELETE removes it"));
     }
-    write(&door, &stream, key, Some(value.get().as_bytes())).await
+    write(&door, &caller.engine, &stream, key, Some(value.get().as_bytes())).await
 }
 
 /// `DELETE …/rows/{key}`: removes one row.
 pub(super) async fn delete(
     State(door): State<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
     place: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Failure> {
     let (name, key) = answer::path(place)?;
-    let (stream, key) = row_place(&door, &name, &key)?;
-    write(&door, &stream, key, None).await
+    let (stream, key) = row_place(&caller.engine, &name, &key)?;
+    write(&door, &caller.engine, &stream, key, None).await
 }
 
 async fn write(
     door: &Door,
+    engine: &Session,
     stream: &Stream,
     key: Bytes,
     value: Option<&[u8]>,
@@ -182,16 +188,16 @@ async fn write(
         value: value.map(Cow::Borrowed),
         ..NewEvent::default()
     };
-    let defaults = Defaults { now: door.engine.now(), turn: 0 };
+    let defaults = Defaults { now: engine.now(), turn: 0 };
     let prepared = publish::prepare(stream, vec![event], defaults)?;
-    let acknowledged = publish::publish(&door.engine, prepared).await?;
+    let acknowledged = publish::publish(engine, prepared).await?;
     door.counts.events_published.add(1);
     Ok(answer::acknowledged(&acknowledged))
 }
 
 /// The stream and the record key that a path names.
-fn row_place(door: &Door, name: &str, key: &str) -> Result<(Arc<Stream>, Bytes), Failure> {
-    let stream = stream_to_read(&door.engine.catalog(), name)?;
+fn row_place(engine: &Session, name: &str, key: &str) -> Result<(Arc<Stream>, Bytes), Failure> {
+    let stream = stream_to_read(engine, name)?;
     if stream.mode != Mode::Upsert {
         return Err(no_table(name));
     }

@@ -4,7 +4,9 @@ use super::body;
 use crate::door::Door;
 use crate::error::Failure;
 use crate::limits::STATEMENT_BYTES_MAX;
+use crate::login::Caller;
 use anabranch_query::JsonRows;
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -16,12 +18,13 @@ use std::sync::Arc;
 /// `POST`: runs a query; its rows are one JSON object a line.
 pub(super) async fn run(
     State(door): State<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Failure> {
     let body = body::read(&door, request, STATEMENT_BYTES_MAX).await?;
     let statement = std::str::from_utf8(&body.bytes)
         .map_err(|_| Failure::invalid("the statement is not UTF-8"))?;
-    let mut rows = door.sql.json_rows(statement).await?;
+    let mut rows = caller.sql()?.json_rows(statement).await?;
     // The first rows are waited for: most of what can fail has failed by then, with a status.
     let first = rows.next_lines().await?;
     let state = first.map(|first| (first, Some(rows)));

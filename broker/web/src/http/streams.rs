@@ -1,17 +1,17 @@
 //! `/v1/streams`: what there is.
 
 use super::answer;
-use crate::door::Door;
 use crate::error::{Code, Failure};
 use crate::follow::stream_to_read;
-use anabranch_engine::{Column, ErrorKind, Mode, Stream};
+use crate::login::Caller;
+use anabranch_engine::{Column, ErrorKind, Mode, Session, Stream};
+use axum::Extension;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 #[derive(Serialize)]
 struct AllStreams<'a> {
@@ -35,28 +35,28 @@ struct OnePartition {
 }
 
 /// `GET /v1/streams`.
-pub(super) async fn all(State(door): State<Arc<Door>>) -> Result<Response, Failure> {
-    let catalog = door.engine.catalog();
+pub(super) async fn all(Extension(caller): Extension<Caller>) -> Result<Response, Failure> {
+    let catalog = caller.engine.catalog();
     let streams = catalog.streams().filter(|stream| !stream.is_internal());
-    let streams = streams.map(|stream| describe(&door, stream)).collect();
+    let streams = streams.map(|stream| describe(&caller.engine, stream)).collect();
     encode(&AllStreams { streams })
 }
 
 /// `GET /v1/streams/{name}`.
 pub(super) async fn one(
-    State(door): State<Arc<Door>>,
+    Extension(caller): Extension<Caller>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
-    let stream = stream_to_read(&door.engine.catalog(), &answer::path(name)?)?;
-    encode(&describe(&door, &stream))
+    let stream = stream_to_read(&caller.engine, &answer::path(name)?)?;
+    encode(&describe(&caller.engine, &stream))
 }
 
-fn describe<'a>(door: &Door, stream: &'a Stream) -> OneStream<'a> {
+fn describe<'a>(engine: &Session, stream: &'a Stream) -> OneStream<'a> {
     let logs = stream.partitions.iter().enumerate();
     let partitions = logs
         .filter_map(|(partition, &id)| {
             // A stream that is just being dropped has no partitions left.
-            let log = door.engine.marks(id)?;
+            let log = engine.marks(id)?;
             let (log_start, high_watermark) = (log.log_start().0, log.high_watermark().0);
             Some(OnePartition { partition, log_start, high_watermark })
         })

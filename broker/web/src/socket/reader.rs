@@ -8,6 +8,7 @@ use crate::error::Failure;
 use crate::event::NewEvent;
 use crate::json::push_int;
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGES_A_READ, REQUESTS_MAX, SILENCE_MAX};
+use crate::login::Caller;
 use crate::position::Begin;
 use crate::publish::{Defaults, Prepared, prepare, reserve, stream_to_publish};
 use anabranch_engine::{Append, Submission};
@@ -27,6 +28,7 @@ const SUBMISSION_BYTES: usize = MESSAGE_BYTES_MAX;
 
 pub(super) struct Reader {
     door: Arc<Door>,
+    caller: Caller,
     stream: Incoming,
     outbox: UnboundedSender<Outgoing>,
     /// Bounds what waits for an answer, the outbox included.
@@ -41,13 +43,14 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(
         door: Arc<Door>,
+        caller: Caller,
         stream: Incoming,
         outbox: UnboundedSender<Outgoing>,
         requests: Arc<Semaphore>,
     ) -> Self {
         let (appends, answers) = (Vec::new(), Vec::new());
         let (append_bytes, is_keyed) = (0, false);
-        Self { door, stream, outbox, requests, appends, append_bytes, is_keyed, answers }
+        Self { door, caller, stream, outbox, requests, appends, append_bytes, is_keyed, answers }
     }
 
     /// Reads until there is a reason to stop.
@@ -151,7 +154,7 @@ impl Reader {
                 let permit = self.permit(1).await;
                 let mut frame = answer_head(id, "pong");
                 frame.extend_from_slice(b",\"ts\":");
-                push_int(&mut frame, self.door.engine.now().0);
+                push_int(&mut frame, self.caller.engine.now().0);
                 frame.push(b'}');
                 self.answer(frame, permit);
             }
@@ -163,7 +166,7 @@ impl Reader {
         stream: &str,
         events: Vec<NewEvent<'_>>,
     ) -> Result<Prepared, Failure> {
-        let engine = &self.door.engine;
+        let engine = &self.caller.engine;
         let stream = stream_to_publish(engine, stream).await?;
         let defaults = Defaults { now: engine.now(), turn: self.door.turn() };
         prepare(&stream, events, defaults)
@@ -186,11 +189,11 @@ impl Reader {
         }
         let bytes = std::mem::take(&mut self.append_bytes);
         let is_keyed = std::mem::take(&mut self.is_keyed);
-        let reserved = reserve(&self.door.engine, bytes, is_keyed).await;
+        let reserved = reserve(&self.caller.engine, bytes, is_keyed).await;
         let (appends, answers) =
             (std::mem::take(&mut self.appends), std::mem::take(&mut self.answers));
         let outbox = self.outbox.clone();
-        self.door.engine.submit(Submission {
+        self.caller.engine.submit(Submission {
             appends,
             reply: Box::new(move |results| {
                 // A slow reader of answers must not hold what others wait for.

@@ -4,12 +4,12 @@
 use crate::frames::{begin_changes, push_change, push_progress, push_row};
 use crate::json::push_comma;
 use crate::limits::FRAME_BYTES;
-use anabranch_query::{Error, LiveBatch, LiveSpec, LiveTable, Phase, Sql};
+use crate::login::Caller;
+use anabranch_query::{Error, LiveBatch, LiveSpec, LiveTable, Phase};
 use futures::StreamExt;
 use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -53,13 +53,16 @@ impl Tables {
     /// Starts a subscription; how that went comes as an event.
     pub(super) fn open(
         &mut self,
-        sql: Arc<Sql>,
+        caller: Caller,
         sub: u64,
         spec: LiveSpec,
         permit: OwnedSemaphorePermit,
     ) {
         let open = async move {
-            let opened = LiveTable::open(&sql, spec).await;
+            let opened = match caller.sql() {
+                Ok(sql) => LiveTable::open(&sql, spec).await,
+                Err(error) => Err(error),
+            };
             Event::Opened { sub, opened, permit }
         };
         self.wait(sub, open.boxed());

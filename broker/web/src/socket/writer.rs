@@ -11,6 +11,7 @@ use crate::follow::Follower;
 use crate::frames::Frames;
 use crate::json::{push_string, push_uint};
 use crate::limits::{MESSAGE_BYTES_MAX, PING_EVERY, REQUESTS_MAX};
+use crate::login::Caller;
 use crate::position::Begin;
 use crate::publish::Pending;
 use anabranch_engine::{AppendResult, ErrorKind, Interest, Mode, Stream};
@@ -46,6 +47,7 @@ pub(super) struct Answer {
 
 pub(super) struct Writer {
     door: Arc<Door>,
+    caller: Caller,
     sink: Sending,
     inbox: UnboundedReceiver<Outgoing>,
     streams: Vec<StreamSubscription>,
@@ -69,12 +71,18 @@ struct StreamSubscription {
 }
 
 impl Writer {
-    pub(super) fn new(door: Arc<Door>, sink: Sending, inbox: UnboundedReceiver<Outgoing>) -> Self {
+    pub(super) fn new(
+        door: Arc<Door>,
+        caller: Caller,
+        sink: Sending,
+        inbox: UnboundedReceiver<Outgoing>,
+    ) -> Self {
         let catalog = door.catalog.clone();
         let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             door,
+            caller,
             sink,
             inbox,
             streams: Vec::new(),
@@ -166,7 +174,7 @@ impl Writer {
             }
             Outgoing::SubscribeTable { id, spec, permit } => match self.check_room(id) {
                 Ok(()) => {
-                    self.tables.open(self.door.sql.clone(), id, spec, permit);
+                    self.tables.open(self.caller.clone(), id, spec, permit);
                     Ok(())
                 }
                 Err(failure) => {
@@ -233,7 +241,7 @@ impl Writer {
 
     async fn subscribe(&mut self, id: u64, name: &str, begin: Begin) -> Result<Vec<u8>, Failure> {
         self.check_room(id)?;
-        let follower = Follower::open(&self.door.engine, name, begin, None).await?;
+        let follower = Follower::open(&self.caller.engine, name, begin, None).await?;
         let mut frame = subscribed(id, "stream", follower.stream());
         frame.extend_from_slice(b",\"position\":");
         push_string(&mut frame, &follower.position());
@@ -313,7 +321,7 @@ impl Writer {
             self.streams.iter().flat_map(|stream| stream.follower.partition_ids()).collect();
         partitions.sort_unstable();
         partitions.dedup();
-        self.interest = (!partitions.is_empty()).then(|| self.door.engine.interest(&partitions));
+        self.interest = (!partitions.is_empty()).then(|| self.caller.engine.interest(&partitions));
     }
 
     /// One batch of one table's subscription; false if none has anything.

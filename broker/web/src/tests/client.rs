@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tokio_util::sync::CancellationToken;
 
@@ -80,10 +81,22 @@ impl Broker {
 
     /// One HTTP request; status and body of the answer, chunk sizes left in.
     pub(super) async fn http_text(&self, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+        let (head, body) = self.http_with(method, path, "", body).await;
+        (status_of(&head), body)
+    }
+
+    /// The same with some more lines in the head; head and body of the answer.
+    pub(super) async fn http_with(
+        &self,
+        method: &str,
+        path: &str,
+        lines: &str,
+        body: &[u8],
+    ) -> (String, String) {
         let request = async {
-            let mut stream = TcpStream::connect(self.address).await?;
+            let mut stream = self.connect().await;
             let head = format!(
-                "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+                "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{lines}\
                  content-length: {}\r\n\r\n",
                 self.address,
                 body.len()
@@ -96,9 +109,19 @@ impl Broker {
         };
         let answer = within(request).await.expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        (status.expect("a status"), body.to_owned())
+        (head.to_owned(), body.to_owned())
     }
+
+    /// A connection that nothing was said on.
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("the door is open")
+    }
+}
+
+/// The status in the head of an answer.
+pub(super) fn status_of(head: &str) -> u16 {
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.expect("a status")
 }
 
 /// A WebSocket client.
@@ -111,13 +134,27 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn connect(broker: &Broker) -> Self {
-        let stream = TcpStream::connect(broker.address).await.expect("the door is open");
+        Self::connect_as(broker, None).await.expect("a WebSocket")
+    }
+
+    /// The same with a header Authorization; or the status that it was refused with.
+    pub(super) async fn connect_as(broker: &Broker, login: Option<&str>) -> Result<Self, u16> {
         let url = format!("ws://{}/v1/ws", broker.address);
-        let (socket, _) = within(client_async(url, stream)).await.expect("a WebSocket");
+        let mut request = url.into_client_request().expect("an address");
+        if let Some(login) = login {
+            let login = login.parse().expect("a header");
+            request.headers_mut().insert("authorization", login);
+        }
+        let connected = within(client_async(request, broker.connect().await)).await;
+        let socket = match connected {
+            Ok((socket, _)) => socket,
+            Err(tungstenite::Error::Http(answer)) => return Err(answer.status().as_u16()),
+            Err(error) => panic!("no WebSocket: {error}"),
+        };
         let mut client = Self { socket, last_id: 0, changes: VecDeque::new() };
         let hello = client.next().await;
         assert_eq!(hello["type"], "hello");
-        client
+        Ok(client)
     }
 
     /// Sends a request with an id of its own.
@@ -198,6 +235,6 @@ impl Client {
     }
 }
 
-async fn within<F: Future>(future: F) -> F::Output {
+pub(super) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(SOON, future).await.expect("in time")
 }

@@ -223,6 +223,10 @@ fn add_jsonb(library: &mut Library) {
     library.strict("?", &[Jsonb, Text], Bool, |a, _| {
         boolean(has_key(&parse(a[0].text())?, a[1].text()))
     });
+    // Of json as well, which PostgreSQL does not have: `_json` is json, and is asked this.
+    library.strict("?", &[Json, Text], Bool, |a, _| {
+        boolean(has_key(&parse(a[0].text())?, a[1].text()))
+    });
     library.strict("?|", &[Jsonb, Array(&Text)], Bool, |a, _| {
         let value = parse(a[0].text())?;
         boolean(a[1].items().iter().any(|key| !key.is_null() && has_key(&value, key.text())))

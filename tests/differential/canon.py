@@ -16,7 +16,8 @@ TIMES = re.compile(r"timestamp|time_ms$|_timestamp$")
 KEYS = ("name", "topic", "topic_name", "topic_id", "group_id", "group", "transactional_id", "key",
         "resource_type", "resource_name", "partition_index", "partition", "partition_id", "index",
         "member_id", "group_instance_id", "node_id", "broker_id", "producer_id", "log_dir",
-        "api_key", "first_offset", "base_offset", "entity_type", "entity")
+        "api_key", "first_offset", "base_offset", "entity_type", "entity", "user",
+        "pattern_type", "principal", "host", "operation", "permission_type")
 # Answers to "all there is": what belongs to other runs, or to the broker itself, is left out.
 LISTINGS = {"Metadata": ("topics",), "ListGroups": ("groups",), "DescribeLogDirs": ("topics",),
             "ListTransactions": ("transaction_states",), "DescribeTopicPartitions": ("topics",),

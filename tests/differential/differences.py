@@ -48,7 +48,22 @@ def twice(step):
                 names += [str((own, topic["name"])) for topic in each["topics"] or ()]
         if len(set(names)) < len(names):
             return True
-    return False
+    entities = [sorted(part["entity_type"] for part in each["entity"])
+                for each in fields.get("entries") or ()]
+    whose = [str(sorted(map(str, each["entity"]))) for each in fields.get("entries") or ()]
+    return len(set(whose)) < len(whose) or any(len(set(each)) < len(each) for each in entities)
+
+
+# The highest numbers of what a rule or a filter of access names; 0 is what nobody knows.
+RULE_NUMBERS = {"resource_type": 7, "resource_type_filter": 7, "pattern_type_filter": 4,
+                "resource_pattern_type": 4, "operation": 15, "permission_type": 3}
+
+
+def unknown_number(step):
+    """Whether a rule of access, or a filter for them, has a number that means nothing."""
+    rules = step.fields.get("creations") or step.fields.get("filters") or [step.fields]
+    return any(not 0 < rule.get(name, 1) <= most
+               for rule in rules for name, most in RULE_NUMBERS.items())
 
 
 def meant(wanted, value):
@@ -78,6 +93,9 @@ LIST = [
                ours=lambda value: value is not True, when=lambda step, path: twice(step)),
     Difference("DeleteTopics|AlterConfigs|IncrementalAlterConfigs", ".*", "No client names a topic "
                "or a resource twice in a request that changes it; Kafka refuses, or has no answer.",
+               ours=lambda value: value is not True, when=lambda step, path: twice(step)),
+    Difference("AlterClientQuotas", ".*", "No client names whom a quota is for, or a part of that, "
+               "twice; Kafka answers once, or takes the last.",
                ours=lambda value: value is not True, when=lambda step, path: twice(step)),
     Difference("DescribeGroups|ConsumerGroupDescribe|DescribeConfigs|OffsetFetch|FindCoordinator",
                "groups|results|coordinators", "What is named twice is described once, so that "
@@ -116,6 +134,11 @@ LIST = [
                "partitions as a whole; we refuse those topics of it that have more.",
                when=lambda step, path: "1000000" in str(step.fields)),
 
+    Difference("CreateAcls|DeleteAcls|DescribeAcls", ".*", "Kinds, patterns, operations and "
+               "permissions that do not exist: Kafka hangs up, or finds nothing; we refuse that "
+               "rule or filter.", ours=lambda value: value is not True,
+               when=lambda step, path: unknown_number(step)),
+
     # Requests that are wrong in two ways.
     Difference("CreateTopics", r"topics\.error_code", "Wrong in two ways: Kafka looks at name and "
                "settings first, we look at numbers first.",
@@ -142,6 +165,9 @@ LIST = [
     Difference("AlterConfigs|IncrementalAlterConfigs", r"responses\.error_code", "Wrong in two "
                "ways: Kafka looks at the values first, then whether there is such a topic.",
                kafka=40, ours=3),
+    Difference("AlterUserScramCredentials", r"results\.error_code", "Wrong in two ways: Kafka looks "
+               "at each change, then whether there are two of a user; we look at that first.",
+               kafka=lambda value: value in (33, 91, 93), ours=92),
     Difference("ConsumerGroupHeartbeat", "error_code", "Wrong in two ways: Kafka first looks for "
                "the group, we look at the regular expression.", kafka=69, ours=128),
 
@@ -195,7 +221,7 @@ LIST = [
                "is in a group that has no members.", kafka=25,
                ours=lambda value: value in (22, 69),
                when=lambda step, path: step.fields["member_id"] in ("", "nobody")),
-    Difference("InitProducerId|DescribeTransactions|DescribeProducers|Fetch",
+    Difference("InitProducerId|EndTxn|DescribeTransactions|DescribeProducers|Fetch",
                r"(.*\.)?producer_epoch", "To abort what a producer left open, Kafka raises its "
                "epoch, and then once more for the new one; one is enough.",
                kafka=lambda value: value > 1, ours=lambda value: value > 0),

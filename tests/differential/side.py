@@ -154,6 +154,8 @@ class Side:
             # The first makes what was asked visible, the second says that all of it is done.
             self.barrier()
             self.barrier()
+        elif step.api in ("CreateAcls", "DeleteAcls"):
+            self.barrier()
         elif step.api in ("EndTxn", "InitProducerId") and not any(errors(answer)):
             self.settle_transaction(self.told.resolve(step.fields)["transactional_id"])
 

@@ -37,7 +37,7 @@ impl Decision {
 /// All principals and grants at one moment.
 ///
 /// While there is no principal the broker is open: everybody may do everything, but for what is
-/// denied to User:ANONYMOUS by that name. From the first principal on, everybody may do what they
+/// denied. From the first principal on, everybody may do what they
 /// were granted.
 #[derive(Debug, Default)]
 pub struct Access {
@@ -158,7 +158,7 @@ impl Access {
         }
         let mut decision = if self.is_open() { Decision::Allowed } else { Decision::Denied };
         for grant in self.of_kind(resource.kind).flat_map(|index| index.covering(resource.name)) {
-            if !self.is_about(grant, who) || !grant.speaks_of(operation) {
+            if !is_about(grant, who) || !grant.speaks_of(operation) {
                 continue;
             }
             match grant.permission {
@@ -179,7 +179,7 @@ impl Access {
     ) -> Decision {
         let named = |grant: &&Grant| {
             grant.kind == kind
-                && self.is_about(grant, who)
+                && is_about(grant, who)
                 && matches!(grant.operation, Operation::All) | (grant.operation == operation)
         };
         let all: Vec<&Grant> = self.grants().filter(named).collect();
@@ -212,14 +212,12 @@ impl Access {
     fn of_kind(&self, kind: ResourceKind) -> impl Iterator<Item = &Index> {
         self.index.get(&kind).into_iter()
     }
+}
 
-    /// Whether the grant means `who`. On an open broker a denial must name them: one for everybody
-    /// would lock out those too who could take it back.
-    fn is_about(&self, grant: &Grant, who: &Identity) -> bool {
-        let everybody = !self.is_open() && grant.principal.name() == ANY;
-        (everybody || grant.principal == who.principal)
-            && (*grant.host == *ANY || *grant.host == *who.host)
-    }
+/// Whether the grant means `who`.
+fn is_about(grant: &Grant, who: &Identity) -> bool {
+    (grant.principal.name() == ANY || grant.principal == who.principal)
+        && (*grant.host == *ANY || *grant.host == *who.host)
 }
 
 /// Who may change grants can take back a denial; on an open broker everybody stays able to.

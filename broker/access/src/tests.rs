@@ -47,15 +47,17 @@ use Decision::{Allowed, Denied};
 use Permission::{Allow, Deny};
 
 #[test]
-fn an_open_broker_denies_nothing_but_what_names_who_asks() {
+fn an_open_broker_denies_only_what_a_grant_denies() {
     let access = access(
         &[],
         vec![
-            grant("*", Deny, Operation::All, "*"),
+            grant("*", Deny, Operation::Delete, "secret"),
             grant("ANONYMOUS", Deny, Operation::Read, "secret"),
+            grant("ann", Deny, Operation::Write, "secret"),
         ],
     );
     check(&access, "ANONYMOUS", Operation::Write, "secret", Allowed);
+    check(&access, "ANONYMOUS", Operation::Delete, "secret", Denied);
     check(&access, "ANONYMOUS", Operation::Read, "secret", Denied);
     check(&access, "ANONYMOUS", Operation::Read, "other", Allowed);
     assert!(!access.is_free());

@@ -278,6 +278,8 @@ impl Record {
     fn with(&self, state: State, now_ms: i64) -> Self {
         let ended_since_ms = match (&self.state, &state) {
             (State::Ongoing { since_ms, .. }, State::Committed | State::Aborted) => Some(*since_ms),
+            // Nothing was in it: it ended as it began.
+            (_, State::Committed | State::Aborted) => Some(now_ms),
             _ => None,
         };
         Self { state, updated_ms: now_ms, ended_since_ms, ended_by: None, ..self.clone() }

@@ -22,6 +22,7 @@ pub(crate) use assign::Assignor;
 pub(crate) use heartbeat::{Heartbeat, HeartbeatError, Told};
 
 use crate::classic_group::Moment;
+use crate::settings::Migration;
 use kafka_protocol::error::ResponseError;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -140,6 +141,8 @@ pub(crate) struct Limits {
     pub(crate) session_ms: u32,
     /// `group.consumer.heartbeat.interval.ms`
     pub(crate) heartbeat_ms: u32,
+    /// `group.consumer.migration.policy`
+    pub(crate) migration: Migration,
 }
 
 #[derive(Debug)]
@@ -262,7 +265,7 @@ impl ConsumerGroup {
     }
 
     /// Takes out whose time is up.
-    pub(crate) fn tick(&mut self, now: Moment, topics: &Topics, seen: u64) {
+    pub(crate) fn tick(&mut self, now: Moment) {
         let late = |member: &Member| {
             member.expires <= now || member.revoke_by.is_some_and(|until| until <= now)
         };
@@ -280,9 +283,23 @@ impl ConsumerGroup {
             self.remove(id);
         }
         if !gone.is_empty() {
-            self.head.epoch += 1;
-            self.retarget(topics, seen);
+            self.begin_epoch_of_the_rest();
         }
+    }
+
+    /// After members have gone: the next heartbeat computes a target for those who are left. If
+    /// they go back to the classic protocol, that group's first rebalance gives them a generation.
+    fn begin_epoch_of_the_rest(&mut self) {
+        if !self.goes_back() {
+            self.head.epoch += 1;
+        }
+    }
+
+    /// Whether it is to become a classic group: all of its members speak that protocol.
+    pub(crate) fn goes_back(&self) -> bool {
+        self.limits.migration.allows_downgrade()
+            && !self.members.is_empty()
+            && self.members.values().all(|member| member.classic.is_some())
     }
 
     /// When [`Self::tick`] has something to do next.

@@ -311,9 +311,7 @@ impl Coordinator {
     pub(crate) fn leave(&self, name: &str, who: Identity<'_>) -> Result<(), ResponseError> {
         let mut groups = self.groups();
         if groups.known_classic(name).is_none() {
-            let ask = |group: &mut ConsumerGroup, topics: &Topics, seen| {
-                group.leave_classic(who, topics, seen)
-            };
+            let ask = |group: &mut ConsumerGroup, _: &Topics, _| group.leave_classic(who);
             let asked = self.ask_consumers(&mut groups, name, ask);
             return asked.unwrap_or(Err(ResponseError::UnknownMemberId));
         }

@@ -76,6 +76,14 @@ impl Migration {
             Self::Bidirectional => "bidirectional",
         }
     }
+
+    pub(crate) fn allows_upgrade(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    pub(crate) fn allows_downgrade(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
 }
 
 impl Default for KafkaSettings {

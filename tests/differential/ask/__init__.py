@@ -13,4 +13,4 @@ def asks(weight=1):
 
 
 from . import (  # noqa: E402,F401
-    cluster, configs, groups, logs, migration, offsets, quotas, topics, transactions)
+    access, cluster, configs, groups, logs, migration, offsets, quotas, topics, transactions)

@@ -176,7 +176,7 @@ fn described_group(
             .with_client_id(text(member.client_id.as_str()))
             .with_client_host(text(member.client_host.as_str()))
             .with_subscribed_topic_names(names(&member.topics))
-            .with_subscribed_topic_regex(member.regex.as_deref().map(text))
+            .with_subscribed_topic_regex(Some(text(member.regex.as_deref().unwrap_or_default())))
             .with_assignment(assignment(&member.assigned, catalog))
             .with_target_assignment(assignment(&member.target, catalog));
         if version < MEMBER_TYPE_FROM {

@@ -192,12 +192,7 @@ impl ConsumerGroup {
     }
 
     /// Takes a classic member out at its own wish, or by its instance id.
-    pub(crate) fn leave_classic(
-        &mut self,
-        who: Identity<'_>,
-        topics: &Topics,
-        seen: u64,
-    ) -> Result<(), ResponseError> {
+    pub(crate) fn leave_classic(&mut self, who: Identity<'_>) -> Result<(), ResponseError> {
         let by_instance = who.instance.filter(|_| who.member_id.is_empty());
         let id = match by_instance {
             Some(instance) => {
@@ -210,14 +205,8 @@ impl ConsumerGroup {
             return Err(ResponseError::UnknownMemberId);
         }
         self.remove(&id);
-        self.head.epoch += 1;
-        self.retarget(topics, seen);
+        self.begin_epoch_of_the_rest();
         Ok(())
-    }
-
-    /// Whether it has members, and none speaks the consumer protocol.
-    pub(crate) fn is_all_classic(&self) -> bool {
-        !self.members.is_empty() && self.members.values().all(|member| member.classic.is_some())
     }
 
     /// The group that members of a classic one make, each with what it was last assigned; `None`

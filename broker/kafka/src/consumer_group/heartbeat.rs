@@ -117,7 +117,7 @@ impl ConsumerGroup {
         seen: u64,
     ) -> Result<Told, HeartbeatError> {
         if heartbeat.epoch < JOINS {
-            return self.leave(&heartbeat, topics, seen);
+            return self.leave(&heartbeat);
         }
         let new = self.take_in(&heartbeat)?;
         let id = heartbeat.member_id.clone();
@@ -234,12 +234,7 @@ impl ConsumerGroup {
         wants_others
     }
 
-    fn leave(
-        &mut self,
-        heartbeat: &Heartbeat,
-        topics: &Topics,
-        seen: u64,
-    ) -> Result<Told, HeartbeatError> {
+    fn leave(&mut self, heartbeat: &Heartbeat) -> Result<Told, HeartbeatError> {
         let Heartbeat { member_id: id, instance, epoch, .. } = heartbeat;
         let member = self.member(id, instance.as_deref()).map_err(|error| {
             HeartbeatError::new(error, format!("member {id} is not in the group"))
@@ -249,8 +244,7 @@ impl ConsumerGroup {
             self.leave_for_now(id);
         } else {
             self.remove(id);
-            self.head.epoch += 1;
-            self.retarget(topics, seen);
+            self.begin_epoch_of_the_rest();
         }
         let heartbeat_ms = 0;
         Ok(Told { member_id: id.clone(), epoch: *epoch, heartbeat_ms, assignment: None })

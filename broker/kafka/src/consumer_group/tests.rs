@@ -1,7 +1,12 @@
 use super::*;
 use proptest::prelude::*;
 
-const LIMITS: Limits = Limits { members: 5, session_ms: 45_000, heartbeat_ms: 5_000 };
+const LIMITS: Limits = Limits {
+    members: 5,
+    session_ms: 45_000,
+    heartbeat_ms: 5_000,
+    migration: Migration::Bidirectional,
+};
 const REBALANCE: u32 = 30_000;
 
 fn topics(of: &[(&str, i32)]) -> Topics {
@@ -214,6 +219,8 @@ fn members_share_and_keep_what_they_can() {
     test.converge();
     assert_eq!(test.owned(), [2, 2, 2]);
     test.leave("one");
+    // Who is left shares it out with its next heartbeat.
+    assert_eq!(test.group.state(), "Assigning");
     test.converge();
     assert_eq!(test.owned(), [3, 3]);
     test.check_converged();
@@ -294,7 +301,7 @@ fn who_is_late_is_taken_out() {
     let ask = Heartbeat { member_id: "one".to_owned(), epoch, ..Heartbeat::default() };
     test.send(ask.clone()).expect("it is a member");
     test.now = test.now.plus(REBALANCE);
-    test.group.tick(test.now, &test.topics, test.seen);
+    test.group.tick(test.now);
     assert_eq!(test.send(ask), Err(ResponseError::UnknownMemberId));
     test.beat("two", true);
     assert_eq!(test.clients["two"].owned.values().map(BTreeSet::len).sum::<usize>(), 4);
@@ -385,7 +392,7 @@ proptest! {
                 }
                 Step::Pass { ms } => {
                     test.now = test.now.plus(ms);
-                    test.group.tick(test.now, &test.topics, test.seen);
+                    test.group.tick(test.now);
                     test.save();
                 }
                 Step::Restart => test.restart(),

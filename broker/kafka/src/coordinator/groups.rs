@@ -7,7 +7,7 @@ use crate::consumer_group::{
     self, ConsumerGroup, Head, Heartbeat, HeartbeatError, JOINS, Timeouts, Told, Topics,
 };
 use crate::limits::{GROUP_MEMBERS_MAX, GROUPS_BYTES_MAX, GROUPS_MAX};
-use crate::settings::{GroupSettings, Migration};
+use crate::settings::GroupSettings;
 use anabranch_engine::{Catalog, GroupEntry};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -144,6 +144,7 @@ impl Groups {
             members: GROUP_MEMBERS_MAX,
             session_ms: own.session_ms.unwrap_or(self.settings.consumer_session_ms),
             heartbeat_ms: own.heartbeat_ms.unwrap_or(self.settings.consumer_heartbeat_ms),
+            migration: self.settings.migration,
         }
     }
 
@@ -218,8 +219,7 @@ impl Groups {
         effects: &mut Vec<Effect>,
     ) -> bool {
         let limits = self.consumer_limits(name);
-        let may_migrate =
-            matches!(self.settings.migration, Migration::Upgrade | Migration::Bidirectional);
+        let may_migrate = self.settings.migration.allows_upgrade();
         let made = match self.groups.get_mut(name).map(|entry| &mut entry.kind) {
             Some(Kind::Consumer(_)) => return true,
             Some(Kind::Classic(_)) | None if epoch != JOINS => return false,
@@ -238,12 +238,10 @@ impl Groups {
 
     /// Makes a group a classic one whose last member of the consumer protocol has gone.
     pub(super) fn downgrade(&mut self, name: &str, now: Moment) {
-        let may_migrate =
-            matches!(self.settings.migration, Migration::Downgrade | Migration::Bidirectional);
         let limits = self.classic_limits();
-        let Some(entry) = self.groups.get_mut(name).filter(|_| may_migrate) else { return };
+        let Some(entry) = self.groups.get_mut(name) else { return };
         let Kind::Consumer(group) = &entry.kind else { return };
-        if !group.is_all_classic() {
+        if !group.goes_back() {
             return;
         }
         tracing::info!(group = name, "the group goes back to the classic protocol");
@@ -310,7 +308,7 @@ impl Groups {
         let mut outcome = Outcome::default();
         match self.groups.get_mut(name).map(|entry| &mut entry.kind) {
             Some(Kind::Classic(group)) => group.tick(now, &mut outcome.effects),
-            Some(Kind::Consumer(group)) => group.tick(now, &self.topics, self.seen),
+            Some(Kind::Consumer(group)) => group.tick(now),
             None => {}
         }
         self.downgrade(name, now);

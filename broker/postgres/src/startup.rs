@@ -7,7 +7,7 @@ use crate::login::{Refused, log_in};
 use crate::out::{Out, Severity};
 use crate::wire::{First, WireError, take_first};
 use anabranch_net::{Peer, Refusal, Security, Stream};
-use anabranch_query::{REPORTED, Session, Sql, SqlError, sqlstate};
+use anabranch_query::{REPORTED, Session, SqlError, sqlstate};
 use bytes::BytesMut;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;

@@ -13,9 +13,9 @@ pub(crate) struct Scram {
     credential: Credential,
     /// Whether there is such a user with this mechanism.
     known: bool,
-    /// What the client will repeat: its header, and both nonces.
+    /// What the client will repeat: its header, and the server's nonce.
     header: String,
-    nonce: String,
+    server_nonce: String,
     /// `client-first-message-bare,server-first-message`.
     messages: String,
 }
@@ -47,7 +47,8 @@ impl Scram {
         let salt = BASE64_STANDARD.encode(&credential.salt);
         let answer = format!("r={nonce},s={salt},i={}", credential.iterations);
         let messages = format!("{bare},{answer}");
-        Ok((Self { user, credential, known, header, nonce, messages }, answer))
+        let server_nonce = server_nonce.to_owned();
+        Ok((Self { user, credential, known, header, server_nonce, messages }, answer))
     }
 
     /// Takes the client's final message; gives who they are, and the server's final one.
@@ -61,7 +62,9 @@ impl Scram {
         if BASE64_STANDARD.decode(binding).ok().as_deref() != Some(self.header.as_bytes()) {
             return Err(Failed::Malformed("the channel binding is another than at first"));
         }
-        if nonce != self.nonce {
+        // As Kafka: librdkafka before 2.2 sends its own nonce twice before the server's. The proof
+        // covers whatever it sends.
+        if !nonce.ends_with(&self.server_nonce) {
             return Err(Failed::Malformed("the nonce is another than the server's"));
         }
         let proof = BASE64_STANDARD.decode(proof).map_err(|_| malformed())?;

@@ -316,6 +316,23 @@ fn scram_messages_that_are_refused() {
     check(b"n,,n=a,r=x,tokenauth=true", false);
 }
 
+/// librdkafka before 2.2 says its own nonce twice; Kafka lets it.
+#[test]
+fn the_nonce_ends_with_the_servers() {
+    let access = with_user("ann", "secret");
+    let last = |message: &[u8]| {
+        let scram = SaslMechanism::Scram(Mechanism::ScramSha256);
+        let mut exchange = Exchange::new(scram, "nonce".to_owned());
+        exchange.step(&access, b"n,,n=ann,r=x").expect("a first message");
+        exchange.step(&access, message)
+    };
+    let wrong_proof = Err(Failed::Invalid { user: "ann".to_owned() });
+    assert_eq!(last(b"c=biws,r=xnonce,p=AAAA"), wrong_proof);
+    assert_eq!(last(b"c=biws,r=xxnonce,p=AAAA"), wrong_proof);
+    let other = Err(Failed::Malformed("the nonce is another than the server's"));
+    assert_eq!(last(b"c=biws,r=xother,p=AAAA"), other);
+}
+
 #[test]
 fn a_user_named_before_needs_no_name() {
     let access = with_user("ann", "secret");

@@ -77,7 +77,7 @@ impl Engine {
         let now = self.now();
         let due: Vec<_> = self.keyed().filter(|(stream, log)| is_due(stream, log, now)).collect();
         searches.retain(|id, _| self.partition(*id).is_some());
-        if due.is_empty() || self.stats().storage_error.is_some() {
+        if due.is_empty() || self.inner.log.shared().failure().is_some() {
             return;
         }
         let flushed = match self.inner.tables.flush() {

@@ -8,8 +8,10 @@
 //! ```
 //! Only what is published is here: the commit thread publishes a round after its sync.
 
+mod find;
+mod upkeep;
+
 use crate::commit_loop::now;
-use crate::compaction::Sealed;
 use crate::disk::Disk;
 use crate::limits::{READ_BYTES_MAX, SEGMENT_WRITE_BYTES, TRANSACTION_READ_BYTES};
 use crate::read::{Chunk, Range, ReadError, Until};
@@ -17,8 +19,8 @@ use crate::round::Placed;
 use crate::segment::{Segment, SegmentEnd, dir};
 use crate::transactions::{Aborted, Event, Transactions};
 use crate::writer::Chunks;
-use anabranch_types::batch::{BatchError, BatchHeader, HEADER_BYTES, batches, decode_records};
-use anabranch_types::{LeaderEpoch, Offset, PartitionId, ProducerId, Round, Timestamp};
+use anabranch_types::batch::{BatchError, BatchHeader, HEADER_BYTES, batches};
+use anabranch_types::{LeaderEpoch, Offset, PartitionId, ProducerId, Round};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::smallvec;
@@ -256,17 +258,6 @@ impl PartitionLog {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Has the next checkpoint end the last segment, if that was begun longer than `age_ms` ago
-    /// (`segment.ms`): says whether. A start begins to count anew.
-    #[must_use]
-    pub fn roll_if_older(&self, now: Timestamp, age_ms: u64) -> bool {
-        let age = now.0.saturating_sub(self.last_since.load(Ordering::Acquire));
-        let is_old = u64::try_from(age).is_ok_and(|age| age > age_ms)
-            && self.state.lock().segments.last().is_some_and(|last| last.end().bytes > 0);
-        self.roll_asked.fetch_or(is_old, Ordering::AcqRel);
-        is_old
-    }
-
     /// Bytes in segments and in the tail.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -381,96 +372,6 @@ impl PartitionLog {
             }
         }
         Ok(Vec::new())
-    }
-
-    /// The first record whose time is `time` or later, with its time.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn find_time(&self, time: Timestamp) -> Result<Option<(Offset, Timestamp)>, ReadError> {
-        let start = self.log_start();
-        let from = loop {
-            let (segment, chunk) = {
-                let state = self.state.lock();
-                let segment = state.segments.iter().find(|found| found.end().max_timestamp >= time);
-                let chunk = state.tail.iter().find(|found| found.max_timestamp >= time);
-                (segment.map(Arc::clone), chunk.map(|found| found.base_offset))
-            };
-            match (segment, chunk) {
-                (Some(segment), _) => match segment.find_time(time) {
-                    Ok(found) => break found.unwrap_or(segment.base),
-                    Err(error) => {
-                        if let Some(gone) = self.gone(start) {
-                            return Err(gone);
-                        }
-                        if self.has(&segment) {
-                            return Err(self.storage(&error));
-                        }
-                    }
-                },
-                (None, Some(from)) => break from,
-                (None, None) => return Ok(None),
-            }
-        };
-        self.find_record(from.max(start), |header, _| header.max_timestamp >= time, |at| at >= time)
-    }
-
-    /// The first record with the highest time (ListOffsets −3, KIP-734).
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn find_max_time(&self) -> Result<Option<(Offset, Timestamp)>, ReadError> {
-        let max = {
-            let state = self.state.lock();
-            let written = state.segments.iter().map(|segment| segment.end().max_timestamp).max();
-            let tail = state.tail.iter().map(|chunk| chunk.max_timestamp).max();
-            written.max(tail)
-        };
-        let Some(max) = max else { return Ok(None) };
-        if let Some(found) = self.find_time(max)? {
-            return Ok(Some(found));
-        }
-        // It stood before where the log begins now: what is left is looked at.
-        let left = std::cell::Cell::new(None);
-        let plain = |header: &BatchHeader, _: &[u8]| !header.is_control();
-        let seen = |time| {
-            left.set(left.get().max(Some(time)));
-            false
-        };
-        self.find_record(self.log_start(), plain, seen)?;
-        left.get().map_or(Ok(None), |max| self.find_time(max))
-    }
-
-    fn find_record(
-        &self,
-        mut from: Offset,
-        in_batch: impl Fn(&BatchHeader, &[u8]) -> bool,
-        in_record: impl Fn(Timestamp) -> bool,
-    ) -> Result<Option<(Offset, Timestamp)>, ReadError> {
-        const STEP_BYTES: usize = 1 << 20;
-        let mut scratch = Vec::new();
-        loop {
-            let chunks = self.read(from, STEP_BYTES, Until::Published)?;
-            let Some(last) = chunks.last() else { return Ok(None) };
-            let next = last.next_offset;
-            for chunk in &chunks {
-                for (header, batch) in batches(&chunk.bytes).flatten() {
-                    if !in_batch(&header, batch) {
-                        continue;
-                    }
-                    // What cannot be decoded cannot have been validated: skip it like damage.
-                    let Ok(records) = decode_records(&header, batch, &mut scratch) else {
-                        continue;
-                    };
-                    for record in records.flatten() {
-                        if record.offset >= from && in_record(record.timestamp) {
-                            return Ok(Some((record.offset, record.timestamp)));
-                        }
-                    }
-                }
-            }
-            from = next;
-        }
     }
 
     /// The last leader epoch not above `epoch`, and the offset where a later one starts
@@ -736,92 +637,6 @@ impl PartitionLog {
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.state.lock().segments.clone()
-    }
-
-    // ── compaction ──
-
-    /// Up to where the partition is clean, and its segments that may be compacted: those that take
-    /// no more, end before `below` and what is undecided, and whose records are old enough.
-    pub(crate) fn sealed(
-        &self,
-        below: Offset,
-        now: Timestamp,
-        min_lag_ms: u64,
-    ) -> (Offset, Vec<Sealed>) {
-        let below = below.min(self.last_stable());
-        let newest = now.0.saturating_sub_unsigned(min_lag_ms);
-        let state = self.state.lock();
-        let pairs = state.segments.iter().zip(state.segments.iter().skip(1));
-        let sealed =
-            pairs.map(|(segment, next)| Sealed { segment: Arc::clone(segment), end: next.base });
-        let is_old = |segment: &Segment| min_lag_ms == 0 || segment.end().max_timestamp.0 <= newest;
-        let sealed = sealed.take_while(|one| one.end <= below && is_old(&one.segment));
-        (state.cleaned, sealed.collect())
-    }
-
-    /// Has a segment take the place of others, if these are still there: says whether.
-    pub(crate) fn replace(&self, old: &[Arc<Segment>], new: &Arc<Segment>) -> bool {
-        let state = &mut *self.state.lock();
-        let at = state.segments.iter().position(|segment| Arc::ptr_eq(segment, &old[0]));
-        let is_old = |at: usize| {
-            let there = state.segments.get(at..at + old.len());
-            there.is_some_and(|there| there.iter().zip(old).all(|(a, b)| Arc::ptr_eq(a, b)))
-        };
-        let Some(at) = at.filter(|at| is_old(*at) && !self.is_deleted()) else { return false };
-        let new = Arc::clone(new);
-        state.removed.extend(state.segments.splice(at..at + old.len(), [new]));
-        true
-    }
-
-    /// Everything below `until` is clean now, and the aborted transactions of these markers have
-    /// gone.
-    pub(crate) fn set_cleaned(&self, until: Offset, markers: &[Offset]) {
-        let state = &mut *self.state.lock();
-        state.cleaned = state.cleaned.max(until);
-        state.transactions.forget(markers);
-    }
-
-    /// Whether the disk has so much room.
-    pub(crate) fn has_room(&self, bytes: u64) -> io::Result<()> {
-        let free = self.disk.free_bytes()?;
-        if free < bytes {
-            let message = format!("the disk has {free} bytes free, {bytes} are needed");
-            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
-        }
-        Ok(())
-    }
-
-    /// The offset that retention would begin the log at.
-    #[must_use]
-    pub fn retain_from(
-        &self,
-        now: Timestamp,
-        keep_ms: Option<u64>,
-        keep_bytes: Option<u64>,
-    ) -> Option<Offset> {
-        let state = self.state.lock();
-        let ends: Vec<SegmentEnd> = state.segments.iter().map(|segment| segment.end()).collect();
-        let mut bytes: u64 = ends.iter().map(|end| end.bytes).sum();
-        let mut start = None;
-        for (number, end) in ends.iter().enumerate() {
-            let old = keep_ms.is_some_and(|keep| {
-                end.max_timestamp.0 >= 0
-                    && now.0.saturating_sub(end.max_timestamp.0)
-                        > i64::try_from(keep).unwrap_or(i64::MAX)
-            });
-            let large = keep_bytes.is_some_and(|keep| bytes - end.bytes >= keep);
-            let following = ends.get(number + 1).map(|next| next.base);
-            match following {
-                Some(next) if old || large => start = Some(next),
-                // The last segment goes only by age, when nothing newer waits in the tail.
-                None if old && state.unwritten_bytes == 0 && end.bytes > 0 => {
-                    start = Some(state.written);
-                }
-                _ => break,
-            }
-            bytes -= end.bytes;
-        }
-        start.filter(|start| *start > self.log_start())
     }
 }
 

@@ -423,7 +423,7 @@ impl PartitionLog {
     /// What a round does to transactions becomes visible with it.
     fn decide(&self, state: &mut State, events: &[Event], end: Offset) {
         for event in events {
-            state.transactions.apply(event, end);
+            state.transactions.apply(event);
         }
         // Before the high watermark rises: nothing undecided may pass for stable.
         self.last_stable.store(state.transactions.stable(end).0, Ordering::Release);

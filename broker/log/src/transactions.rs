@@ -64,9 +64,8 @@ impl Transactions {
         self.aborted.retain(|aborted| markers.binary_search(&aborted.marker).is_err());
     }
 
-    /// Applies an event; one that was applied before changes nothing. `end` is the high watermark
-    /// with it.
-    pub(crate) fn apply(&mut self, event: &Event, end: Offset) {
+    /// Applies an event; one that was applied before changes nothing.
+    pub(crate) fn apply(&mut self, event: &Event) {
         match *event {
             Event::Opened { producer, first } => {
                 self.open.entry(producer).or_insert(first);
@@ -85,7 +84,9 @@ impl Transactions {
                     Ending::Abort
                         if self.aborted.last().is_none_or(|last| last.marker < marker) =>
                     {
-                        let stable = self.stable(end);
+                        // Not the high watermark: the same round may have begun another behind
+                        // the marker, and a recovery knows a later one.
+                        let stable = self.stable(marker.plus(1));
                         self.aborted.push(Aborted { producer, first, marker, stable });
                     }
                     Ending::Commit | Ending::Abort => {}

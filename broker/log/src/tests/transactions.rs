@@ -146,9 +146,9 @@ proptest! {
                 }
             };
             if let Some(event) = event {
-                transactions.apply(&event, Offset(at + 1));
+                transactions.apply(&event);
                 // As a recovery may.
-                transactions.apply(&event, Offset(at + 1));
+                transactions.apply(&event);
             }
             let open = known.iter().filter(|one| one.end.is_none()).map(|one| one.first).min();
             prop_assert_eq!(transactions.stable(Offset(at + 1)), Offset(open.unwrap_or(at + 1)));

@@ -7,7 +7,7 @@ use crate::limits::{COMMIT_QUEUE_MAX, ROUND_BYTES_TARGET, ROUND_SUBMISSIONS_MAX}
 use crate::recovery::Options;
 use crate::shared::Shared;
 use anabranch_types::{LeaderEpoch, Timestamp};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, Select, Sender, TryRecvError, bounded};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -125,30 +125,50 @@ impl Drop for FailOnPanic {
 
 fn run(mut log: Log, receiver: &Receiver<Command>) {
     let mut commands = Vec::new();
+    let mut bytes = 0;
+    let mut open = true;
     // Everything that came while the last round was being synced makes the next: no timer, and a
     // slow disk makes larger rounds by itself.
-    loop {
-        let first = match receiver.recv_timeout(log.patience()) {
-            Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => {
-                log.commit(&mut commands, now());
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let mut bytes = size(&first);
-        commands.push(first);
-        while bytes < ROUND_BYTES_TARGET && commands.len() < ROUND_SUBMISSIONS_MAX {
+    while open {
+        let flies = wait(&log, receiver);
+        let mut full = false;
+        while open && !full {
             match receiver.try_recv() {
                 Ok(command) => {
                     bytes += size(&command);
                     commands.push(command);
                 }
-                Err(_) => break,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => open = false,
             }
+            full = bytes >= ROUND_BYTES_TARGET || commands.len() >= ROUND_SUBMISSIONS_MAX;
         }
-        log.commit(&mut commands, now());
+        // Nothing follows bulk into the air but what is as large.
+        if flies && open && !full {
+            continue;
+        }
+        if commands.is_empty() {
+            log.settle(now());
+        } else {
+            log.commit_ahead(&mut commands, now());
+        }
+        bytes = 0;
     }
+    log.settle(now());
+}
+
+/// Waits for a command, for bulk in flight to be written, or for the time of upkeep. Says whether
+/// bulk is in flight still.
+fn wait(log: &Log, receiver: &Receiver<Command>) -> bool {
+    let mut select = Select::new();
+    select.recv(receiver);
+    let Some(places) = log.in_flight() else {
+        // Which of them it was, the caller sees.
+        let _ = select.ready_timeout(log.patience());
+        return false;
+    };
+    let landed = select.recv(places);
+    select.ready() != landed
 }
 
 fn size(command: &Command) -> usize {

@@ -74,6 +74,11 @@ pub trait DiskFile: Send + Sync {
     /// The system's.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
 
+    /// Has the system begin to write these bytes to the disk, without waiting: a following
+    /// [`Self::sync`] of many files then finds most of it done. Only a hint: it promises nothing,
+    /// and errors are the sync's to tell.
+    fn begin_sync(&self, _at: u64, _bytes: u64) {}
+
     /// Makes written bytes and the length durable (fdatasync).
     ///
     /// # Errors

@@ -65,6 +65,8 @@ struct State {
     /// Bytes of the tail from `written` on.
     unwritten_bytes: usize,
     segments: Vec<Arc<Segment>>,
+    /// Where the last segment will end once all that was placed in it is published.
+    placed_end: Option<SegmentEnd>,
     epochs: Vec<(LeaderEpoch, Offset)>,
     transactions: Transactions,
     /// Segments below the log start or compacted, whose files go at the next checkpoint.
@@ -465,6 +467,9 @@ impl PartitionLog {
         let segment = state.segments.last().expect("the chunk was placed in it");
         assert_eq!(segment.base, place.segment, "segments are followed by new ones elsewhere");
         segment.set_end(&place.end);
+        if state.placed_end == Some(place.end) {
+            state.placed_end = None;
+        }
         place.end.bytes
     }
 
@@ -545,6 +550,7 @@ impl PartitionLog {
         if !state.is_done(if is_asked { 1 } else { segment_bytes }, self.log_start()) {
             return Ok(());
         }
+        assert_eq!(state.placed_end, None, "a checkpoint is planned while nothing is in flight");
         self.last_since.store(now().0, Ordering::Release);
         let segment = Segment::create(Arc::clone(&self.disk), self.id, state.written)?;
         segment.cut_to_end()?;
@@ -552,13 +558,19 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Writes what is published and then `chunks`, which are not, to the last segment.
+    /// Writes what is published, behind it what was placed before, and then `chunks` to the last
+    /// segment.
     pub(crate) fn place(&self, chunks: &Chunks) -> io::Result<(usize, Place)> {
         let written = self.write_tail(self.high_watermark())?;
-        let segment = self.last_segment(&mut self.state.lock(), chunks[0].base_offset)?;
-        let position = segment.end().bytes;
-        let end = segment.place(chunks)?;
-        Ok((written, Place { segment: segment.base, position, end }))
+        let (segment, from) = {
+            let mut state = self.state.lock();
+            let segment = self.last_segment(&mut state, chunks[0].base_offset)?;
+            let from = state.placed_end.unwrap_or_else(|| segment.end());
+            (segment, from)
+        };
+        let end = segment.place(chunks, from)?;
+        self.state.lock().placed_end = Some(end);
+        Ok((written, Place { segment: segment.base, position: from.bytes, end }))
     }
 
     /// Makes placed batches durable, and the segment's name.
@@ -598,7 +610,7 @@ impl PartitionLog {
         let bytes = read_placed(&self.disk, self.id, placed)?;
         let chunk = Chunk::of(placed.base, round, bytes).measured();
         let Some((last, _)) = batches(&chunk.bytes).flatten().last() else { return Ok(false) };
-        let end = segment.index(std::slice::from_ref(&chunk))?;
+        let end = segment.index(std::slice::from_ref(&chunk), segment.end())?;
         let place = Place { segment: segment.base, position: placed.position, end };
         let bytes = chunk.bytes.len();
         self.publish_placed(smallvec![chunk], events, last.leader_epoch, &place);

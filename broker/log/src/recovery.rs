@@ -396,6 +396,7 @@ impl Recovering {
             unlinking: Vec::new(),
             stopping: false,
             round: RoundInHand::default(),
+            flights: VecDeque::new(),
         };
         Ok((log, segment_writer))
     }

@@ -264,24 +264,32 @@ impl Segment {
 
     /// Writes chunks at the end. They can be read, but are durable only after [`Self::sync`].
     pub(crate) fn append(&self, chunks: &[Chunk]) -> io::Result<()> {
-        let end = self.place(chunks)?;
+        let end = self.write(chunks, self.end())?;
         self.set_end(&end);
         Ok(())
     }
 
-    /// Writes chunks behind the end, which stays where it is: says where it is to be once they are
-    /// published. Nothing else is written in between.
-    pub(crate) fn place(&self, chunks: &[Chunk]) -> io::Result<SegmentEnd> {
-        self.dirty.store(true, Ordering::Release);
-        let pieces: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(&chunk.bytes)).collect();
-        self.files()?.log.write_at(&pieces, self.end().bytes)?;
-        self.index(chunks)
+    /// Writes chunks from `end` on, which is the segment's or that of what was placed behind it:
+    /// says where the segment is to end once they are published. Has the system begin to make
+    /// them durable.
+    pub(crate) fn place(&self, chunks: &[Chunk], end: SegmentEnd) -> io::Result<SegmentEnd> {
+        let at = end.bytes;
+        let end = self.write(chunks, end)?;
+        self.files()?.log.begin_sync(at, end.bytes - at);
+        Ok(end)
     }
 
-    /// Writes the entries of chunks whose batches stand behind the end already.
-    pub(crate) fn index(&self, chunks: &[Chunk]) -> io::Result<SegmentEnd> {
+    fn write(&self, chunks: &[Chunk], end: SegmentEnd) -> io::Result<SegmentEnd> {
         self.dirty.store(true, Ordering::Release);
-        let mut end = self.end();
+        let pieces: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(&chunk.bytes)).collect();
+        self.files()?.log.write_at(&pieces, end.bytes)?;
+        self.index(chunks, end)
+    }
+
+    /// Writes the entries of chunks whose batches stand from `end` on already. Says where they
+    /// end.
+    pub(crate) fn index(&self, chunks: &[Chunk], mut end: SegmentEnd) -> io::Result<SegmentEnd> {
+        self.dirty.store(true, Ordering::Release);
         let index_at = end.entries * ENTRY_BYTES;
         let mut entries = Vec::with_capacity(chunks.len() * ENTRY_BYTES as usize);
         for chunk in chunks {

@@ -2,7 +2,7 @@
 
 use crate::append::{AppendError, Part};
 use crate::limits::{RECENT_KEYS_MAX, RECENT_KEYS_MS, ROUND_BYTES_TARGET};
-use crate::partition::{PartitionLog, Place};
+use crate::partition::PartitionLog;
 use crate::producers::Producers;
 use crate::read::Chunk;
 use crate::transactions::Event;
@@ -49,22 +49,6 @@ pub(crate) struct Pending {
 impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
-    }
-
-    /// Bytes of all its batches.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Base offset of its first batch.
-    pub(crate) fn base(&self) -> Option<Offset> {
-        self.closed.first().or(self.open.as_ref()).map(|chunk| chunk.base_offset)
-    }
-
-    /// Its bytes in order.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let buffer = Some(&self.buffer[..]).filter(|buffer| !buffer.is_empty());
-        self.closed.iter().map(|chunk| &chunk.bytes[..]).chain(buffer)
     }
 
     /// Begins or extends the buffer with a batch of those offsets; gives its place in it.
@@ -115,8 +99,6 @@ pub(crate) struct Writer {
     pub(crate) deleted: bool,
     pub(crate) producers: Producers,
     pub(crate) recent_keys: RecentKeys,
-    /// The round in hand, if it is bulk: it stands in its segment.
-    pub(crate) placed: Option<(Chunks, Place)>,
     pub(crate) pending: Pending,
     /// What the round in hand does to transactions.
     pub(crate) events: Vec<Event>,
@@ -138,7 +120,6 @@ impl Writer {
             deleted: false,
             producers: Producers::default(),
             recent_keys: RecentKeys::new(published),
-            placed: None,
             pending: Pending::default(),
             events: Vec::new(),
             next,
@@ -205,11 +186,6 @@ impl Writer {
             self.recent_keys.add(round, now, part.key_hashes);
         }
         (base, append_time)
-    }
-
-    /// Whether the round in hand ends a transaction here.
-    pub(crate) fn has_marker(&self) -> bool {
-        self.events.iter().any(|event| matches!(event, Event::Ended { .. }))
     }
 
     /// The round's batches, ready to be read.

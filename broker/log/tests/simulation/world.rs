@@ -34,6 +34,7 @@ pub(crate) struct Figures {
     pub(crate) early_lost: u64,
     pub(crate) early_kept: u64,
     pub(crate) opens_failed: u64,
+    pub(crate) in_flight: u64,
     pub(crate) checkpoints: u64,
     pub(crate) placed_bytes: u64,
     pub(crate) compacted_bytes: u64,
@@ -54,6 +55,7 @@ impl Figures {
         self.early_lost += other.early_lost;
         self.early_kept += other.early_kept;
         self.opens_failed += other.opens_failed;
+        self.in_flight += other.in_flight;
         self.checkpoints += other.checkpoints;
         self.placed_bytes += other.placed_bytes;
         self.compacted_bytes += other.compacted_bytes;
@@ -67,11 +69,17 @@ impl Figures {
         let Self { appended, duplicates, refused, full, unsure, .. } = *self;
         let Self { unsure_kept, unsure_lost, early_lost, early_kept, .. } = *self;
         let all = [appended, duplicates, refused, full, unsure, unsure_kept, unsure_lost];
-        let more = [early_lost, early_kept, self.opens_failed, self.checkpoints, self.placed_bytes];
+        let more = [early_lost, early_kept, self.opens_failed, self.checkpoints];
+        let bulk = [self.placed_bytes, self.in_flight];
         let compacted = [self.compacted_bytes, self.compactions_failed];
         let ended = [self.committed, self.aborted];
         assert!(
-            all.iter().chain(&more).chain(&compacted).chain(&ended).all(|count| *count > 0),
+            all.iter()
+                .chain(&more)
+                .chain(&bulk)
+                .chain(&compacted)
+                .chain(&ended)
+                .all(|count| *count > 0),
             "never happened: {self:?}"
         );
     }
@@ -413,7 +421,8 @@ impl World {
                 // Tombstones grow by some bytes when their time is set.
                 let bytes = done.bytes_before.saturating_sub(done.bytes_after);
                 self.figures.compacted_bytes += bytes;
-                true
+                // It may have died of removing what it had begun, which is no error of its own.
+                self.disk.free_bytes().is_ok()
             }
             Err(_) => {
                 self.figures.compactions_failed += 1;
@@ -512,6 +521,18 @@ impl World {
         });
         let log = self.log.as_mut().expect("the log is open");
         let first_round = log.next_round();
+        // Some come while bulk of those before is in flight.
+        let mut ahead = 0;
+        while commands.len() > 1 && self.rng.random_bool(0.3) {
+            let rest = commands.split_off(self.rng.random_range(1..commands.len()));
+            log.commit_ahead(&mut commands, self.now);
+            let is_published = log.shared().published().next() == log.next_round();
+            self.figures.in_flight += u64::from(!is_published);
+            commands = rest;
+            ahead += 1;
+            let tasks = self.rng.random_range(0..3);
+            self.writer.lock().as_mut().expect("it is open").run_pending(tasks);
+        }
         log.commit(&mut commands, self.now);
         let failed = log.shared().failure().is_some();
         let mut judge = Judge {
@@ -520,6 +541,7 @@ impl World {
             now: self.now,
             epoch: self.epoch,
             failed,
+            published: log.shared().published(),
             may_be_full: self.capacity > 0,
             rounds: first_round..log.next_round(),
             last_round: Round(0),
@@ -532,7 +554,8 @@ impl World {
         }
         let Judge { model, unsure, .. } = judge;
         if failed {
-            self.one_round = bytes < self.options.journal.round_bytes_max() && !divided;
+            self.one_round =
+                bytes < self.options.journal.round_bytes_max() && !divided && ahead == 0;
             self.figures.unsure += unsure.len() as u64;
             self.unsure = unsure;
             self.note_failure();

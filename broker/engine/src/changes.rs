@@ -6,12 +6,9 @@ use crate::engine::{Engine, log_settings};
 use crate::settings::{check_settings, mode_of, options_of};
 use crate::stream::{Column, Mode, Stream};
 use crate::{Error, ErrorKind};
-use anabranch_log::{
-    Append, AppendError, Atomicity, Change, Command, KnownProducer, Operation, Settings,
-};
+use anabranch_log::{AppendError, Command, KnownProducer, Operation};
 use anabranch_table::TableId;
-use anabranch_types::{Offset, PartitionId, StreamId};
-use smallvec::SmallVec;
+use anabranch_types::{PartitionId, StreamId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -281,29 +278,6 @@ impl Engine {
         self.feed(&stream, new);
         self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
         Ok(stream)
-    }
-
-    /// Forgets the records before an offset of each partition; durable when this returns.
-    ///
-    /// # Errors
-    /// The log's.
-    pub(crate) async fn delete_records(&self, to: Vec<(PartitionId, Offset)>) -> Result<(), Error> {
-        let operations = to.into_iter().map(|(id, start)| Operation::SetLogStart(id, start));
-        let operations: Vec<Operation> = operations.collect();
-        if operations.is_empty() {
-            return Ok(());
-        }
-        let (sender, receiver) = oneshot::channel();
-        let reply = Box::new(move |result| {
-            // Who asked may have gone.
-            let _ = sender.send(result);
-        });
-        let append =
-            Append { parts: SmallVec::new(), atomicity: Atomicity::AllParts, preconditions: None };
-        let change = Change { append, operations, settings: Settings::default(), reply };
-        self.inner.log.send(Command::Change(change)).map_err(|_| AppendError::Stopping)?;
-        receiver.await.map_err(|_| AppendError::Stopping)??;
-        Ok(())
     }
 
     /// Who has written to a partition, as far as it is remembered.

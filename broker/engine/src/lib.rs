@@ -24,6 +24,7 @@ mod ledger;
 mod marks;
 mod offsets;
 mod resources;
+mod retention;
 mod session;
 mod settings;
 mod stream;

@@ -256,13 +256,49 @@ async fn old_records_go_by_retention() {
     engine.stop();
     drop(engine);
     let engine = open(directory.path());
-    engine.retain();
-    // The change is one more command in order: once a later append is answered, it has happened.
+    engine.retain().await;
     let later = append([part(stream.partitions[0], &[("b", Some("2"))])]);
     engine.append(later).await.expect("accepted");
     let log = engine.partition(stream.partitions[0]).expect("exists");
     assert_eq!(log.log_start(), Offset(1));
     assert_eq!(read_all(&engine, stream.partitions[0]).len(), 1);
+    engine.stop();
+}
+
+#[tokio::test]
+async fn rows_go_with_the_records_that_retention_takes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let settings = BTreeMap::from([
+        ("cleanup.policy".to_owned(), "compact,delete".to_owned()),
+        ("retention.ms".to_owned(), "1000".to_owned()),
+    ]);
+    let spec = StreamSpec { settings, ..spec("s", Mode::Upsert, 1) };
+    let stream = engine.create_stream(spec).await.expect("new");
+    let partition = stream.partitions[0];
+    // Of 1970, more than go in one append.
+    let keys: Vec<String> = (0..2_500).map(|number| format!("k{number}")).collect();
+    let old: Vec<(&str, Option<&str>)> = keys.iter().map(|key| (&key[..], Some("old"))).collect();
+    engine.append(append([part(partition, &old)])).await.expect("accepted");
+    assert_eq!(rows(&engine, "s").await.len(), 2_500);
+    engine.stop();
+    drop(engine);
+    // A start begins new segments with what is written after it.
+    let engine = open(directory.path());
+    engine.retain().await;
+    assert_eq!(engine.partition(partition).expect("exists").log_start(), Offset(2_500));
+    assert_eq!(rows(&engine, "s").await, BTreeMap::new());
+    let left = read_all(&engine, partition);
+    assert_eq!(left.len(), 2_500, "a tombstone for each row, which subscribers see");
+    assert!(left.iter().all(|(_, _, value)| value.is_none()));
+    // Written anew, a row stays.
+    engine.append(append([part(partition, &[("k7", Some("new"))])])).await.expect("accepted");
+    engine.retain().await;
+    assert_eq!(rows(&engine, "s").await.len(), 1);
+    engine.stop();
+    drop(engine);
+    let engine = open(directory.path());
+    assert_eq!(rows(&engine, "s").await.len(), 1, "a table of what is left in the log");
     engine.stop();
 }
 

@@ -43,7 +43,8 @@ pub enum Command {
     Stop,
 }
 
-/// Operations and the append that records them: all in one round or nothing.
+/// Operations and the append that records them: all in one round or nothing. They may use the
+/// reserve of a full disk: whatever frees space is one.
 pub struct Change {
     /// Records of the catalog; its parts stand or fall together.
     pub append: Append,
@@ -191,7 +192,7 @@ impl Log {
     // ── stamp ──
 
     fn stamp(&mut self, append: Append, now: Timestamp) -> AppendResult {
-        if let Some(error) = self.refuses_all(&append) {
+        if let Some(error) = self.refuses_all(&append, false) {
             return append.parts.iter().map(|_| Err(error.clone())).collect();
         }
         match append.atomicity {
@@ -224,8 +225,8 @@ impl Log {
         parts.into_iter().map(|part| Ok(self.stamp_part(part, now))).collect()
     }
 
-    /// What stops the append as a whole.
-    fn refuses_all(&self, append: &Append) -> Option<AppendError> {
+    /// What stops the append as a whole. One that `frees` space later may use the reserve.
+    fn refuses_all(&self, append: &Append, frees: bool) -> Option<AppendError> {
         if let Some(failure) = self.shared.failure() {
             return Some(AppendError::Storage(failure));
         }
@@ -237,7 +238,7 @@ impl Log {
             .iter()
             .all(|part| part.partition.0 < INTERNAL_PARTITIONS || part.header.is_control());
         let free = self.shared.free_bytes.load(Ordering::Relaxed);
-        if free < self.reserve_bytes && !internal {
+        if free < self.reserve_bytes && !(internal || frees) {
             // Nothing else may happen that would make the segment writer look.
             if !self.shared.free_asked.swap(true, Ordering::AcqRel) {
                 self.send(Task::LookAtDisk);
@@ -294,7 +295,7 @@ impl Log {
         settings: Settings,
         now: Timestamp,
     ) -> Result<SmallVec<[Appended; 1]>, AppendError> {
-        if let Some(error) = self.refuses_all(&append) {
+        if let Some(error) = self.refuses_all(&append, true) {
             return Err(error);
         }
         // A recovery makes a round's operations before its appends: what such a producer has in

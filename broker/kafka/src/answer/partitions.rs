@@ -145,8 +145,9 @@ fn new_start(
     let unknown = ResponseError::UnknownTopicOrPartition;
     let stream = stream.ok_or(unknown)?;
     let id = stream.partition(index).ok_or(unknown)?;
-    // Of a table, records are deleted by key.
-    if stream.mode == Mode::Upsert {
+    // Of a table, records are deleted by key, unless its policy says delete as well.
+    let deletes = stream.settings.get("cleanup.policy").is_some_and(|all| all.contains("delete"));
+    if stream.mode == Mode::Upsert && !deletes {
         return Err(ResponseError::PolicyViolation);
     }
     let log = shared.engine.marks(id).ok_or(unknown)?;

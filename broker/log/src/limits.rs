@@ -26,8 +26,8 @@ pub const OWN_BYTES: usize = 48 << 10;
 
 /// Bytes of one partition in one round from which they go straight to its segment, and only their
 /// place to the journal. Each such partition costs a sync of its own, as much as writing about so
-/// many bytes once more.
-pub const PLACE_BYTES: usize = 256 << 10;
+/// many bytes once more (16 files: 64 KB each in 2.8 ms, 256 KB each in 6.1 ms).
+pub const PLACE_BYTES: usize = 64 << 10;
 
 /// Bytes placed in segments after which a checkpoint is due: a start reads what came after it.
 pub const PLACED_BYTES_MAX: u64 = 128 << 20;

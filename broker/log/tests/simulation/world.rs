@@ -207,10 +207,14 @@ impl World {
     fn try_open(&mut self) -> Result<(), anabranch_log::Error> {
         self.options.boot = self.rng.random::<u64>().max(1);
         let driven = Arc::clone(&self.writer);
+        let seed = self.rng.random();
         let stall = |_: &Arc<anabranch_log::Shared>| -> Box<dyn FnMut() + Send> {
             let mut idle = 0;
+            let mut rng = StdRng::seed_from_u64(seed);
             Box::new(move || {
-                let ran = driven.lock().as_mut().expect("it is open").run_pending(1);
+                // It may do more than what is waited for.
+                let tasks = rng.random_range(1..=3);
+                let ran = driven.lock().as_mut().expect("it is open").run_pending(tasks);
                 idle = if ran == 0 { idle + 1 } else { 0 };
                 assert!(idle < 3, "the log waits for a segment writer that has nothing to do");
             })

@@ -22,6 +22,14 @@ pub(crate) enum Command {
     EndToEnd(EndToEndArgs),
     /// Upserts into a keyed stream, and measures how far its table lags behind.
     Table(TableArgs),
+    /// Commits transactions, one after the other a producer (librdkafka).
+    Transactions(TransactionsArgs),
+    /// Measures how long a group takes to share out partitions (librdkafka).
+    Rebalance(RebalanceArgs),
+    /// Deletes a topic.
+    Delete(TopicArgs),
+    /// Measures what this machine's disk and loopback give, without a broker.
+    Machine(MachineArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
@@ -287,6 +295,75 @@ pub(crate) struct TableArgs {
     pub(crate) sql_every_ms: u64,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TransactionsArgs {
+    #[command(flatten)]
+    pub(crate) topic: TopicArgs,
+    /// Producers, each with its own transactional id.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) producers: usize,
+    /// Records in a transaction.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) records: usize,
+    /// Bytes of a value.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) size: usize,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) duration: f64,
+    /// Seconds before that, not measured.
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) warmup: f64,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GroupProtocol {
+    /// Members share out the partitions themselves.
+    Classic,
+    /// The broker does (KIP-848).
+    Consumer,
+}
+
+impl GroupProtocol {
+    /// As librdkafka's `group.protocol` has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RebalanceArgs {
+    #[command(flatten)]
+    pub(crate) topic: TopicArgs,
+    /// Members of the group; partitions are at least as many.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) members: usize,
+    /// How the group works.
+    #[arg(long, value_enum, default_value_t = GroupProtocol::Classic)]
+    pub(crate) protocol: GroupProtocol,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgs {
+    /// A directory on the disk in question.
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Seconds for each limit.
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) duration: f64,
+    /// Writes the results as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 impl ProduceArgs {

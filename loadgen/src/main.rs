@@ -12,16 +12,19 @@ mod drivers;
 mod end_to_end;
 mod error;
 mod ingest;
+mod machine;
 mod measure;
 mod pace;
 mod payload;
 mod plot;
 mod probe;
 mod progress;
+mod rebalance;
 mod report;
 mod server;
 mod table;
 mod topic;
+mod transactions;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -45,6 +48,10 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Consume(args) => (args.output.clone(), consume::run(&args)?),
         Command::EndToEnd(args) => (args.output.clone(), end_to_end::run(&args)?),
         Command::Table(args) => (args.output.clone(), table::run(&args)?),
+        Command::Transactions(args) => (args.output.clone(), transactions::run(&args)?),
+        Command::Rebalance(args) => (args.output.clone(), rebalance::run(&args)?),
+        Command::Delete(args) => return topic::run_delete(&args),
+        Command::Machine(args) => return machine::run(&args),
     };
     report.print();
     if let Some(path) = &output.json {

@@ -36,6 +36,11 @@ pub(crate) async fn prepare(client: &Client, args: &TopicArgs) -> Result<(), Err
     }
 }
 
+/// The command `delete`.
+pub(crate) fn run_delete(args: &TopicArgs) -> Result<(), Error> {
+    crate::ingest::runtime(1)?.block_on(async { delete(&client(args).await?, &args.topic).await })
+}
+
 /// Deletes the topic and waits until it is gone.
 pub(crate) async fn delete(client: &Client, topic: &str) -> Result<(), Error> {
     let admin = client.admin();
@@ -43,11 +48,11 @@ pub(crate) async fn delete(client: &Client, topic: &str) -> Result<(), Error> {
         Err(ClientError::Refused { code: UNKNOWN, .. }) => return Ok(()),
         result => result?,
     }
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         match admin.topic(topic).await {
             Err(ClientError::Refused { code: UNKNOWN, .. }) => return Ok(()),
             _ => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
         }
     }
-    Err(Error::Usage(format!("topic {topic} is still there 10 s after it was deleted")))
+    Err(Error::Usage(format!("topic {topic} is still there 60 s after it was deleted")))
 }

@@ -1,6 +1,8 @@
 //! One turn of the commit loop: stamp, write, sync, publish. Runs on one thread and owns the log.
 
+use crate::Error;
 use crate::append::{Append, AppendError, AppendResult, Appended, Atomicity, Part, Submission};
+use crate::backup::Snapshot;
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles};
@@ -37,6 +39,9 @@ pub enum Command {
     /// Write everything in memory to segments and begin the journal anew; the channel closes when
     /// it is done.
     Checkpoint(Sender<()>),
+    /// Write a checkpoint, and send it with everything that it names: the beginning of a backup.
+    /// The channel closes when there is none.
+    Snapshot(Sender<Result<Snapshot, Error>>),
     /// Take no more appends.
     Stop,
 }
@@ -171,7 +176,11 @@ impl Log {
                 Command::Checkpoint(done) => {
                     // Rounds before it belong into it.
                     self.finish_round(now, &mut Vec::new());
-                    self.ask_checkpoint(now, Some(done));
+                    self.ask_checkpoint(now, Some(done), None);
+                }
+                Command::Snapshot(asked) => {
+                    self.finish_round(now, &mut Vec::new());
+                    self.ask_checkpoint(now, None, Some(asked));
                 }
                 Command::Stop => self.stopping = true,
             }
@@ -194,7 +203,7 @@ impl Log {
         if failure.is_none()
             && (self.journal_half_full() || placed_much || self.tidying_is_due(now))
         {
-            self.ask_checkpoint(now, None);
+            self.ask_checkpoint(now, None, None);
         }
     }
 
@@ -600,7 +609,7 @@ impl Log {
                 return;
             }
             if journal_full {
-                self.ask_checkpoint(now, None);
+                self.ask_checkpoint(now, None, None);
             }
             if tail_full {
                 self.send(Task::WriteAll);
@@ -628,13 +637,18 @@ impl Log {
     }
 
     /// Has the segment writer write a checkpoint of what is published, unless one is under way.
-    fn ask_checkpoint(&mut self, now: Timestamp, done: Option<Sender<()>>) {
+    fn ask_checkpoint(
+        &mut self,
+        now: Timestamp,
+        done: Option<Sender<()>>,
+        snapshot: Option<Sender<Result<Snapshot, Error>>>,
+    ) {
         if self.shared.failure().is_some() {
             // The round that failed is still in hand, and will never be published.
             return;
         }
         assert!(self.round.is_empty(), "only between rounds");
-        if self.checkpoint_is_under_way() && done.is_none() {
+        if self.checkpoint_is_under_way() && done.is_none() && snapshot.is_none() {
             return;
         }
         self.checkpoints_asked += 1;
@@ -660,6 +674,7 @@ impl Log {
             partitions,
             unlinking: std::mem::take(&mut self.unlinking),
             done,
+            snapshot,
         };
         self.send(Task::Checkpoint(Box::new(plan)));
     }

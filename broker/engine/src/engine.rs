@@ -104,6 +104,7 @@ pub(crate) struct Inner {
     /// Threads that do something now and then end when this is dropped.
     stop_threads: Mutex<Option<crossbeam::channel::Sender<()>>>,
     pub(crate) compaction: crate::compaction::Counts,
+    pub(crate) backups: crate::backup::Backups,
 }
 
 /// Bytes of the budget for appends that are not committed yet; given back on drop.
@@ -146,6 +147,12 @@ pub struct Stats {
     pub denials: u64,
     /// Logins that failed.
     pub logins_failed: u64,
+    /// Backups made.
+    pub backups: u64,
+    /// Backups that failed.
+    pub backups_failed: u64,
+    /// When the last backup was begun that was made, in milliseconds since 1970; 0 before the first.
+    pub backup_time_ms: i64,
     /// Why nothing can be appended, if so.
     pub storage_error: Option<String>,
 }
@@ -158,6 +165,7 @@ impl Engine {
     pub fn open(settings: Settings) -> Result<Self, Error> {
         // The log first: its lock keeps a second broker off the tables too.
         let log = open_log(&settings)?;
+        crate::backup::remove_leftovers(&settings.data_dir)?;
         let (tables, progress) = Tables::open(&settings.data_dir.join("tables"))?;
         Self::start(settings, log, tables, progress)
     }
@@ -221,6 +229,7 @@ impl Engine {
                 stopped: AtomicBool::new(false),
                 stop_threads: Mutex::new(Some(stop_threads)),
                 compaction: crate::compaction::Counts::default(),
+                backups: crate::backup::Backups::default(),
             }),
         };
         engine.resume_tables(&mut progress);
@@ -487,6 +496,9 @@ impl Engine {
             misfit_records: self.inner.applier.misfits(),
             denials: self.inner.access.denials.load(Ordering::Relaxed),
             logins_failed: self.inner.access.logins_failed.load(Ordering::Relaxed),
+            backups: self.inner.backups.made.load(Ordering::Relaxed),
+            backups_failed: self.inner.backups.failed.load(Ordering::Relaxed),
+            backup_time_ms: self.inner.backups.last_ms.load(Ordering::Relaxed),
             storage_error: shared.failure(),
         }
     }
@@ -500,6 +512,7 @@ impl Engine {
 
 fn open_log(settings: &Settings) -> Result<LogHandle, Error> {
     let storage = |message: String| Error::new(ErrorKind::Storage, message);
+    crate::backup::refuse_a_backup(&settings.data_dir)?;
     let disk = RealDisk::open(&settings.data_dir).map_err(|error| {
         let directory = settings.data_dir.display();
         storage(if error.kind() == std::io::ErrorKind::WouldBlock {

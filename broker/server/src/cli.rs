@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::settings::Override;
+use crate::settings::{Bytes, Override};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -33,6 +33,20 @@ pub(crate) enum Command {
         #[arg(long)]
         internal: bool,
     },
+    /// Copy everything into a directory, while the broker runs or not; or check such a copy.
+    Backup {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        #[command(flatten)]
+        backup: BackupArgs,
+    },
+    /// Make a data directory of a backup.
+    Restore {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        #[command(flatten)]
+        restore: RestoreArgs,
+    },
     /// Look at the log on disk, read-only, whether or not a broker serves it.
     #[command(subcommand)]
     Log(LogCommand),
@@ -49,6 +63,37 @@ pub(crate) enum LogCommand {
     },
     /// Read everything and check every checksum; fails if anything is damaged.
     Verify(SettingsArgs),
+}
+
+/// Where to copy to.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The directory of the backup, on the broker's machine: empty, or not there yet.
+    #[arg(long, value_name = "DIRECTORY", required_unless_present = "verify")]
+    pub(crate) to: Option<PathBuf>,
+    /// Copy at most so much a second, such as 100MB.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) rate: Option<Bytes>,
+    /// Read this backup, and compare every file with its checksum, instead.
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["to", "rate"])]
+    pub(crate) verify: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to restore.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The directory of the backup.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) from: PathBuf,
+    /// The data directory to make: empty, or not there yet; that of the settings if not given.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What to print of the log.

@@ -2,7 +2,9 @@
 //!
 //! It stands above everything else: it opens the engine, hands it to the doors, and closes it.
 
+mod backup;
 mod cli;
+mod control;
 mod doors;
 mod log;
 mod metrics;
@@ -61,6 +63,12 @@ fn run(command: Command, started: Instant) -> Result<(), Box<dyn Error>> {
         Command::Streams { settings, internal } => {
             let table = streams::list(&load(&settings)?.settings, internal)?;
             Ok(writeln!(std::io::stdout(), "{table}")?)
+        }
+        Command::Backup { settings, backup } => {
+            backup::back_up(&load(&settings)?.settings, &backup)
+        }
+        Command::Restore { settings, restore } => {
+            backup::restore(&load(&settings)?.settings, &restore)
         }
         Command::Log(LogCommand::Dump { settings, dump }) => {
             log::dump(&load(&settings)?.settings.data_dir, &dump)

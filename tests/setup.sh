@@ -62,8 +62,13 @@ tests_install_java() {
         javac -Xlint:all -Werror -cp "$2/lib/*" -d "$2/classes" "$1"/*.java
 }
 
+# Kafka's command line tools.
+tests_tools() {
+    . "$tests_dir/kafka.sh" && kafka_fetch && export TEST_KAFKA_LIBS=$kafka_home/libs
+}
+
 # tests_setup: everything above, and the flights.
 tests_setup() {
-    tests_packages && tests_postgresql && tests_python && tests_node && tests_java &&
+    tests_packages && tests_postgresql && tests_python && tests_node && tests_java && tests_tools &&
         TEST_FLIGHTS=$("$tests_dir/tour/fetch") && export TEST_FLIGHTS
 }

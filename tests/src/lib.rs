@@ -39,6 +39,8 @@ mod sql;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod tools;
+#[cfg(test)]
 mod tour;
 #[cfg(test)]
 mod transactions;

@@ -147,6 +147,20 @@ pub struct Stats {
     pub denials: u64,
     /// Logins that failed.
     pub logins_failed: u64,
+    /// Bytes of all logs.
+    pub log_bytes: u64,
+    /// Bytes of the tables' files.
+    pub table_bytes: u64,
+    /// Nanoseconds for which tables waited for their files to be merged.
+    pub table_stall_nanos: u64,
+    /// Transactions that are not decided yet.
+    pub transactions_open: u64,
+    /// Milliseconds for which the oldest of them has been open.
+    pub transaction_oldest_ms: u64,
+    /// Bytes free on the data directory's disk, as of the log's last look.
+    pub disk_free_bytes: u64,
+    /// Bytes below which clients' appends are refused.
+    pub disk_reserve_bytes: u64,
     /// Backups made.
     pub backups: u64,
     /// Backups that failed.
@@ -479,6 +493,9 @@ impl Engine {
         let shared = self.inner.log.shared();
         let figures = shared.figures();
         let compaction = &self.inner.compaction;
+        let tables = self.inner.tables.stats();
+        let (transactions_open, oldest) = self.inner.transactions.open_since();
+        let oldest_ms = oldest.map_or(0, |since| self.now().0.saturating_sub(since));
         Stats {
             rounds: shared.published().0,
             records_appended: figures.records,
@@ -496,6 +513,13 @@ impl Engine {
             misfit_records: self.inner.applier.misfits(),
             denials: self.inner.access.denials.load(Ordering::Relaxed),
             logins_failed: self.inner.access.logins_failed.load(Ordering::Relaxed),
+            log_bytes: shared.partitions().iter().map(|log| log.bytes()).sum(),
+            table_bytes: tables.disk_bytes,
+            table_stall_nanos: tables.stall_nanos,
+            transactions_open,
+            transaction_oldest_ms: u64::try_from(oldest_ms).unwrap_or_default(),
+            disk_free_bytes: figures.disk_free_bytes,
+            disk_reserve_bytes: self.inner.settings.disk_reserve_bytes,
             backups: self.inner.backups.made.load(Ordering::Relaxed),
             backups_failed: self.inner.backups.failed.load(Ordering::Relaxed),
             backup_time_ms: self.inner.backups.last_ms.load(Ordering::Relaxed),

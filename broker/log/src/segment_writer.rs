@@ -108,7 +108,7 @@ impl SegmentWriter {
         for done in 0..tasks {
             match self.tasks.try_recv() {
                 Ok(task) => self.step(task),
-                Err(_) if self.sweep.is_empty() => return done,
+                Err(_) if self.sweep.is_empty() || self.shared.is_pinned() => return done,
                 Err(_) => self.sweep(),
             }
         }

@@ -111,6 +111,8 @@ pub struct Figures {
     pub tail_bytes: u64,
     /// Damaged batches skipped.
     pub damaged_batches: u64,
+    /// Bytes free on the disk, as the segment writer saw it last.
+    pub disk_free_bytes: u64,
 }
 
 impl Shared {
@@ -201,6 +203,7 @@ impl Shared {
             placed_bytes: load(&self.counts.placed_bytes),
             tail_bytes: self.tail_bytes.load(Ordering::Relaxed) as u64,
             damaged_batches: damaged,
+            disk_free_bytes: load(&self.free_bytes),
         }
     }
 

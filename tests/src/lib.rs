@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod access;
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod broker;
@@ -28,6 +30,8 @@ mod kcat;
 mod layers;
 #[cfg(test)]
 mod matrix;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]

@@ -120,7 +120,7 @@ fn topics(tools: &mut Tools) {
     let tool = "TopicCommand";
     let create = "--create --topic flights --partitions 3 --config retention.ms=86400000";
     tools.check(tool, create, &["Created topic flights"]);
-    tools.check_fails(tool, create, "already exists");
+    tools.check_fails(tool, create, "exists");
     tools.check(tool, "--create --if-not-exists --topic flights", &[]);
     tools.check(tool, "--list", &["flights"]);
     let described = ["PartitionCount: 3", "ReplicationFactor: 1", "retention.ms=86400000"];
@@ -215,7 +215,7 @@ fn transactions(tools: &mut Tools) {
     tools.check(tool, "list", &["TransactionalId", "Coordinator"]);
     let producers = "describe-producers --topic counted --partition 0";
     tools.check(tool, producers, &["ProducerId", "LastSequence"]);
-    tools.check(tool, "find-hanging --broker-id 0", &[]);
+    tools.check(tool, "find-hanging --broker-id 1", &["Topic"]);
 }
 
 fn cluster(tools: &mut Tools) {
@@ -225,7 +225,7 @@ fn cluster(tools: &mut Tools) {
         "--describe --topic-list counted",
         &["\"partition\":\"counted-0\""],
     );
-    tools.check("FeatureCommand", "describe", &["metadata.version"]);
+    tools.check("FeatureCommand", "describe", &["transaction.version"]);
     let said = tools.ask("ReplicaVerificationTool", "--help", "").1;
     assert!(!said.is_empty());
 }

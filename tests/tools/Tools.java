@@ -10,6 +10,8 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -22,20 +24,25 @@ public final class Tools {
     /** Thrown instead of leaving the process. */
     private static final class Left extends Error {
         private static final long serialVersionUID = 1;
-        private final int status;
 
-        private Left(int status) {
-            super("exit " + status, null, false, false);
-            this.status = status;
+        private Left() {
+            super("the tool leaves", null, false, false);
         }
     }
 
-    private static volatile int status;
+    /** Of the first time that the tool wanted to leave: some catch what is thrown for it. */
+    private static volatile Integer status;
 
     public static void main(String[] none) throws Exception {
         Exit.setExitProcedure(Tools::leave);
         Exit.setHaltProcedure(Tools::leave);
-        Exit.setShutdownHookAdder((name, hook) -> { });
+        // A producer waits in it for what is in flight; the others have done so.
+        Queue<Runnable> hooks = new ConcurrentLinkedQueue<>();
+        Exit.setShutdownHookAdder((name, hook) -> {
+            if (name.contains("producer")) {
+                hooks.add(hook);
+            }
+        });
         ObjectMapper json = new ObjectMapper();
         PrintStream out = System.out;
         BufferedReader in =
@@ -50,11 +57,14 @@ public final class Tools {
             try (PrintStream both = new PrintStream(said, true, StandardCharsets.UTF_8)) {
                 System.setOut(both);
                 System.setErr(both);
-                status = 0;
+                status = null;
                 run(asked.get("tool").asText(), arguments.toArray(String[]::new));
+                for (Runnable hook = hooks.poll(); hook != null; hook = hooks.poll()) {
+                    hook.run();
+                }
             }
             String text = said.toString(StandardCharsets.UTF_8);
-            out.println(json.writeValueAsString(Map.of("status", status, "said", text)));
+            out.println(json.writeValueAsString(Map.of("status", status == null ? 0 : status, "said", text)));
             out.flush();
         }
     }
@@ -63,19 +73,23 @@ public final class Tools {
         if (message != null) {
             System.err.println(message);
         }
-        status = code;
-        throw new Left(code);
+        leaveOnce(code);
+        throw new Left();
+    }
+
+    private static void leaveOnce(int code) {
+        if (status == null) {
+            status = code;
+        }
     }
 
     private static void run(String tool, String[] arguments) throws Exception {
         try {
             Class.forName(tool).getMethod("main", String[].class).invoke(null, (Object) arguments);
         } catch (InvocationTargetException error) {
-            if (error.getCause() instanceof Left left) {
-                status = left.status;
-            } else {
+            if (!(error.getCause() instanceof Left)) {
                 error.getCause().printStackTrace();
-                status = 1;
+                leaveOnce(1);
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! It stands above everything else: it opens the engine, hands it to the doors, and closes it.
 
+mod admin;
 mod backup;
 mod cli;
 mod control;
@@ -63,6 +64,15 @@ fn run(command: Command, started: Instant) -> Result<(), Box<dyn Error>> {
         Command::Streams { settings, internal } => {
             let table = streams::list(&load(&settings)?.settings, internal)?;
             Ok(writeln!(std::io::stdout(), "{table}")?)
+        }
+        Command::Groups { settings, broker, command } => {
+            Ok(admin::groups(&load(&settings)?.settings, &broker, &command)?)
+        }
+        Command::Producers { settings, broker, command } => {
+            Ok(admin::producers(&load(&settings)?.settings, &broker, &command)?)
+        }
+        Command::Acl { settings, broker, command } => {
+            Ok(admin::acl(&load(&settings)?.settings, &broker, &command)?)
         }
         Command::Backup { settings, backup } => {
             backup::back_up(&load(&settings)?.settings, &backup)

@@ -10,8 +10,6 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Queue;
-import java.util.concurrent.ConcurrentLinkedQueue;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -36,13 +34,7 @@ public final class Tools {
     public static void main(String[] none) throws Exception {
         Exit.setExitProcedure(Tools::leave);
         Exit.setHaltProcedure(Tools::leave);
-        // A producer waits in it for what is in flight; the others have done so.
-        Queue<Runnable> hooks = new ConcurrentLinkedQueue<>();
-        Exit.setShutdownHookAdder((name, hook) -> {
-            if (name.contains("producer")) {
-                hooks.add(hook);
-            }
-        });
+        Exit.setShutdownHookAdder((name, hook) -> { });
         ObjectMapper json = new ObjectMapper();
         PrintStream out = System.out;
         BufferedReader in =
@@ -59,12 +51,10 @@ public final class Tools {
                 System.setErr(both);
                 status = null;
                 run(asked.get("tool").asText(), arguments.toArray(String[]::new));
-                for (Runnable hook = hooks.poll(); hook != null; hook = hooks.poll()) {
-                    hook.run();
-                }
             }
             String text = said.toString(StandardCharsets.UTF_8);
-            out.println(json.writeValueAsString(Map.of("status", status == null ? 0 : status, "said", text)));
+            int code = status == null ? 0 : status;
+            out.println(json.writeValueAsString(Map.of("status", code, "said", text)));
             out.flush();
         }
     }

@@ -113,7 +113,7 @@ fn grants_are_those_of_sql() {
 
     // With users a login is wanted.
     query(&broker, "CREATE USER root PASSWORD 'secret'");
-    refused(&mut command(&broker, "groups list"), &["--user"]);
+    refused(&mut command(&broker, "acl list"), &["ClusterAuthorizationFailed", "--user"]);
     let as_root = |arguments: &str, password: &str| {
         let mut command = command(&broker, arguments);
         command.args(["--user", "root"]).env("ANABRANCH_PASSWORD", password);

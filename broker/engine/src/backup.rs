@@ -77,9 +77,7 @@ impl Session {
 impl Engine {
     fn back_up(&self, plan: &Backup<'_>) -> Result<Manifest, Error> {
         let existed = plan.to.exists();
-        let target = RealDisk::open(plan.to).map_err(|error| {
-            writing(plan.to, &BackupError::Io { path: ".".into(), source: error })
-        })?;
+        let target = open_target(plan.to)?;
         let all = AtomicU64::new(0);
         let go_on =
             |copied| !self.is_stopped() && (plan.progress)(copied, all.load(Ordering::Relaxed));
@@ -170,8 +168,7 @@ pub fn verify_backup(from: &Path) -> Result<Manifest, Error> {
 pub fn restore(from: &Path, to: &Path) -> Result<Manifest, Error> {
     let disk = open_backup(from)?;
     let existed = to.exists();
-    let io = |error| writing(to, &BackupError::Io { path: ".".into(), source: error });
-    let target = RealDisk::open(to).map_err(io)?;
+    let target = open_target(to)?;
     let mut copier =
         Copier::new(&target, Pace::new(None), 0, &|_| true).map_err(|error| writing(to, &error))?;
     backup::restore(&disk, &mut copier).map_err(|error| {
@@ -184,6 +181,19 @@ pub fn restore(from: &Path, to: &Path) -> Result<Manifest, Error> {
         }
         error
     })
+}
+
+/// Locks a directory to write to. One that is not empty gets not even a lock.
+fn open_target(to: &Path) -> Result<RealDisk, Error> {
+    let io = |error| writing(to, &BackupError::Io { path: ".".to_owned(), source: error });
+    let is_empty = match std::fs::read_dir(to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        names => names.map_err(io)?.next().is_none(),
+    };
+    if !is_empty {
+        return Err(writing(to, &BackupError::NotEmpty));
+    }
+    RealDisk::open(to).map_err(io)
 }
 
 fn open_backup(from: &Path) -> Result<RealDisk, Error> {

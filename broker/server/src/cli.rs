@@ -179,8 +179,8 @@ pub(crate) enum AclCommand {
     /// List grants.
     List {
         /// Of this user only.
-        #[arg(long = "of", value_name = "USER")]
-        user: Option<String>,
+        #[arg(long, value_name = "USER")]
+        of: Option<String>,
     },
     /// Grant something, or deny it.
     Add(AclArgs),
@@ -192,8 +192,8 @@ pub(crate) enum AclCommand {
 #[derive(Debug, Args)]
 pub(crate) struct AclArgs {
     /// Whose: a user's name, * for all.
-    #[arg(long = "to", value_name = "USER")]
-    pub(crate) user: String,
+    #[arg(long, value_name = "USER")]
+    pub(crate) to: String,
     /// What: read, write, create, delete, alter, describe, describe_configs, alter_configs or all;
     /// with commas between.
     #[arg(long, value_delimiter = ',', required = true)]

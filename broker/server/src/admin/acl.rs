@@ -50,7 +50,7 @@ pub(crate) fn acl(
 ) -> Result<(), AdminError> {
     let mut connection = Connection::open(settings, broker)?;
     match command {
-        AclCommand::List { user } => list(&mut connection, user.as_deref(), broker.json),
+        AclCommand::List { of } => list(&mut connection, of.as_deref(), broker.json),
         AclCommand::Add(acl) => add(&mut connection, acl),
         AclCommand::Remove(acl) => remove(&mut connection, acl, broker.json),
     }
@@ -141,7 +141,7 @@ fn add(connection: &mut Connection, acl: &AclArgs) -> Result<(), AdminError> {
                 .with_resource_type(kind)
                 .with_resource_name(text(name))
                 .with_resource_pattern_type(pattern)
-                .with_principal(text(&principal(&acl.user)))
+                .with_principal(text(&principal(&acl.to)))
                 .with_host(text(&acl.host))
                 .with_operation(number(&OPERATIONS, operation, "operation")?)
                 .with_permission_type(permission(acl)),
@@ -163,7 +163,7 @@ fn remove(connection: &mut Connection, acl: &AclArgs, json: bool) -> Result<(), 
                 .with_resource_type_filter(kind)
                 .with_resource_name_filter(Some(text(name)))
                 .with_pattern_type_filter(pattern)
-                .with_principal_filter(Some(text(&principal(&acl.user))))
+                .with_principal_filter(Some(text(&principal(&acl.to))))
                 .with_host_filter(Some(text(&acl.host)))
                 .with_operation(number(&OPERATIONS, operation, "operation")?)
                 .with_permission_type(permission(acl)),

@@ -460,6 +460,9 @@ impl World {
         for _ in 0..self.rng.random_range(0..3) {
             if self.log().shared().failure().is_none() {
                 self.random_commands();
+            }
+            // After a failure the model does not know yet what has become of the last commands.
+            if self.log().shared().failure().is_none() {
                 models.push((self.log().shared().published(), self.model.clone()));
             }
         }

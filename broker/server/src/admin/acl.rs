@@ -87,8 +87,10 @@ const COLUMNS: &[&str] =
 fn list(connection: &mut Connection, user: Option<&str>, json: bool) -> Result<(), AdminError> {
     let request = DescribeAclsRequest::default()
         .with_resource_type_filter(ANY)
+        .with_resource_name_filter(None)
         .with_pattern_type_filter(ANY)
         .with_principal_filter(user.map(|user| text(&principal(user))))
+        .with_host_filter(None)
         .with_operation(ANY)
         .with_permission_type(ANY);
     let answer = connection.call(3, &request)?;

@@ -259,6 +259,7 @@ fn commit(
     let request = OffsetCommitRequest::default()
         .with_group_id(group_id(reset.group))
         .with_generation_id_or_member_epoch(-1)
+        .with_group_instance_id(None)
         .with_topics(vec![topic]);
     let answer = connection.call(8, &request)?;
     let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);

@@ -62,8 +62,25 @@ tests_install_java() {
         javac -Xlint:all -Werror -cp "$2/lib/*" -d "$2/classes" "$1"/*.java
 }
 
+# Kafka's command line tools.
+tests_tools() {
+    . "$tests_dir/kafka.sh" && kafka_fetch && export TEST_KAFKA_LIBS=$kafka_home/libs
+}
+
+# Prometheus, whose programs are in TEST_PROMETHEUS. Debian's package is unpacked only: installed, it
+# would run as a service.
+tests_prometheus() {
+    anabranch_once "$ANABRANCH_CACHE/prometheus" tests_unpack_prometheus || return 1
+    export TEST_PROMETHEUS=$ANABRANCH_CACHE/prometheus/usr/bin
+}
+
+tests_unpack_prometheus() {
+    (cd "$1" && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . &&
+        rm prometheus_*.deb) >&2
+}
+
 # tests_setup: everything above, and the flights.
 tests_setup() {
-    tests_packages && tests_postgresql && tests_python && tests_node && tests_java &&
+    tests_packages && tests_postgresql && tests_python && tests_node && tests_java && tests_tools && tests_prometheus &&
         TEST_FLIGHTS=$("$tests_dir/tour/fetch") && export TEST_FLIGHTS
 }

@@ -26,7 +26,7 @@ const ACKNOWLEDGED_MIN: u64 = 300;
 type Acknowledged = BTreeMap<(i32, i64), u64>;
 
 /// `steady.py` as a process.
-struct Steady {
+pub(crate) struct Steady {
     name: String,
     child: Child,
     /// Closing it ends the producer.
@@ -36,7 +36,7 @@ struct Steady {
 }
 
 impl Steady {
-    fn start(broker: &Broker, topic: &str, name: String) -> Self {
+    pub(crate) fn start(broker: &Broker, topic: &str, name: String) -> Self {
         let mut child = program(installed("TEST_PYTHON"))
             .arg("-u")
             .arg(root().join("tests/clients/python/steady.py"))
@@ -59,13 +59,23 @@ impl Steady {
 
     /// Waits for some acknowledgements.
     #[track_caller]
-    fn wait_for(&mut self, count: u64) {
+    pub(crate) fn wait_for(&mut self, count: u64) {
         let began = Instant::now();
         for _ in 0..count {
             let left = PATIENCE.saturating_sub(began.elapsed());
             let line = self.lines.recv_timeout(left);
             self.take(&line.unwrap_or_else(|error| panic!("{} hears nothing: {error}", self.name)));
         }
+    }
+
+    /// Where the records are that it knows to be acknowledged, and their values in hexadecimal.
+    pub(crate) fn records(&self) -> BTreeMap<(i32, i64), String> {
+        let all = self.acknowledged.iter();
+        all.map(|(place, n)| (*place, hex(self.value(*n).as_bytes()))).collect()
+    }
+
+    fn value(&self, n: u64) -> String {
+        format!("{{\"producer\":\"{}\",\"n\":{n}}}", self.name)
     }
 
     /// Lets the producer finish what it has begun.
@@ -138,7 +148,7 @@ fn killed_under_load_it_loses_nothing() {
 }
 
 /// The table is the fold of the log: of each key the record that was appended last.
-fn check_table(broker: &Broker, topic: &str, read: &[Record]) {
+pub(crate) fn check_table(broker: &Broker, topic: &str, read: &[Record]) {
     let mut last: BTreeMap<&str, &Record> = BTreeMap::new();
     for record in read {
         // A key is in one partition, whose records come in their order.
@@ -171,7 +181,7 @@ fn check_records(producers: &[Steady], read: &[Record]) {
             .enumerate()
             .find_map(|(index, producer)| Some((index, *producer.acknowledged.get(&place)?)))
             .unwrap_or_else(|| panic!("nobody was told of {place:?}: {record:?}"));
-        let value = format!("{{\"producer\":\"{}\",\"n\":{n}}}", producers[index].name);
+        let value = producers[index].value(n);
         assert_eq!(record.value.as_deref(), Some(hex(value.as_bytes()).as_str()), "at {place:?}");
         let before = last.insert((index, place.0), n);
         assert!(before < Some(n), "at {place:?}: {n} after {before:?}");

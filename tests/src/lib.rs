@@ -5,6 +5,10 @@
 #[cfg(test)]
 mod access;
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod clients;
@@ -27,6 +31,8 @@ mod layers;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod process;
@@ -36,6 +42,8 @@ mod psql;
 mod sql;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod tools;
 #[cfg(test)]
 mod tour;
 #[cfg(test)]

@@ -87,6 +87,10 @@ impl Engine {
                 return;
             }
         };
+        // After the tables were flushed: a backup that begins later has what they have.
+        if self.inner.log.shared().is_pinned() {
+            return;
+        }
         for (stream, log) in due {
             // Without a position its table is still being filled.
             let Some(below) = flushed.get(&log.id()) else { continue };

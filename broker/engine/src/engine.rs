@@ -104,6 +104,7 @@ pub(crate) struct Inner {
     /// Threads that do something now and then end when this is dropped.
     stop_threads: Mutex<Option<crossbeam::channel::Sender<()>>>,
     pub(crate) compaction: crate::compaction::Counts,
+    pub(crate) backups: crate::backup::Backups,
 }
 
 /// Bytes of the budget for appends that are not committed yet; given back on drop.
@@ -146,6 +147,26 @@ pub struct Stats {
     pub denials: u64,
     /// Logins that failed.
     pub logins_failed: u64,
+    /// Bytes of all logs.
+    pub log_bytes: u64,
+    /// Bytes of the tables' files.
+    pub table_bytes: u64,
+    /// Nanoseconds for which tables waited for their files to be merged.
+    pub table_stall_nanos: u64,
+    /// Transactions that are not decided yet.
+    pub transactions_open: u64,
+    /// Milliseconds for which the oldest of them has been open.
+    pub transaction_oldest_ms: u64,
+    /// Bytes free on the data directory's disk, as of the log's last look.
+    pub disk_free_bytes: u64,
+    /// Bytes below which clients' appends are refused.
+    pub disk_reserve_bytes: u64,
+    /// Backups made.
+    pub backups: u64,
+    /// Backups that failed.
+    pub backups_failed: u64,
+    /// When the last backup was begun that was made, in milliseconds since 1970; 0 before the first.
+    pub backup_time_ms: i64,
     /// Why nothing can be appended, if so.
     pub storage_error: Option<String>,
 }
@@ -158,6 +179,7 @@ impl Engine {
     pub fn open(settings: Settings) -> Result<Self, Error> {
         // The log first: its lock keeps a second broker off the tables too.
         let log = open_log(&settings)?;
+        crate::backup::remove_leftovers(&settings.data_dir)?;
         let (tables, progress) = Tables::open(&settings.data_dir.join("tables"))?;
         Self::start(settings, log, tables, progress)
     }
@@ -221,6 +243,7 @@ impl Engine {
                 stopped: AtomicBool::new(false),
                 stop_threads: Mutex::new(Some(stop_threads)),
                 compaction: crate::compaction::Counts::default(),
+                backups: crate::backup::Backups::default(),
             }),
         };
         engine.resume_tables(&mut progress);
@@ -470,6 +493,9 @@ impl Engine {
         let shared = self.inner.log.shared();
         let figures = shared.figures();
         let compaction = &self.inner.compaction;
+        let tables = self.inner.tables.stats();
+        let (transactions_open, oldest) = self.inner.transactions.open_since();
+        let oldest_ms = oldest.map_or(0, |since| self.now().0.saturating_sub(since));
         Stats {
             rounds: shared.published().0,
             records_appended: figures.records,
@@ -487,6 +513,16 @@ impl Engine {
             misfit_records: self.inner.applier.misfits(),
             denials: self.inner.access.denials.load(Ordering::Relaxed),
             logins_failed: self.inner.access.logins_failed.load(Ordering::Relaxed),
+            log_bytes: shared.partitions().iter().map(|log| log.bytes()).sum(),
+            table_bytes: tables.disk_bytes,
+            table_stall_nanos: tables.stall_nanos,
+            transactions_open,
+            transaction_oldest_ms: u64::try_from(oldest_ms).unwrap_or_default(),
+            disk_free_bytes: figures.disk_free_bytes,
+            disk_reserve_bytes: self.inner.settings.disk_reserve_bytes,
+            backups: self.inner.backups.made.load(Ordering::Relaxed),
+            backups_failed: self.inner.backups.failed.load(Ordering::Relaxed),
+            backup_time_ms: self.inner.backups.last_ms.load(Ordering::Relaxed),
             storage_error: shared.failure(),
         }
     }
@@ -500,6 +536,7 @@ impl Engine {
 
 fn open_log(settings: &Settings) -> Result<LogHandle, Error> {
     let storage = |message: String| Error::new(ErrorKind::Storage, message);
+    crate::backup::refuse_a_backup(&settings.data_dir)?;
     let disk = RealDisk::open(&settings.data_dir).map_err(|error| {
         let directory = settings.data_dir.display();
         storage(if error.kind() == std::io::ErrorKind::WouldBlock {

@@ -12,6 +12,7 @@
 
 mod access;
 mod applier;
+mod backup;
 mod catalog;
 mod changes;
 mod compaction;
@@ -46,6 +47,7 @@ pub use anabranch_log::{
 };
 pub use anabranch_table::{self as table, TableId};
 pub use anabranch_types::StreamId;
+pub use backup::{Backup, BackupError, Manifest, restore, verify_backup};
 pub use catalog::Catalog;
 pub use changes::{StreamChange, StreamSpec};
 pub use cut::{Cut, Tables};

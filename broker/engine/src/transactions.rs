@@ -146,6 +146,18 @@ fn pending_key(id: &str, (group, stream, index): &Place) -> Vec<u8> {
 }
 
 impl Transactions {
+    /// How many are open, and since when the oldest is, in milliseconds since 1970; those that change
+    /// right now are left out of that.
+    pub(crate) fn open_since(&self) -> (u64, Option<i64>) {
+        let open = self.open.lock().clone();
+        let by_id = self.by_id.lock();
+        let since = |id: &String| match &by_id.get(id)?.try_lock().ok()?.record.as_ref()?.state {
+            State::Ongoing { since_ms, .. } => Some(*since_ms),
+            State::Empty | State::Committed | State::Aborted => None,
+        };
+        (open.len() as u64, open.iter().filter_map(since).min())
+    }
+
     /// From the entries of the ledger.
     pub(crate) fn load(entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Self, Error> {
         let damaged = |error: serde_json::Error| {

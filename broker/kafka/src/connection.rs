@@ -223,7 +223,9 @@ impl Connection {
     /// Moves everything that can move without waiting.
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, Close>> {
         loop {
-            if !self.pipeline.poll_answers(context, &mut self.output) && self.closing.is_none() {
+            let took = &self.shared.metrics.produced;
+            let fine = self.pipeline.poll_answers(context, &mut self.output, took);
+            if !fine && self.closing.is_none() {
                 self.closing = Some(Close::Unanswerable);
             }
             let answered = self.pipeline.is_empty() && self.batch.requests.is_empty();
@@ -422,6 +424,7 @@ impl Connection {
     /// Answers a request other than Produce; watches for the client's end meanwhile, since some
     /// answers take minutes.
     async fn answer(&mut self, frame: Bytes) -> Result<(), Close> {
+        let began = Instant::now();
         let (head, request) = request::decode(&frame)?;
         self.shared.metrics.requests[Api::position(head.api.key)].add(1);
         if head.client != (0, 0) {
@@ -435,6 +438,9 @@ impl Connection {
             answered = answer => answered,
             close = closed(&mut self.stream) => Err(close),
         };
+        if head.api.key == ApiKey::Fetch {
+            self.shared.metrics.fetched.observe(began.elapsed(), 1);
+        }
         let throttle = self.client.throttle.take();
         self.mute(throttle);
         answered?;

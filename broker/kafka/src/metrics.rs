@@ -1,7 +1,7 @@
 //! Counters for `/metrics`.
 
 use crate::apis::{APIS, ApiKey};
-use anabranch_net::Counter;
+use anabranch_net::{Counter, Histogram};
 
 /// Counts of the door since it started, apart from its connections; read them at any time.
 #[derive(Debug)]
@@ -14,6 +14,10 @@ pub struct KafkaMetrics {
     pub bytes_in: Counter,
     /// Bytes written to clients.
     pub bytes_out: Counter,
+    /// From the moment a produce request was read to its answer.
+    pub produced: Histogram,
+    /// Of fetches, with the time for which they waited for records as they had asked.
+    pub fetched: Histogram,
     /// Requests, in the order of [`APIS`].
     pub(crate) requests: Vec<Counter>,
 }
@@ -25,6 +29,8 @@ impl Default for KafkaMetrics {
             produce_refused: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
+            produced: Histogram::default(),
+            fetched: Histogram::default(),
             requests: APIS.iter().map(|_| Counter::default()).collect(),
         }
     }

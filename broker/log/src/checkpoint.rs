@@ -48,14 +48,17 @@ impl Checkpoint {
         self.write_to(disk, &*disk.open(&slot(self.number))?)
     }
 
+    /// Its slot's name and contents.
+    pub(crate) fn file(&self) -> (String, Vec<u8>) {
+        let body = self.encode();
+        let mut contents = prefix(&body).to_vec();
+        contents.extend(body);
+        (slot(self.number), contents)
+    }
+
     fn write_to(&self, disk: &dyn Disk, file: &dyn DiskFile) -> io::Result<()> {
         let body = self.encode();
-        let mut prefix = [0; PREFIX_BYTES];
-        prefix[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-        prefix[4..6].copy_from_slice(&VERSION.to_le_bytes());
-        prefix[8..12].copy_from_slice(&(body.len() as u32).to_le_bytes());
-        prefix[12..16].copy_from_slice(&checksum(VERSION, &body).to_le_bytes());
-        file.write_at(&[IoSlice::new(&prefix), IoSlice::new(&body)], 0)?;
+        file.write_at(&[IoSlice::new(&prefix(&body)), IoSlice::new(&body)], 0)?;
         file.sync()?;
         disk.sync_dir("")
     }
@@ -168,6 +171,15 @@ impl Checkpoint {
         }
         Some(Self { number, epoch, journal, link, partitions, unlinking })
     }
+}
+
+fn prefix(body: &[u8]) -> [u8; PREFIX_BYTES] {
+    let mut prefix = [0; PREFIX_BYTES];
+    prefix[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+    prefix[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    prefix[8..12].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    prefix[12..16].copy_from_slice(&checksum(VERSION, body).to_le_bytes());
+    prefix
 }
 
 fn checksum(version: u16, body: &[u8]) -> u32 {

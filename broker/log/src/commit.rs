@@ -4,7 +4,9 @@
 mod flight;
 mod upkeep;
 
+use crate::Error;
 use crate::append::{Append, AppendError, AppendResult, Appended, Atomicity, Part, Submission};
+use crate::backup::Snapshot;
 use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles};
 use crate::limits::INTERNAL_PARTITIONS;
@@ -39,6 +41,9 @@ pub enum Command {
     /// Write everything in memory to segments and begin the journal anew; the channel closes when
     /// it is done.
     Checkpoint(Sender<()>),
+    /// Write a checkpoint, and send it with everything that it names: the beginning of a backup.
+    /// The channel closes when there is none.
+    Snapshot(Sender<Result<Snapshot, Error>>),
     /// Take no more appends.
     Stop,
 }
@@ -180,7 +185,11 @@ impl Log {
                 Command::Checkpoint(done) => {
                     // Rounds before it belong into it.
                     self.finish_round(now, Replies::default());
-                    self.ask_checkpoint(now, Some(done));
+                    self.ask_checkpoint(now, Some(done), None);
+                }
+                Command::Snapshot(asked) => {
+                    self.finish_round(now, Replies::default());
+                    self.ask_checkpoint(now, None, Some(asked));
                 }
                 Command::Stop => self.stopping = true,
             }

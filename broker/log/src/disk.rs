@@ -17,6 +17,14 @@ pub trait Disk: Send + Sync {
     /// `NotFound` when it does not exist; otherwise the system's.
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// Opens a file for reading, also where nothing may be written.
+    ///
+    /// # Errors
+    /// `NotFound` when it does not exist; otherwise the system's.
+    fn open_to_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
     /// Creates an empty file, or empties it. Its name is durable after [`Self::sync_dir`].
     ///
     /// # Errors

@@ -289,6 +289,14 @@ impl Replay {
         Ok(None)
     }
 
+    /// Adds the record that was read last, whose body this is, to a copy of the journal.
+    pub(crate) fn push_record(&self, body: &[u8], copy: &mut Vec<u8>) {
+        let Some((_, header)) = &self.last else { return };
+        copy.extend(header);
+        copy.extend(body);
+        copy.resize(copy.len().next_multiple_of(JOURNAL_BLOCK_BYTES), 0);
+    }
+
     /// Makes the record that was read last durable: whoever wrote it may have been killed before
     /// its sync, and then it stands in memory alone. All before it were synced.
     pub(crate) fn make_last_durable(&self, body: &[u8]) -> io::Result<()> {

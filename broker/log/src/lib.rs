@@ -10,6 +10,7 @@
 //! Invariant: after a failed write or sync nothing is appended until restart.
 
 mod append;
+pub mod backup;
 mod checkpoint;
 mod codec;
 mod commit;
@@ -47,7 +48,7 @@ pub use read::{Chunk, ReadError, Until};
 pub use recovery::Options;
 pub use round::Operation;
 pub use segment_writer::{CheckpointPlan, SegmentWriter, Task};
-pub use shared::{Figures, Memory, Shared};
+pub use shared::{Figures, Memory, Pin, Shared};
 pub use transactions::Aborted;
 pub use writer::Settings;
 

@@ -68,6 +68,20 @@ pub const RECENT_KEYS_MS: i64 = 5_000;
 /// Partitions with lower ids are the broker's own: they may use the reserve of a full disk.
 pub const INTERNAL_PARTITIONS: u32 = 16;
 
+/// Bytes that a backup reads and writes at a time.
+pub const BACKUP_PIECE_BYTES: usize = 1 << 20;
+
+/// Bytes of a backup after which its file is synced: as much as the journal's syncs may have to wait
+/// for.
+pub const BACKUP_SYNC_BYTES: u64 = 8 << 20;
+
+/// Bytes of a backup's list of files: a million of them.
+pub const MANIFEST_BYTES_MAX: u64 = 128 << 20;
+
+/// Leader epochs between a backup and what is restored from it: more starts than a broker has in
+/// the life of a backup.
+pub const RESTORED_EPOCHS: i32 = 10_000;
+
 const _: () = assert!(TAIL_BYTES_TARGET < TAIL_BYTES_MAX);
 /// Bytes that no segment is configured to exceed: positions in it are 32 bits wide, and it grows
 /// until the checkpoint after it is full.

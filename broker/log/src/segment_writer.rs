@@ -1,6 +1,8 @@
 //! Everything slow, off the commit thread: filling segments from the tail, checkpoints, making
 //! journal files, removing what was deleted.
 
+use crate::Error;
+use crate::backup::Snapshot;
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
 use crate::journal::{JournalFiles, Link};
@@ -48,6 +50,8 @@ pub struct CheckpointPlan {
     pub(crate) partitions: Vec<PlannedPartition>,
     pub(crate) unlinking: Vec<Arc<PartitionLog>>,
     pub(crate) done: Option<Sender<()>>,
+    /// Who wants to have the checkpoint with everything that it names.
+    pub(crate) snapshot: Option<Sender<Result<Snapshot, Error>>>,
 }
 
 pub(crate) struct PlannedPartition {
@@ -104,7 +108,7 @@ impl SegmentWriter {
         for done in 0..tasks {
             match self.tasks.try_recv() {
                 Ok(task) => self.step(task),
-                Err(_) if self.sweep.is_empty() => return done,
+                Err(_) if self.sweep.is_empty() || self.shared.is_pinned() => return done,
                 Err(_) => self.sweep(),
             }
         }
@@ -116,7 +120,7 @@ impl SegmentWriter {
         if self.shared.failure().is_some() {
             self.sweep.clear();
         }
-        if self.sweep.is_empty() {
+        if self.sweep.is_empty() || self.shared.is_pinned() {
             return;
         }
         match self.sweep.step() {
@@ -233,6 +237,9 @@ impl SegmentWriter {
         checkpoint.unlinking.clone_from(&self.doomed);
         checkpoint.write(&*self.disk)?;
         self.number += 1;
+        if let Some(asked) = plan.snapshot {
+            self.snapshot(checkpoint, &asked);
+        }
         self.shared.set_floor(plan.link.position);
         // Only now nothing refers to these any more.
         for segment in removed {
@@ -246,6 +253,14 @@ impl SegmentWriter {
         // Whoever waits for the checkpoint sees the channel close.
         drop(plan.done);
         Ok(())
+    }
+
+    /// Before the journal's files are free again. Whoever asked may have gone.
+    fn snapshot(&self, checkpoint: Checkpoint, asked: &Sender<Result<Snapshot, Error>>) {
+        // Segments hold nothing but what is published.
+        let round = self.shared.published();
+        let pin = self.shared.pin();
+        let _ = asked.send(Snapshot::take(Arc::clone(&self.disk), checkpoint, round, pin));
     }
 
     /// Keeps the tail near its target: what consumers that keep up still want.

@@ -26,6 +26,8 @@ pub struct Shared {
     pub(crate) tail_bytes: AtomicUsize,
     memory: RwLock<Memory>,
     pub(crate) counts: Counts,
+    /// Backups under way: see [`Pin`].
+    pins: AtomicUsize,
     progress: Mutex<WriterProgress>,
     moved: Condvar,
 }
@@ -37,6 +39,16 @@ struct WriterProgress {
     floor: JournalPosition,
     /// Counts what it has done.
     steps: u64,
+}
+
+/// While it is held, no file of the log is removed or cut, and nothing is compacted that was not
+/// compacted before.
+pub struct Pin(Arc<Shared>);
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.0.pins.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// How much of the log is kept in memory.
@@ -99,6 +111,8 @@ pub struct Figures {
     pub tail_bytes: u64,
     /// Damaged batches skipped.
     pub damaged_batches: u64,
+    /// Bytes free on the disk, as the segment writer saw it last.
+    pub disk_free_bytes: u64,
 }
 
 impl Shared {
@@ -160,6 +174,20 @@ impl Shared {
         self.watchers.write().push(watcher);
     }
 
+    /// Has files stay as long as the pin is held. Takes effect before this returns but for what
+    /// the segment writer is doing right now.
+    #[must_use]
+    pub fn pin(self: &Arc<Self>) -> Pin {
+        self.pins.fetch_add(1, Ordering::AcqRel);
+        Pin(Arc::clone(self))
+    }
+
+    /// Whether anybody holds a pin.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.pins.load(Ordering::Acquire) > 0
+    }
+
     /// Figures since the start.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -175,6 +203,7 @@ impl Shared {
             placed_bytes: load(&self.counts.placed_bytes),
             tail_bytes: self.tail_bytes.load(Ordering::Relaxed) as u64,
             damaged_batches: damaged,
+            disk_free_bytes: load(&self.free_bytes),
         }
     }
 

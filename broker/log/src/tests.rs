@@ -1,5 +1,6 @@
 //! What the crate's parts promise each other. Accidents are simulated in `tests/simulation`.
 
+mod backup;
 mod compaction;
 mod disks;
 mod golden;

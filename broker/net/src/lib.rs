@@ -27,7 +27,7 @@ mod tls;
 
 pub use gate::{Application, Encryption, Entered, Entry, Gate, Guest, Rules, TLS_HANDSHAKE};
 pub use listener::{Bound, Listener, bind};
-pub use metrics::{Counter, Gauge, Metrics, Refusal};
+pub use metrics::{Counter, Gauge, Histogram, Metrics, Refusal};
 pub use name::DistinguishedName;
 pub use peer::{Peer, Security};
 pub use places::Place;

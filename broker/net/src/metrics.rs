@@ -1,6 +1,7 @@
 //! What is counted, for `/metrics`.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A number that rises.
 #[derive(Debug, Default)]
@@ -9,6 +10,48 @@ pub struct Counter(AtomicU64);
 /// A number that rises and falls.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
+
+/// How long something took: how often it was at most so long.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// One for each of [`Self::BOUNDS_MICROS`], and what took longer.
+    counts: [AtomicU64; Self::BOUNDS_MICROS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl Histogram {
+    /// Microseconds up to which each count goes.
+    pub const BOUNDS_MICROS: [u64; 12] = [
+        500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+        5_000_000,
+    ];
+
+    /// Notes that `times` things took so long each.
+    pub fn observe(&self, each: Duration, times: u64) {
+        let micros = u64::try_from(each.as_micros()).unwrap_or(u64::MAX);
+        let at = Self::BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        self.counts[at].fetch_add(times, Ordering::Relaxed);
+        self.micros.fetch_add(micros.saturating_mul(times), Ordering::Relaxed);
+    }
+
+    /// How many took at most each bound, in seconds; the last bound is infinite.
+    #[must_use]
+    pub fn cumulative(&self) -> Vec<(f64, u64)> {
+        let bounds = Self::BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
+        let mut all = 0;
+        let counts = self.counts.iter().map(|count| {
+            all += count.load(Ordering::Relaxed);
+            all
+        });
+        bounds.chain([f64::INFINITY]).zip(counts).collect()
+    }
+
+    /// Seconds that all took together.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.micros.load(Ordering::Relaxed) as f64 / 1e6
+    }
+}
 
 /// Counts of one door's connections since it was opened; read them at any time.
 #[derive(Debug, Default)]

@@ -2,7 +2,10 @@
 //!
 //! It stands above everything else: it opens the engine, hands it to the doors, and closes it.
 
+mod admin;
+mod backup;
 mod cli;
+mod control;
 mod doors;
 mod log;
 mod metrics;
@@ -61,6 +64,21 @@ fn run(command: Command, started: Instant) -> Result<(), Box<dyn Error>> {
         Command::Streams { settings, internal } => {
             let table = streams::list(&load(&settings)?.settings, internal)?;
             Ok(writeln!(std::io::stdout(), "{table}")?)
+        }
+        Command::Groups { settings, broker, command } => {
+            Ok(admin::groups(&load(&settings)?.settings, &broker, &command)?)
+        }
+        Command::Producers { settings, broker, command } => {
+            Ok(admin::producers(&load(&settings)?.settings, &broker, &command)?)
+        }
+        Command::Acl { settings, broker, command } => {
+            Ok(admin::acl(&load(&settings)?.settings, &broker, &command)?)
+        }
+        Command::Backup { settings, backup } => {
+            backup::back_up(&load(&settings)?.settings, &backup)
+        }
+        Command::Restore { settings, restore } => {
+            backup::restore(&load(&settings)?.settings, &restore)
         }
         Command::Log(LogCommand::Dump { settings, dump }) => {
             log::dump(&load(&settings)?.settings.data_dir, &dump)

@@ -34,6 +34,10 @@ fn expose(metrics: &KafkaMetrics, out: &mut Exposition) {
         let name = format!("anabranch_kafka_{name}");
         out.add(&name, Kind::Counter, help, counter.get() as f64);
     }
+    let help = "From the moment a produce request was read to its answer.";
+    out.add_histogram("anabranch_kafka_produce_seconds", help, &metrics.produced);
+    let help = "Fetches, with the time for which they waited for records as they had asked.";
+    out.add_histogram("anabranch_kafka_fetch_seconds", help, &metrics.fetched);
     let requests: Vec<(String, f64)> = metrics
         .requests()
         .map(|(api, count)| (format!("{api:?}").to_lowercase(), count as f64))

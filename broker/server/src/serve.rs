@@ -1,6 +1,7 @@
 //! The wiring, on one page: take the addresses, open the engine, open the doors, wait for a
 //! signal, close everything in the opposite order.
 
+use crate::control;
 use crate::doors::{DoorError, Doors, bind_kafka, bind_postgres, bind_web};
 use crate::settings::{Settings, SettingsError, variable};
 use anabranch_engine::Engine;
@@ -104,6 +105,7 @@ async fn run(
         };
         doors.open("web", &addresses, serving);
     }
+    control::open(&settings.data_dir, engine.own_session(), doors.stop.clone());
     tracing::info!(elapsed_ms = millis(started.elapsed()), "ready");
 
     let ended = tokio::select! {
@@ -127,7 +129,18 @@ async fn run(
 async fn open(settings: &Settings, damage: JournalDamage) -> Result<Engine, ServeError> {
     let dir = settings.data_dir.display().to_string();
     tracing::info!(dir, "opening the data directory");
-    let engine = anabranch_engine::Settings {
+    let engine = engine_settings(settings, damage);
+    let variable = variable("data_dir");
+    let opened = blocking(move || Engine::open(engine)).await;
+    opened.map_err(|source| ServeError::Open { dir, source, variable })
+}
+
+/// The settings as the engine takes them.
+pub(crate) fn engine_settings(
+    settings: &Settings,
+    damage: JournalDamage,
+) -> anabranch_engine::Settings {
+    anabranch_engine::Settings {
         data_dir: settings.data_dir.clone(),
         partitions_default: settings.streams.partitions.get() as i32,
         auto_create: settings.streams.auto_create,
@@ -137,10 +150,7 @@ async fn open(settings: &Settings, damage: JournalDamage) -> Result<Engine, Serv
             settings.streams.compaction_pause_seconds.get() as u64
         ),
         accept_journal_damage: damage == JournalDamage::Accept,
-    };
-    let variable = variable("data_dir");
-    let opened = blocking(move || Engine::open(engine)).await;
-    opened.map_err(|source| ServeError::Open { dir, source, variable })
+    }
 }
 
 async fn start_sql(settings: &Settings, engine: &Engine) -> Result<Arc<Sql>, ServeError> {

@@ -14,6 +14,7 @@ use crate::rows::Rows;
 use crate::tables::Error;
 use anabranch_types::Round;
 use bytes::Bytes;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A change of one key.
@@ -55,6 +56,10 @@ pub(crate) trait Store: Send + Sync {
     /// Rows that are deletes with a stamp of a round below `horizon` may vanish from now on: no
     /// reader can tell.
     fn settle(&self, horizon: Round);
+
+    /// Makes a copy that can be opened on its own in `directory`, which does not exist yet, of
+    /// everything written so far. Says false if there is nothing to open, as of what is in memory.
+    fn copy(&self, directory: &Path) -> Result<bool, Error>;
 
     /// What it takes in all.
     fn sizes(&self) -> Sizes;

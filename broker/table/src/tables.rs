@@ -257,6 +257,15 @@ impl Tables {
         self.shared.settle(horizon);
     }
 
+    /// Puts a copy of what a restart would find into `directory`, which does not exist yet: it can be
+    /// opened by [`Self::open`]. Says false, and does nothing, in memory-only tables.
+    ///
+    /// # Errors
+    /// When the store failed, or cannot write there.
+    pub fn copy(&self, directory: &Path) -> Result<bool, Error> {
+        self.shared.store.copy(directory)
+    }
+
     /// Figures of all tables.
     #[must_use]
     pub fn stats(&self) -> Stats {

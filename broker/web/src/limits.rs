@@ -93,6 +93,9 @@ pub const PING_EVERY: Duration = Duration::from_secs(20);
 /// How long nothing may come from a client, pongs included, before its connection is closed.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// Lags of groups in `/metrics`, one for each group and stream.
+pub const GROUPS_SHOWN: usize = 200;
+
 /// How long a closing handshake may take.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 

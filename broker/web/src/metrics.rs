@@ -1,11 +1,13 @@
 //! `/metrics`: Prometheus' text format 0.0.4, written by hand.
 
+mod engine;
+mod groups;
 mod process;
 #[cfg(test)]
 mod tests;
 
 use crate::door::Door;
-use anabranch_net::{Metrics, Refusal};
+use anabranch_net::{Histogram, Metrics, Refusal};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -63,6 +65,20 @@ impl Exposition {
             }
             _ = writeln!(text, " {value}");
         }
+    }
+
+    /// Adds how long something took.
+    pub fn add_histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        let counts = histogram.cumulative();
+        let text = &mut self.text;
+        // Writing into a String cannot fail.
+        _ = write!(text, "# HELP {name} {help}\n# TYPE {name} histogram\n");
+        for (bound, count) in &counts {
+            let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
+            _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
+        let all = counts.last().map_or(0, |(_, count)| *count);
+        _ = writeln!(text, "{name}_sum {}\n{name}_count {all}", histogram.seconds());
     }
 
     /// Adds what the gate of a door counts.
@@ -136,7 +152,8 @@ impl Gauge {
 /// The text of a scrape.
 pub(crate) fn scrape(door: &Door) -> String {
     let mut out = Exposition::default();
-    engine(door, &mut out);
+    engine::add(&door.own, &mut out);
+    groups::add(&door.own, &mut out);
     web(&door.counts, &mut out);
     out.add_connections("web", &door.connections);
     for collect in &door.settings.collect {
@@ -144,48 +161,6 @@ pub(crate) fn scrape(door: &Door) -> String {
     }
     process::add(&mut out);
     out.into_text()
-}
-
-fn engine(door: &Door, out: &mut Exposition) {
-    let stats = door.own.stats();
-    let catalog = door.own.catalog();
-    let streams = catalog.streams().filter(|stream| !stream.is_internal()).count();
-    let mut counter = |name: &str, help: &str, value: f64| {
-        out.add(&format!("anabranch_{name}"), Kind::Counter, help, value);
-    };
-    counter("rounds_total", "Rounds committed.", stats.rounds as f64);
-    counter("records_appended_total", "Records appended.", stats.records_appended as f64);
-    counter("batches_appended_total", "Record batches appended.", stats.batches_appended as f64);
-    counter("appended_bytes_total", "Bytes of batches appended.", stats.bytes_appended as f64);
-    counter("syncs_total", "Times the journal was synced.", stats.syncs as f64);
-    let sync_seconds = stats.sync_nanos as f64 / 1e9;
-    counter("sync_seconds_total", "Time spent in syncs of the journal.", sync_seconds);
-    counter("compactions_total", "Logs compacted.", stats.compactions as f64);
-    counter(
-        "compacted_bytes_total",
-        "Bytes of segments that were compacted.",
-        stats.compacted_bytes_before as f64,
-    );
-    counter(
-        "compacted_left_bytes_total",
-        "Bytes that compaction left of them.",
-        stats.compacted_bytes_after as f64,
-    );
-    counter(
-        "damaged_batches_total",
-        "Damaged batches met and skipped.",
-        stats.damaged_batches as f64,
-    );
-    counter("denials_total", "What was asked for and denied.", stats.denials as f64);
-    counter("logins_failed_total", "Logins that failed.", stats.logins_failed as f64);
-    let mut gauge = |name: &str, help: &str, value: f64| {
-        out.add(&format!("anabranch_{name}"), Kind::Gauge, help, value);
-    };
-    gauge("streams", "Streams, the broker's own left out.", streams as f64);
-    let lag = stats.applied_lag_rounds as f64;
-    gauge("table_lag_rounds", "Rounds published that are not applied to tables yet.", lag);
-    let failed = f64::from(u8::from(stats.storage_error.is_some()));
-    gauge("storage_failed", "1 after a storage error that stopped appends.", failed);
 }
 
 fn web(counts: &Counts, out: &mut Exposition) {

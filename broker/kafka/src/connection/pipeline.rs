@@ -12,10 +12,12 @@ use crate::connection::Output;
 use crate::limits::{PIPELINE_BYTES_MAX, PIPELINE_REQUESTS_MAX};
 use crate::produce::{self, Admitted, Outcome};
 use anabranch_engine::{Append, AppendResult, Reserved, Submission};
+use anabranch_net::Histogram;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Instant;
 
 #[derive(Default)]
 pub(super) struct Pipeline {
@@ -31,6 +33,7 @@ pub(super) struct Pipeline {
 struct InFlight {
     requests: Vec<Admitted>,
     bytes: usize,
+    since: Instant,
     state: State,
 }
 
@@ -80,7 +83,8 @@ impl Pipeline {
     pub(super) fn push_answered(&mut self, requests: Vec<Admitted>) {
         self.requests += requests.len();
         let state = State::Answered(Some(Vec::new()));
-        self.submissions.push_back(InFlight { requests, bytes: 0, state });
+        let since = Instant::now();
+        self.submissions.push_back(InFlight { requests, bytes: 0, since, state });
     }
 
     /// Adds requests with their appends, and makes the submission of them.
@@ -94,7 +98,8 @@ impl Pipeline {
         let number = self.first + self.submissions.len() as u64;
         self.requests += requests.len();
         self.bytes += bytes;
-        self.submissions.push_back(InFlight { requests, bytes, state: State::Waits });
+        let (since, state) = (Instant::now(), State::Waits);
+        self.submissions.push_back(InFlight { requests, bytes, since, state });
         let mut ticket = Ticket {
             number,
             finished: Arc::clone(&self.finished),
@@ -107,7 +112,12 @@ impl Pipeline {
 
     /// Writes the answers that are next in order. While any are missing the connection is woken
     /// by the commit thread. Returns false if a request that wants no answer was refused.
-    pub(super) fn poll_answers(&mut self, context: &mut Context<'_>, out: &mut Output) -> bool {
+    pub(super) fn poll_answers(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut Output,
+        took: &Histogram,
+    ) -> bool {
         if self.submissions.is_empty() {
             return true;
         }
@@ -121,6 +131,7 @@ impl Pipeline {
             self.first += 1;
             self.requests -= submission.requests.len();
             self.bytes -= submission.bytes;
+            took.observe(submission.since.elapsed(), submission.requests.len() as u64);
             fine &= submission.answer(out);
         }
         fine

@@ -1,6 +1,8 @@
 //! Between rounds: room in the journal and in memory, and checkpoints.
 
 use super::Log;
+use crate::Error;
+use crate::backup::Snapshot;
 use crate::checkpoint::Checkpoint;
 use crate::limits::{PLACED_BYTES_MAX, TIDY_INTERVAL_MS};
 use crate::segment_writer::{CheckpointPlan, PlannedPartition, Task};
@@ -29,7 +31,7 @@ impl Log {
                 continue;
             }
             if journal_full {
-                self.ask_checkpoint(now, None);
+                self.ask_checkpoint(now, None, None);
             }
             if tail_full {
                 self.send(Task::WriteAll);
@@ -42,7 +44,7 @@ impl Log {
     pub(super) fn look_for_checkpoint(&mut self, now: Timestamp) {
         let placed_much = self.placed_bytes >= PLACED_BYTES_MAX;
         if self.journal_half_full() || placed_much || self.tidying_is_due(now) {
-            self.ask_checkpoint(now, None);
+            self.ask_checkpoint(now, None, None);
         }
     }
 
@@ -65,11 +67,16 @@ impl Log {
     }
 
     /// Has the segment writer write a checkpoint of what is published, unless one is under way.
-    pub(super) fn ask_checkpoint(&mut self, now: Timestamp, done: Option<Sender<()>>) {
+    pub(super) fn ask_checkpoint(
+        &mut self,
+        now: Timestamp,
+        done: Option<Sender<()>>,
+        snapshot: Option<Sender<Result<Snapshot, Error>>>,
+    ) {
         if self.shared.failure().is_some() {
             return;
         }
-        if self.checkpoint_is_under_way() && done.is_none() {
+        if self.checkpoint_is_under_way() && done.is_none() && snapshot.is_none() {
             return;
         }
         self.land();
@@ -100,6 +107,7 @@ impl Log {
             partitions,
             unlinking: std::mem::take(&mut self.unlinking),
             done,
+            snapshot,
         };
         self.send(Task::Checkpoint(Box::new(plan)));
     }

@@ -48,6 +48,10 @@ impl Disk for RealDisk {
         self.file(path, OpenOptions::new().read(true).write(true))
     }
 
+    fn open_to_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.file(path, OpenOptions::new().read(true))
+    }
+
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         self.file(path, OpenOptions::new().read(true).write(true).create(true).truncate(true))
     }

@@ -4,6 +4,7 @@ use crate::generate::{CATALOG, Generator, part};
 use crate::judge::{Asked, Judge, Unsure, change, submission};
 use crate::model::{Change, Model};
 use crate::reads;
+use anabranch_log::backup::{self, Copier, MANIFEST, Pace};
 use anabranch_log::disk::Disk;
 use anabranch_log::disk::sim::{Faults, SimDisk};
 use anabranch_log::{
@@ -41,6 +42,7 @@ pub(crate) struct Figures {
     pub(crate) compactions_failed: u64,
     pub(crate) committed: u64,
     pub(crate) aborted: u64,
+    pub(crate) backups: u64,
 }
 
 impl Figures {
@@ -62,6 +64,7 @@ impl Figures {
         self.compactions_failed += other.compactions_failed;
         self.committed += other.committed;
         self.aborted += other.aborted;
+        self.backups += other.backups;
     }
 
     /// A simulation in which nothing happens proves nothing.
@@ -72,7 +75,7 @@ impl Figures {
         let more = [early_lost, early_kept, self.opens_failed, self.checkpoints];
         let bulk = [self.placed_bytes, self.in_flight];
         let compacted = [self.compacted_bytes, self.compactions_failed];
-        let ended = [self.committed, self.aborted];
+        let ended = [self.committed, self.aborted, self.backups];
         assert!(
             all.iter()
                 .chain(&more)
@@ -380,6 +383,7 @@ impl World {
                         return;
                     }
                 }
+                76..78 => self.back_up(),
                 _ => self.read_something(),
             }
         }
@@ -456,6 +460,65 @@ impl World {
             assert_eq!(finished.try_recv(), Err(TryRecvError::Disconnected), "it is done");
         }
         self.note_failure();
+    }
+
+    /// Takes a snapshot, goes on, copies it, and opens the copy: it is the log as it was when its
+    /// files were counted.
+    fn back_up(&mut self) {
+        let (asked, taken) = bounded(1);
+        let log = self.log.as_mut().expect("the log is open");
+        log.commit(&mut vec![Command::Snapshot(asked)], self.now);
+        let mut models = vec![(self.log().shared().published(), self.model.clone())];
+        // Rounds after the checkpoint's moment; some of them come into segments with it.
+        for _ in 0..self.rng.random_range(0..3) {
+            if self.log().shared().failure().is_none() {
+                self.random_commands();
+            }
+            // After a failure the model does not know yet what has become of the last commands.
+            if self.log().shared().failure().is_none() {
+                models.push((self.log().shared().published(), self.model.clone()));
+            }
+        }
+        if self.log().shared().failure().is_none() {
+            self.run_writer(usize::MAX);
+        }
+        // The disk has failed, and says so to everybody.
+        let Ok(Ok(snapshot)) = taken.try_recv() else { return };
+        if self.log().shared().failure().is_none() {
+            self.random_commands();
+        }
+        if self.log().shared().failure().is_none() {
+            self.checkpoint();
+        }
+        if self.log().shared().failure().is_none() {
+            self.run_writer(self.options.boot as usize % 20);
+        }
+        let copy = SimDisk::new(1);
+        let mut copier = Copier::new(&copy, Pace::new(None), 0, &|_| true).expect("it is empty");
+        if snapshot.copy(&mut copier).is_err() {
+            // The process has died.
+            return;
+        }
+        copier.finish(snapshot.round(), "cluster", self.now).expect("the other disk is sound");
+        backup::verify(&copy).expect("it was just written");
+        let restored = SimDisk::new(1);
+        let mut copier = Copier::new(&restored, Pace::new(None), 0, &|_| true).expect("empty");
+        backup::restore(&copy, &mut copier).expect("it was just written");
+        restored.remove_file(MANIFEST).expect("it may be missing");
+        let options = Options { boot: self.rng.random::<u64>().max(1), ..self.options.clone() };
+        let stall = |_: &Arc<anabranch_log::Shared>| -> Box<dyn FnMut() + Send> {
+            Box::new(|| panic!("nothing is appended"))
+        };
+        let (log, writer) =
+            Log::open(Arc::new(restored), &options, stall).expect("a backup can be opened");
+        assert_eq!(log.shared().published(), snapshot.round(), "no more and no less");
+        // The segment writer may have come to it in the middle of some commands.
+        if let Some((_, model)) = models.iter().find(|(round, _)| *round == snapshot.round()) {
+            reads::everything(log.shared(), model, 1 << 20);
+            self.figures.backups += 1;
+        }
+        assert!(log.epoch().0 > self.epoch.0 + 1_000, "nobody else has this leader epoch");
+        drop((log, writer));
     }
 
     fn other_settings(&mut self) {

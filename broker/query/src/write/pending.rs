@@ -97,7 +97,6 @@ impl Pending {
     /// # Errors
     /// `Conflict`: a key was written since it was read; nothing was appended.
     pub(crate) async fn append(self, engine: &EngineSession) -> Result<(), Error> {
-        let _reserved = engine.reserve(self.bytes).await;
         if self.events.iter().any(|event| event.stream.mode == Mode::Upsert) {
             engine.table_room().await;
         }

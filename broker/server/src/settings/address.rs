@@ -69,6 +69,17 @@ impl Listen {
         Self::At(HostPort { host: "127.0.0.1".to_owned(), port })
     }
 
+    /// Where a client on this machine connects; `None` if off.
+    pub(crate) fn to_connect(&self) -> Option<String> {
+        let Self::At(at) = self else { return None };
+        let host = match at.host.as_str() {
+            "0.0.0.0" => "127.0.0.1",
+            "::" => "::1",
+            other => other,
+        };
+        Some(HostPort { host: host.to_owned(), port: at.port }.to_string())
+    }
+
     /// The address to listen at; `None` if off. `key` names it in errors. Resolves host names.
     pub(crate) fn address(&self, key: &'static str) -> Result<Option<SocketAddr>, SettingsError> {
         match self {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 /// See the module.
@@ -80,6 +81,10 @@ impl Store for MemoryStore {
     fn settle(&self, horizon: Round) {
         let mut versions = self.versions.write();
         versions.horizon = versions.horizon.max(horizon);
+    }
+
+    fn copy(&self, _directory: &Path) -> Result<bool, Error> {
+        Ok(false)
     }
 
     fn sizes(&self) -> Sizes {

@@ -11,6 +11,7 @@ use crate::rows::{Rows, RowsBuilder};
 use crate::tables::{Error, Settings};
 use anabranch_types::Round;
 use bytes::Bytes;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::compaction_filter::Decision;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DBRawIterator,
@@ -237,6 +238,13 @@ impl Store for RocksStore {
 
     fn settle(&self, horizon: Round) {
         self.horizon.fetch_max(horizon.0, Relaxed);
+    }
+
+    fn copy(&self, directory: &Path) -> Result<bool, Error> {
+        // Its files are never changed, so links to them do.
+        let checkpoint = Checkpoint::new(&self.db).map_err(store_error)?;
+        checkpoint.create_checkpoint(directory).map_err(store_error)?;
+        Ok(true)
     }
 
     fn sizes(&self) -> Sizes {

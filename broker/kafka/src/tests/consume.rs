@@ -231,20 +231,29 @@ async fn leader_epochs_end_where_the_next_begins() {
     check(second, (second, 3)).await;
 }
 
+/// The topic's setting decides, not what is in its batches.
 #[tokio::test]
 async fn a_consumer_that_does_not_know_zstd_is_told_so() {
     let broker = Broker::start();
-    broker.topic("t", 2, &[]).await;
+    broker.topic("packed", 1, &[("compression.type", "zstd")]).await;
+    broker.topic("any", 1, &[]).await;
     let mut client = broker.client().await;
-    let mut builder = BatchBuilder::default().compression(Compression::Zstd);
-    builder.push(Timestamp(1), None, Some(b"x"), &[]);
-    let packed = builder.build().expect("it compresses").freeze();
-    let answer = client.call(9, produce("t", 0, packed)).await;
-    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
-    append(&mut client, "t", 1, &["plain"]).await;
-    for (version, expected) in [(9, ResponseError::UnsupportedCompressionType.code()), (10, 0)] {
-        let response = client.call(version, fetch("t", &[(0, 0), (1, 0)])).await;
-        assert_eq!(response.responses[0].partitions[0].error_code, expected);
-        assert_eq!(records(&response, 1), owned(&[(0, "plain")]));
+    for topic in ["packed", "any"] {
+        let mut builder = BatchBuilder::default().compression(Compression::Zstd);
+        builder.push(Timestamp(1), None, Some(b"x"), &[]);
+        let packed = builder.build().expect("it compresses").freeze();
+        let answer = client.call(9, produce(topic, 0, packed)).await;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+    let refused = ResponseError::UnsupportedCompressionType.code();
+    for (topic, version, expected) in
+        [("packed", 9, refused), ("packed", 10, 0), ("any", 9, 0), ("any", 10, 0)]
+    {
+        let response = client.call(version, fetch(topic, &[(0, 0)])).await;
+        let found = &response.responses[0].partitions[0];
+        assert_eq!(found.error_code, expected, "{topic} at version {version}");
+        if expected == 0 {
+            assert_eq!(records(&response, 0), owned(&[(0, "x")]));
+        }
     }
 }

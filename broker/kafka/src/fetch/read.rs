@@ -68,7 +68,8 @@ pub(crate) async fn gather(
     let wait_ms = u64::try_from(request.max_wait_ms).unwrap_or(0).min(FETCH_WAIT_MS_MAX);
     let deadline = Instant::now() + Duration::from_millis(wait_ms);
     let engine = &shared.engine;
-    let sources = sources(shared, request, version);
+    let mut access = engine.access_version();
+    let mut sources = sources(shared, request, version);
     let most = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
     // A bound that the request itself makes unreachable would only ever wait for the deadline.
     let enough = usize::try_from(request.min_bytes).unwrap_or(0).min(most);
@@ -96,6 +97,11 @@ pub(crate) async fn gather(
                 drop((gathered, share));
                 // Whether it changed or the time is up: what is there is read once more.
                 let _ = timeout_at(deadline, interest.changed()).await;
+                // A grant that was revoked meanwhile gives nothing more.
+                if access != engine.access_version() {
+                    access = engine.access_version();
+                    sources = self::sources(shared, request, version);
+                }
             }
         }
     }

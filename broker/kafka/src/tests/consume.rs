@@ -1,6 +1,10 @@
 use super::client::{Client, batch, batch_at};
 use super::produce::produce;
 use super::{Broker, topic_name};
+use anabranch_engine::{
+    CredentialChange, Grant, GrantFilter, Operation, Pattern, Permission, Principal, ResourceKind,
+    credentials_of_password,
+};
 use anabranch_types::Timestamp;
 use anabranch_types::batch::{BatchBuilder, Compression, batches, decode_records};
 use kafka_protocol::error::ResponseError;
@@ -129,6 +133,36 @@ async fn a_fetch_waits_for_records_and_no_longer_than_it_was_told() {
     append(&mut producer, "t", 1, &[&large]).await;
     let response = consumer.receive::<FetchRequest>(11, correlation).await;
     assert_eq!((records(&response, 0).len(), records(&response, 1).len()), (1, 2));
+}
+
+/// A grant that goes while a fetch waits gives nothing more.
+#[tokio::test]
+async fn a_fetch_that_waits_is_denied_once_its_grant_is_gone() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    let password = credentials_of_password("secret").expect("a good password");
+    let root = ("root".to_owned(), CredentialChange::Create(password));
+    broker.engine.change_credentials(vec![root]).await.expect("the broker may");
+    let grant = |operation| Grant {
+        kind: ResourceKind::Topic,
+        pattern: Pattern::Literal("t".into()),
+        principal: Principal::anonymous(),
+        host: "*".into(),
+        operation,
+        permission: Permission::Allow,
+    };
+    let grants = vec![grant(Operation::Read), grant(Operation::Write)];
+    broker.engine.add_grants(grants).await.expect("the broker may");
+    let (mut consumer, mut producer) = (broker.client().await, broker.client().await);
+    let waiting = fetch("t", &[(0, 0)]).with_max_wait_ms(30_000);
+    let correlation = consumer.send(11, &waiting).await;
+    let filter = GrantFilter { operation: Some(Operation::Read), ..GrantFilter::everything() };
+    broker.engine.remove_grants(vec![filter]).await.expect("the broker may");
+    append(&mut producer, "t", 0, &["secret"]).await;
+    let response = consumer.receive::<FetchRequest>(11, correlation).await;
+    let found = &response.responses[0].partitions[0];
+    assert_eq!(found.error_code, ResponseError::TopicAuthorizationFailed.code());
+    assert!(found.records.clone().unwrap_or_default().is_empty());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ class Writes:
     """What is known of one key, from who wrote it."""
 
     def __init__(self):
-        # (time, offset, whether it is a tombstone), in the order of offsets.
+        # (time, offset, whether it is a tombstone, number), in the order of offsets.
         self.acked = []
         # (number, time, whether it is a tombstone).
         self.sent = []

@@ -15,7 +15,7 @@ from say import PATIENCE, closed, me, say, value_of
 # that some rest, and most tombstones among them get old.
 KEYS = 20
 RECORDS = 600
-# Laps over the keys after each of which one of three is deleted.
+# Of so many records of a key one deletes it.
 DELETED_OF = 3
 
 

@@ -28,7 +28,12 @@ impl Session {
         // Everybody may change their own password (PostgreSQL 15, ALTER ROLE).
         let statement = match statement {
             RoleStatement::Alter { name, password } if self.own.user() == Some(name.clone()) => {
-                self.own.change_own_password(self.credentials(password).await?).await?;
+                let credentials = self.credentials(password).await?;
+                let changed = self.own.change_own_password(credentials).await;
+                changed.map_err(|error| match error.kind {
+                    ErrorKind::NotFound => no_role(&name),
+                    _ => error.into(),
+                })?;
                 return Ok(Done::tag("ALTER ROLE"));
             }
             other => other,

@@ -66,6 +66,12 @@ def unknown_number(step):
                for rule in rules for name, most in RULE_NUMBERS.items())
 
 
+def filter_as_rule(step):
+    """Whether a rule of access is to be made with a pattern that only filters have."""
+    return any(rule.get("resource_pattern_type") in (1, 2)
+               for rule in step.fields.get("creations") or ())
+
+
 def meant(wanted, value):
     if wanted is ANY:
         return True
@@ -138,6 +144,9 @@ LIST = [
                "permissions that do not exist: Kafka hangs up, or finds nothing; we refuse that "
                "rule or filter.", ours=lambda value: value is not True,
                when=lambda step, path: unknown_number(step)),
+    Difference("CreateAcls", r"results\.error_code", "Patterns that only filters have: Kafka fails "
+               "as a whole; we refuse that rule.", kafka=-1,
+               when=lambda step, path: filter_as_rule(step)),
 
     # Requests that are wrong in two ways.
     Difference("CreateTopics", r"topics\.error_code", "Wrong in two ways: Kafka looks at name and "

@@ -22,6 +22,16 @@ from faults import FAULTS, HOUR, MS
 
 # A journal small enough that rounds meet its ends and its checkpoints.
 SETTINGS = ("journal.file_bytes=1MiB", "disk.reserve_bytes=64MiB")
+# Compaction looks for work each second, and finds it: half a second's records are a segment.
+BUSY = "streams.compaction_pause_seconds=1"
+CLEANED = {
+    "cleanup.policy": "compact",
+    "segment.ms": "500",
+    "min.cleanable.dirty.ratio": "0.01",
+    "delete.retention.ms": "2000",
+}
+# Nothing is to change while it is read to see what there is in the end.
+AT_REST = "streams.compaction_pause_seconds=86400"
 
 
 class World:
@@ -34,7 +44,7 @@ class World:
         os.makedirs(self.histories)
         self.disk = Disk(home)
         self.control = self.disk.control
-        self.broker = Broker(program, home, self.disk, shim, SETTINGS)
+        self.broker = Broker(program, home, self.disk, shim, (*SETTINGS, BUSY))
         self.clients = None
         self.notes = {}
 
@@ -51,7 +61,7 @@ class World:
         admin = final.admin(self.broker.address())
         # When the broker's clock goes back, its clients are far ahead of it.
         times = {"message.timestamp.after.max.ms": str(2**63 - 1)}
-        keyed = {"latest": {"cleanup.policy": "compact"}}
+        keyed = {"latest": {"cleanup.policy": "compact"}, plan.cleaned: CLEANED}
         topics = [
             NewTopic(name, count, 1, config=times | keyed.get(name, {}))
             for name, count in plan.partitions.items()
@@ -132,6 +142,7 @@ class World:
         self.clients.finish()
         self.broker.kill()
         self.cut()
+        self.broker.settings.append(AT_REST)
         self.broker.restart()
         state = final.final(self.broker.address(), self.postgres(), Plan())
         self.record(state)
@@ -175,7 +186,13 @@ def run(program, shim, seed, faults, home):
         world.close()
     recorded = check.load(world.histories)
     found = check.check(recorded)
-    print(check.report(found) or "no rule is broken", f"({len(recorded.log)} records)")
+    written = sum(1 for event in recorded.events("acked") if event["t"] == Plan.cleaned)
+    left = sum(1 for topic, *_ in recorded.log if topic == Plan.cleaned)
+    print(check.report(found) or "no rule is broken", f"({len(recorded.log)} records;",
+          f"of {written} keyed ones compaction left {left})")
+    if left >= written:
+        print("FAILED: nothing was compacted")
+        return False
     return not found
 
 

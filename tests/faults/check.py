@@ -12,6 +12,7 @@ import sys
 from collections import Counter, defaultdict
 
 import check_groups
+import check_keys
 from recorded import Recorded
 
 # Violations of one rule that are shown; the rest is counted.
@@ -156,6 +157,7 @@ def table(r):
         for (topic, partition, offset), value in sorted(r.log.items()):
             if topic == name:
                 fold[r.keys[topic, partition, offset]] = [partition, offset, value]
+        fold = {key: row for key, row in fold.items() if "gone" not in row[2]}
         for key in fold.keys() | rows.keys():
             if fold.get(key) != rows.get(key):
                 yield f"{key} is {rows.get(key)}, by its log it is {fold.get(key)}"
@@ -193,6 +195,7 @@ def place_of(event):
 
 RULES = [
     lost, duplicated, reordered, unsent, aborted, torn, changed, unread, copied, table,
+    check_keys.kept, check_keys.came_back,
     check_groups.gone_back, check_groups.not_resumed, check_groups.skipped, stuck,
 ]
 

@@ -22,12 +22,13 @@ class Plan:
     source = "plain"
     target = "copies"
     queried = ["orders", "bills"]
-    tables = ["latest", "entries"]
+    tables = ["latest", "entries", "states"]
+    cleaned = "states"
     group = "workers"
     copiers = "copiers"
     partitions = {
         "plain": 3, "copies": 2, "orders": 2, "bills": 2, "bulk": 1, "latest": 2, "entries": 1,
-        "posted": 1,
+        "posted": 1, "states": 2,
     }
 
     def roles(self, kafka, postgres, web):
@@ -45,6 +46,9 @@ class Plan:
             "reader": ["read", kafka, "reader", "2", *self.queried, self.target],
             "query": ["query", postgres, "query", *self.queried],
             "inserter": ["insert", postgres, "inserter", "entries"],
+            "keyed-b": ["upsert", kafka, "keyed-b", self.cleaned, "2"],
+            "rereader": ["reread", kafka, "rereader", self.cleaned, "2"],
+            "looker": ["look", postgres, "looker", self.cleaned],
             "publisher": ["publish", web, "publisher", "posted"],
             "reader-web": ["follow", web, "reader-web", "posted"],
         }
@@ -63,6 +67,9 @@ class Plan:
         (("reader",), "read", 40),
         (("query",), "asked", 2),
         (("inserter",), "acked", 5),
+        (("keyed-b",), "acked", 100),
+        (("rereader",), "found", 1),
+        (("looker",), "found", 1),
         (("publisher",), "acked", 10),
         (("reader-web",), "read", 10),
     ]

@@ -41,7 +41,7 @@ def read_all(broker, partitions, isolation):
             patience = time.monotonic() + SECONDS
             place = (message.topic(), message.partition())
             if message.error() is None:
-                value = plain(json.loads(message.value()))
+                value = value_of(message)
                 key = message.key().decode() if message.key() is not None else None
                 records.append([*place, message.offset(), value, key])
             elif message.error().code() == KafkaError._PARTITION_EOF:
@@ -50,6 +50,13 @@ def read_all(broker, partitions, isolation):
                 raise KafkaException(message.error())
     consumer.close()
     return records
+
+
+def value_of(message):
+    """What a record says; of one without a value a header says whose it is."""
+    if message.value() is None:
+        return json.loads(dict(message.headers())["who"]) | {"gone": True}
+    return plain(json.loads(message.value()))
 
 
 def plain(value):

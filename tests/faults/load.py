@@ -11,6 +11,7 @@ what there is to read, and ends.
 import sys
 
 import load_consumers
+import load_keyed
 import load_other
 import load_producers
 import load_web
@@ -27,6 +28,9 @@ ROLES = {
     "aiojoin": load_other.join,
     "query": load_other.query,
     "insert": load_other.insert,
+    "upsert": load_keyed.upsert,
+    "reread": load_keyed.reread,
+    "look": load_keyed.look,
     "publish": load_web.publish,
     "follow": load_web.follow,
 }

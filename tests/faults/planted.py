@@ -148,6 +148,30 @@ def copy_twice(r, rng):
     r.final["committed"].append([*record[:2], end, *record[3:]])
 
 
+def lose_key(r, rng):
+    """Compaction has dropped the last record of a key."""
+    of_keys = {}
+    for record in r.final["log"]:
+        if record[0] == "states":
+            of_keys[record[4]] = record
+    record = pick(list(of_keys.values()), rng, lambda record: "gone" not in record[3])
+    r.final["log"].remove(record)
+    r.final["tables"]["states"].pop(record[4])
+
+
+def revive_key(r, rng):
+    """A key that was deleted has a row again."""
+    deleted, last = {}, {}
+    for event in r.histories["keyed-b"]:
+        if event["k"] in ("sent", "acked"):
+            last[event["key"]] = event
+        if event["k"] == "acked" and event["gone"]:
+            deleted[event["key"]] = event
+    event = pick(list(deleted.values()), rng, lambda event: last[event["key"]] is event)
+    value = {"by": event["by"], "n": event["n"] - 20}
+    r.final["tables"]["states"][event["key"]] = [event["p"], event["o"] - 1, value]
+
+
 def stale_row(r, rng):
     """A table has a row of before."""
     row = pick(list(r.final["tables"]["latest"].values()), rng, lambda row: row[1] > 0)
@@ -170,4 +194,6 @@ BUGS = [
     (use_offset_again, "changed"),
     (copy_twice, "duplicated"),
     (stale_row, "table"),
+    (lose_key, "kept"),
+    (revive_key, "came_back"),
 ]

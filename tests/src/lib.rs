@@ -23,6 +23,9 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+#[path = "../fuzz/src/doors.rs"]
+mod doors;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod kcat;
@@ -40,6 +43,9 @@ mod process;
 mod psql;
 #[cfg(test)]
 mod sql;
+#[cfg(test)]
+#[path = "../fuzz/src/targets.rs"]
+mod targets;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]

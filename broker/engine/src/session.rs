@@ -325,8 +325,9 @@ impl Session {
         self.engine.inner.access.version()
     }
 
-    /// Whether everything is theirs to see.
-    fn sees_all(&self) -> bool {
+    /// Whether everything is theirs: they are the admin, or nobody can be denied anything.
+    #[must_use]
+    pub fn sees_all(&self) -> bool {
         match &*self.who {
             Who::Broker => true,
             Who::Somebody(_) if self.is_free() => true,

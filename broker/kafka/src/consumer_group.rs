@@ -65,6 +65,10 @@ pub(crate) struct Member {
     pub(crate) rebalance_ms: u32,
     pub(crate) topics: BTreeSet<String>,
     pub(crate) regex: Option<String>,
+    /// The topics that its regular expression may find, as its client was last allowed to see
+    /// them; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sees: Option<BTreeSet<String>>,
     pub(crate) assignor: Option<Assignor>,
     /// The epoch that the member is at; [`LEAVES_FOR_NOW`] while a static one is away.
     pub(crate) epoch: i32,
@@ -98,6 +102,7 @@ impl Member {
             rebalance_ms: 0,
             topics: BTreeSet::new(),
             regex: None,
+            sees: None,
             assignor: None,
             epoch: JOINS,
             previous_epoch: -1,
@@ -231,7 +236,9 @@ impl ConsumerGroup {
     /// Names of the topics that a member is subscribed to.
     pub(crate) fn topics_of<'a>(&'a self, member: &'a Member) -> BTreeSet<&'a str> {
         let matched = member.regex.as_ref().and_then(|regex| self.matches.get(regex));
-        let all = member.topics.iter().chain(matched.into_iter().flatten());
+        let may_see = |name: &&String| member.sees.as_ref().is_none_or(|sees| sees.contains(*name));
+        let matched = matched.into_iter().flatten().filter(may_see);
+        let all = member.topics.iter().chain(matched);
         all.map(String::as_str).collect()
     }
 

@@ -147,8 +147,9 @@ impl Writer {
         let base = self.next;
         self.next = base.plus(i64::from(part.header.last_offset_delta) + 1);
         let append_time = self.settings.append_time.then_some(now);
-        // Some producers leave it to the broker.
-        let wrong = part.header.max_timestamp != part.max_timestamp;
+        // Some producers leave it to the broker. Whose times count is the stream's to say.
+        let wrong =
+            part.header.max_timestamp != part.max_timestamp || part.header.is_log_append_time();
         let corrected = wrong.then_some(part.max_timestamp);
         let write = |batch: &mut [u8]| {
             set_base_offset_and_epoch(batch, base, epoch);

@@ -14,6 +14,7 @@ mod connection;
 mod door;
 mod encode;
 mod extended;
+pub mod fuzz;
 mod limits;
 mod login;
 mod out;

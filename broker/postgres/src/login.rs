@@ -102,7 +102,7 @@ async fn password_message(socket: &mut Stream, input: &mut BytesMut) -> Result<B
 }
 
 /// SASLInitialResponse: the mechanism's name, and its first message behind a length.
-fn initial_response(mut body: Bytes) -> Result<Bytes, Refused> {
+pub(crate) fn initial_response(mut body: Bytes) -> Result<Bytes, Refused> {
     let malformed = || Refused::from(WireError::Malformed("SASLInitialResponse"));
     let end = body.iter().position(|byte| *byte == 0).ok_or_else(malformed)?;
     let name = body.split_to(end);

@@ -24,7 +24,9 @@ use crate::scan::partition_index;
 use crate::session::unknown;
 use crate::sql::Sql;
 use anabranch_engine::table::KeyRange;
-use anabranch_engine::{Cut, Error, ErrorKind, Interest, Mode, Session as EngineSession, Stream};
+use anabranch_engine::{
+    Cut, Error, ErrorKind, Interest, Mode, Operation, Session as EngineSession, Stream,
+};
 use anabranch_types::{Offset, PartitionIndex, Round, Stamp, Timestamp};
 use bytes::Bytes;
 use filter::Selection;
@@ -193,7 +195,7 @@ impl LiveTable {
     /// call that was dropped loses nothing.
     ///
     /// # Errors
-    /// `NotFound`: the stream was dropped. `OutOfRange`: the reader was slower than retention.
+    /// `Denied`: it may not be read any more. `NotFound`: the stream was dropped. `OutOfRange`: the reader was slower than retention.
     /// `Storage`: the disk failed. After an error the query is over.
     pub async fn next_batch(&mut self) -> Result<LiveBatch, Error> {
         loop {
@@ -277,6 +279,8 @@ impl Inner {
         if self.ready.is_some() {
             return Ok(Step::Ready);
         }
+        // A grant that was revoked meanwhile gives nothing more.
+        self.engine.check_stream_access(Operation::Read, &self.stream.name)?;
         match &self.phase {
             Reading::Snapshot { .. } => self.snapshot(),
             Reading::Live => self.live(),

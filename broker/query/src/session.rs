@@ -151,7 +151,20 @@ impl Session {
     /// A setting's value.
     #[must_use]
     pub fn setting(&self, name: &str) -> Option<String> {
-        self.settings.get(name)
+        match name.to_lowercase().as_str() {
+            "is_superuser" => Some(self.is_superuser().to_owned()),
+            "session_authorization" => Some(self.user_name()),
+            _ => self.settings.get(name),
+        }
+    }
+
+    /// Who it says it is, unless it has logged in.
+    fn user_name(&self) -> String {
+        self.own.user().unwrap_or_else(|| self.user.clone())
+    }
+
+    fn is_superuser(&self) -> &'static str {
+        if self.own.sees_all() { "on" } else { "off" }
     }
 
     /// Sets what a client gives at the start (`options`, `application_name`, …). Names that do
@@ -283,11 +296,26 @@ impl Session {
 
     fn plan_context(&self) -> PlanContext {
         PlanContext {
-            user: self.own.user().unwrap_or_else(|| self.user.clone()),
+            user: self.user_name(),
             version: format!("PostgreSQL {VERSION} (Anabranch {})", env!("CARGO_PKG_VERSION")),
             process_id: self.process_id,
-            settings: self.settings.all(),
+            settings: self.all_settings(),
         }
+    }
+
+    /// With what changes by itself.
+    fn all_settings(&self) -> Arc<SettingsMap> {
+        let mut all = self.settings.all();
+        let truth = [
+            ("is_superuser", self.is_superuser().to_owned()),
+            ("session_authorization", self.user_name()),
+        ];
+        for (name, value) in truth {
+            if all.get(name) != Some(&value) {
+                Arc::make_mut(&mut all).insert(name.to_owned(), value);
+            }
+        }
+        all
     }
 
     /// How to run a query: at the transaction's cut, where there is one.
@@ -319,7 +347,7 @@ impl Session {
     async fn session_statement(&mut self, statement: SessionStatement) -> Result<Outcome, Error> {
         let done = match statement {
             SessionStatement::Show(name) => {
-                return settings::show(&self.settings, name.as_deref())
+                return settings::show(&self.all_settings(), name.as_deref())
                     .map(|rows| Outcome::Rows(rows, "SHOW"));
             }
             SessionStatement::Set { name, value, local } => self.set(&name, &value, local)?,

@@ -151,9 +151,14 @@ impl Follower {
     /// moved.
     ///
     /// # Errors
-    /// Retention was faster (`out_of_range`), the disk failed, or a batch is damaged; records
-    /// before that were handed to the sink, which is given back in any case.
+    /// It may not be read any more; retention was faster (`out_of_range`), the disk failed, or a
+    /// batch is damaged; records before that were handed to the sink, which is given back in any
+    /// case.
     pub(crate) async fn step<S: Sink>(&mut self, mut sink: S) -> (S, Result<bool, Failure>) {
+        // A grant that was revoked meanwhile gives nothing more.
+        if let Err(denied) = self.engine.check_stream_access(Operation::Read, &self.stream.name) {
+            return (sink, Err(denied.into()));
+        }
         let mut has_moved = false;
         for _ in 0..self.cursors.len() {
             let at = self.turn % self.cursors.len();

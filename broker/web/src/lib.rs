@@ -14,6 +14,7 @@ mod error;
 mod event;
 mod follow;
 mod frames;
+pub mod fuzz;
 mod http;
 mod io;
 mod json;

@@ -3,14 +3,19 @@
 //!
 //! Also a module of the test crate, which runs every seed and every finding of the past.
 
+use anabranch_access::{
+    Access, Credential, Credentials, Exchange, Principal, PrincipalRecord, SaslMechanism, Step,
+};
 use anabranch_kafka::{apis, request};
 use anabranch_table::{Mutation, Operation, TableId, codec};
 use anabranch_types::batch::{
-    BatchBuilder, BatchHeader, Compression, HEADER_BYTES, ValidateOptions, batches, decode_records,
-    set_base_offset_and_epoch, validate,
+    BatchBuilder, BatchHeader, Compression, HEADER_BYTES, Left, Record, ValidateOptions, batches,
+    decode_records, retain, set_base_offset_and_epoch, validate,
 };
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Stamp, Timestamp, limits};
 use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// A decoder.
 pub(crate) struct Target {
@@ -29,6 +34,8 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "log", run: log, seeds: log_seeds },
     Target { name: "table", run: table, seeds: table_seeds },
     Target { name: "kafka", run: kafka, seeds: kafka_seeds },
+    Target { name: "rewrite", run: rewrite, seeds: records_seeds },
+    Target { name: "sasl", run: sasl, seeds: sasl_seeds },
 ];
 
 /// A piece of a log, or what a client produced: batches back to back.
@@ -52,11 +59,16 @@ fn batch(data: &[u8]) {
     produced(data);
 }
 
-/// The records of one batch whose header and checksum are right: codec, count, flags, records.
+/// The records of one batch whose header and checksum are right.
 fn records(data: &[u8]) {
-    let Some((&[codec, count_high, count_low, flags], payload)) = data.split_first_chunk() else {
-        return;
-    };
+    if let Some(batch) = sealed(data) {
+        produced(&batch);
+    }
+}
+
+/// Such a batch, of codec, count, flags, records.
+fn sealed(data: &[u8]) -> Option<Vec<u8>> {
+    let (&[codec, count_high, count_low, flags], payload) = data.split_first_chunk()?;
     let count = i32::from(u16::from_be_bytes([count_high, count_low]));
     let mut batch = vec![0; HEADER_BYTES];
     batch.extend_from_slice(payload);
@@ -72,7 +84,106 @@ fn records(data: &[u8]) {
     batch[57..61].copy_from_slice(&count.to_be_bytes());
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
-    produced(&batch);
+    Some(batch)
+}
+
+/// What compaction leaves of a batch: the records that it keeps, as they were.
+fn rewrite(data: &[u8]) {
+    let Some(batch) = sealed(data) else { return };
+    let Ok(header) = BatchHeader::read(&batch) else { return };
+    let mut scratch = Vec::new();
+    for wanted in [0b01, 0b10, 0b11] {
+        // Of each pair of records some are kept.
+        let is_kept = |offset: Offset| wanted >> (offset.0 & 1) & 1 == 1;
+        let horizon = Timestamp(1_700_000_000_000);
+        let keep = |record: &Record<'_>| is_kept(record.offset);
+        let Ok(left) = retain(&header, &batch, horizon, &mut scratch, keep) else { return };
+        let all = contents(&batch).expect("they were decoded");
+        let expected: Vec<_> = all.into_iter().filter(|record| is_kept(record.0)).collect();
+        match left {
+            Left::Whole => assert_eq!(contents(&batch), Some(expected)),
+            Left::Part(part) => {
+                let renewed = BatchHeader::read(&part).expect("it was written here");
+                renewed.check_crc(&part).expect("it was written here");
+                assert_eq!(renewed.next_offset(), header.next_offset());
+                assert_eq!(contents(&part), Some(expected));
+            }
+            Left::Nothing => assert!(expected.is_empty()),
+        }
+    }
+}
+
+/// A record's offset, time, key and value.
+type Content = (Offset, Timestamp, Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn contents(batch: &[u8]) -> Option<Vec<Content>> {
+    let header = BatchHeader::read(batch).ok()?;
+    let mut scratch = Vec::new();
+    let records = decode_records(&header, batch, &mut scratch).ok()?;
+    let content = |record: Record<'_>| {
+        let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        (record.offset, record.timestamp, owned(record.key), owned(record.value))
+    };
+    records.map(|record| record.ok().map(content)).collect()
+}
+
+/// A login, or what somebody says is kept of a password: which, then messages, each behind its
+/// length.
+fn sasl(data: &[u8]) {
+    let Some((which, mut rest)) = data.split_first() else { return };
+    let Some(mechanism) = SaslMechanism::EVERY.get(usize::from(which % 4)) else {
+        if let Ok(text) = std::str::from_utf8(rest) {
+            drop(Credential::try_from(text.to_owned()));
+        }
+        return;
+    };
+    let mut exchange = Exchange::new(*mechanism, NONCE.to_owned());
+    while let Some((&[high, low], after)) = rest.split_first_chunk() {
+        let length = usize::from(u16::from_be_bytes([high, low])).min(after.len());
+        let (message, after) = after.split_at(length);
+        match exchange.step(&KNOWN, message) {
+            Ok(Step::Continue(answer)) => assert!(!answer.is_empty()),
+            Ok(Step::Done { principal, .. }) => {
+                assert!(KNOWN.principals().contains_key(&principal));
+                return;
+            }
+            Err(_) => return,
+        }
+        rest = after;
+    }
+}
+
+const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
+
+/// There is one user.
+static KNOWN: LazyLock<Access> = LazyLock::new(|| {
+    let credentials =
+        Credentials::of_password("pencil", [vec![1; 16], vec![2; 16]]).expect("a good password");
+    let record = PrincipalRecord { credentials, ..PrincipalRecord::default() };
+    Access::new(BTreeMap::from([(Principal::user("user"), record)]), [], [7; 32])
+});
+
+fn sasl_seeds() -> Vec<Vec<u8>> {
+    let login = |which: u8, messages: &[&str]| {
+        let mut seed = vec![which];
+        for message in messages {
+            seed.extend_from_slice(&(message.len() as u16).to_be_bytes());
+            seed.extend_from_slice(message.as_bytes());
+        }
+        seed
+    };
+    let first = "n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
+    let last = format!("c=biws,r=rOprNGfwEbeRWgbNEkqO{NONCE},p={}", "A".repeat(44));
+    let kept = KNOWN.credentials(&Principal::user("user")).and_then(Credentials::any);
+    let kept = kept.map(|credential| String::from(credential.clone())).unwrap_or_default();
+    vec![
+        login(0, &["\0user\0pencil"]),
+        login(0, &["other\0user\0pencil"]),
+        login(1, &[first, &last]),
+        login(2, &["y,a=user,n=us=2Cer,r=abc,ext=1", &last]),
+        [&[3], kept.as_bytes()].concat(),
+        b"\x03SCRAM-SHA-512$4096:c2FsdHNhbHQ=$AAAA:BBBB".to_vec(),
+    ]
 }
 
 /// What passes validation is what every later hop relies on.

@@ -4,7 +4,7 @@ use super::{Session, Who};
 use crate::Error;
 use crate::access::CredentialChange;
 use crate::resources::Resource as Settable;
-use anabranch_access::{Access, Grant, GrantFilter, Identity, Operation};
+use anabranch_access::{Access, Credentials, Grant, GrantFilter, Identity, Operation};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -112,5 +112,19 @@ impl Session {
             caller.remembered.lock().version = u64::MAX;
         }
         Ok(changed.results)
+    }
+
+    /// Changes the password of who has logged in with one; that needs no grant.
+    ///
+    /// # Errors
+    /// `Denied`: they have not logged in. `NotFound`: by a certificate, or they were dropped.
+    /// The log's.
+    pub async fn change_own_password(&self, credentials: Credentials) -> Result<(), Error> {
+        let Some(user) = self.user() else {
+            return self.check_cluster(Operation::Alter);
+        };
+        let change = (user, CredentialChange::Replace(credentials));
+        let changed = self.engine.change_credentials(vec![change]).await?;
+        changed.results.into_iter().collect()
     }
 }

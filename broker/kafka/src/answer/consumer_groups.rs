@@ -4,7 +4,7 @@ use super::{Client, NO_OPERATIONS, operations, text};
 use crate::consumer_group::{ConsumerGroup, Heartbeat, HeartbeatError, Partitions};
 use crate::door::Shared;
 use crate::errors::{About, Fault};
-use anabranch_engine::{Catalog, Guarded, Operation, ResourceKind, StreamId};
+use anabranch_engine::{Catalog, Guarded, Operation, ResourceKind, Stream, StreamId};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response as described;
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
@@ -14,6 +14,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// From this version of the heartbeat on, members make their ids themselves (KIP-1082).
 const ID_REQUIRED_FROM: i16 = 1;
@@ -37,6 +38,7 @@ pub(super) async fn heartbeat(
         Err(HeartbeatError::new(error, message))
     } else {
         let mut heartbeat = read(client, &request);
+        heartbeat.sees = visible(shared);
         match heartbeat.check(version >= ID_REQUIRED_FROM) {
             Err(error) => Err(error),
             Ok(()) => {
@@ -76,6 +78,13 @@ fn may_join(
     names.try_for_each(|name| shared.engine.check_stream_access(Operation::Describe, name))
 }
 
+/// The topics that may be described, if those are not all: no others are found for a regular
+/// expression (KIP-848).
+fn visible(shared: &Shared) -> Option<BTreeSet<String>> {
+    let name = |stream: &Arc<Stream>| stream.name.clone();
+    (!shared.engine.sees_all()).then(|| shared.engine.catalog().streams().map(name).collect())
+}
+
 fn read(client: &Client, request: &ConsumerGroupHeartbeatRequest) -> Heartbeat {
     let owned = request.topic_partitions.as_ref().map(|topics| {
         let mut owned = Partitions::new();
@@ -95,6 +104,7 @@ fn read(client: &Client, request: &ConsumerGroupHeartbeatRequest) -> Heartbeat {
         rebalance_ms: u32::try_from(request.rebalance_timeout_ms).ok(),
         topics: topics.map(|names| names.iter().map(|name| name.to_string()).collect()),
         regex: request.subscribed_topic_regex.as_ref().map(ToString::to_string),
+        sees: None,
         assignor: request.server_assignor.as_ref().map(ToString::to_string),
         owned,
     }

@@ -74,6 +74,7 @@ impl ConsumerGroup {
             rebalance_ms: Some(join.rebalance_ms),
             topics: Some(subscription.topics),
             regex: Some(String::new()),
+            sees: None,
             assignor: None,
             owned: None,
         };

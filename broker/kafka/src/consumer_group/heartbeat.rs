@@ -21,6 +21,8 @@ pub(crate) struct Heartbeat {
     pub(crate) topics: Option<BTreeSet<String>>,
     /// Empty for none.
     pub(crate) regex: Option<String>,
+    /// The topics that a regular expression may find for it; `None` for all.
+    pub(crate) sees: Option<BTreeSet<String>>,
     pub(crate) assignor: Option<String>,
     /// The partitions that it has.
     pub(crate) owned: Option<Partitions>,
@@ -225,8 +227,13 @@ impl ConsumerGroup {
         if let Some(assignor) = &heartbeat.assignor {
             member.assignor = Assignor::of(assignor);
         }
-        let wants_others = member.topics != before.topics || member.regex != before.regex;
+        member.sees = heartbeat.sees.clone().filter(|_| member.regex.is_some());
         let changed = *member != before;
+        let sees_others = member.sees != before.sees;
+        let wants_others = member.topics != before.topics
+            || member.regex != before.regex
+            || sees_others && self.topics_of(&self.members[id]) != self.topics_of(&before);
+        let member = self.members.get_mut(id).expect("it was taken in");
         member.expires = now.plus(session_ms);
         if changed {
             self.remember(id);

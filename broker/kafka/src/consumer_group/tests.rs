@@ -289,6 +289,35 @@ fn a_static_member_comes_back_to_what_it_had() {
     test.check();
 }
 
+/// An expression finds what its own member may see, whatever others with the same one see.
+#[test]
+fn an_expression_finds_what_its_member_may_see() {
+    let mut test = Test::new(&[("a", 2), ("b", 2), ("c", 2)]);
+    let sees = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    let mut ask = |id: &str, epoch: i32, sees: Option<BTreeSet<String>>| {
+        let heartbeat = Heartbeat {
+            member_id: id.to_owned(),
+            epoch,
+            rebalance_ms: Some(REBALANCE),
+            topics: Some(BTreeSet::new()),
+            regex: Some(".*".to_owned()),
+            sees,
+            owned: Some(Partitions::new()),
+            ..Heartbeat::default()
+        };
+        let told = test.send(heartbeat).expect("it may");
+        let wanted = test.group.topics_of(&test.group.members[id]).into_iter().map(str::to_owned);
+        (wanted.collect::<Vec<_>>(), told.epoch, test.group.head.epoch)
+    };
+    let (found, one, _) = ask("one", JOINS, sees(&["a", "b"]));
+    assert_eq!(found, ["a", "b"]);
+    let (found, _, before) = ask("two", JOINS, None);
+    assert_eq!(found, ["a", "b", "c"]);
+    // What a revoke or a grant changes begins an epoch.
+    let (found, _, after) = ask("one", one, sees(&["c"]));
+    assert_eq!((found, after), (vec!["c".to_owned()], before + 1));
+}
+
 #[test]
 fn who_is_late_is_taken_out() {
     let mut test = Test::new(&[("a", 4)]);

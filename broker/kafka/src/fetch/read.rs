@@ -7,7 +7,6 @@ use crate::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX};
 use anabranch_engine::{
     Catalog, Chunk, Interest, Operation, PartitionLog, Session, StreamId, Until,
 };
-use anabranch_types::batch::{Compression, batches};
 use anabranch_types::{Offset, PartitionIndex, ProducerId};
 use kafka_protocol::error::ResponseError;
 use std::sync::Arc;
@@ -69,7 +68,8 @@ pub(crate) async fn gather(
     let wait_ms = u64::try_from(request.max_wait_ms).unwrap_or(0).min(FETCH_WAIT_MS_MAX);
     let deadline = Instant::now() + Duration::from_millis(wait_ms);
     let engine = &shared.engine;
-    let sources = sources(shared, request, version);
+    let mut access = engine.access_version();
+    let mut sources = sources(shared, request, version);
     let most = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES_MAX);
     // A bound that the request itself makes unreachable would only ever wait for the deadline.
     let enough = usize::try_from(request.min_bytes).unwrap_or(0).min(most);
@@ -79,10 +79,7 @@ pub(crate) async fn gather(
         let budget = Arc::clone(budget);
         let mut share =
             budget.acquire_many_owned(kib(most)).await.expect("the budget is never closed");
-        let mut gathered = read_all(&sources, request, most).await;
-        if version < ZSTD_FROM {
-            gathered.iter_mut().filter(|one| has_zstd(one)).for_each(refuse_zstd);
-        }
+        let gathered = read_all(&sources, request, most).await;
         let bytes: usize = gathered.iter().map(Gathered::bytes).sum();
         let unused = share.num_permits().saturating_sub(kib(bytes) as usize);
         drop(share.split(unused));
@@ -100,22 +97,14 @@ pub(crate) async fn gather(
                 drop((gathered, share));
                 // Whether it changed or the time is up: what is there is read once more.
                 let _ = timeout_at(deadline, interest.changed()).await;
+                // A grant that was revoked meanwhile gives nothing more.
+                if access != engine.access_version() {
+                    access = engine.access_version();
+                    sources = self::sources(shared, request, version);
+                }
             }
         }
     }
-}
-
-/// Whether any of the batches is compressed with zstd.
-fn has_zstd(gathered: &Gathered) -> bool {
-    let mut batches = gathered.chunks.iter().flat_map(|chunk| batches(&chunk.bytes)).flatten();
-    batches.any(|(header, _)| header.compression() == Ok(Compression::Zstd))
-}
-
-/// The client could not read it (KIP-110).
-fn refuse_zstd(gathered: &mut Gathered) {
-    let error = ResponseError::UnsupportedCompressionType;
-    let message = "zstd needs version 10 of fetch requests (Kafka 2.1)";
-    *gathered = Gathered::fault(error, message);
 }
 
 /// Watches the partitions themselves, so that one that was deleted a moment ago wakes too.
@@ -171,6 +160,13 @@ fn source(
         let unknown = ResponseError::UnknownTopicOrPartition;
         return Source::Refused(unknown, "there is no such partition");
     };
+    // As Kafka does, the topic's setting decides alone: what producers compressed with zstd in
+    // other topics is sent as it is, and some clients of old versions can read it.
+    if version < ZSTD_FROM && stream.settings.get("compression.type").is_some_and(|is| is == "zstd")
+    {
+        let error = ResponseError::UnsupportedCompressionType;
+        return Source::Refused(error, "zstd needs version 10 of fetch requests (Kafka 2.1)");
+    }
     // KIP-320: a client with old or too new metadata is told so.
     match wanted.leader_epoch {
         -1 => Source::Log(log),

@@ -1,6 +1,10 @@
 use super::client::{Client, batch, batch_at};
 use super::produce::produce;
 use super::{Broker, topic_name};
+use anabranch_engine::{
+    CredentialChange, Grant, GrantFilter, Operation, Pattern, Permission, Principal, ResourceKind,
+    credentials_of_password,
+};
 use anabranch_types::Timestamp;
 use anabranch_types::batch::{BatchBuilder, Compression, batches, decode_records};
 use kafka_protocol::error::ResponseError;
@@ -131,6 +135,36 @@ async fn a_fetch_waits_for_records_and_no_longer_than_it_was_told() {
     assert_eq!((records(&response, 0).len(), records(&response, 1).len()), (1, 2));
 }
 
+/// A grant that goes while a fetch waits gives nothing more.
+#[tokio::test]
+async fn a_fetch_that_waits_is_denied_once_its_grant_is_gone() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    let password = credentials_of_password("secret").expect("a good password");
+    let root = ("root".to_owned(), CredentialChange::Create(password));
+    broker.engine.change_credentials(vec![root]).await.expect("the broker may");
+    let grant = |operation| Grant {
+        kind: ResourceKind::Topic,
+        pattern: Pattern::Literal("t".into()),
+        principal: Principal::anonymous(),
+        host: "*".into(),
+        operation,
+        permission: Permission::Allow,
+    };
+    let grants = vec![grant(Operation::Read), grant(Operation::Write)];
+    broker.engine.add_grants(grants).await.expect("the broker may");
+    let (mut consumer, mut producer) = (broker.client().await, broker.client().await);
+    let waiting = fetch("t", &[(0, 0)]).with_max_wait_ms(30_000);
+    let correlation = consumer.send(11, &waiting).await;
+    let filter = GrantFilter { operation: Some(Operation::Read), ..GrantFilter::everything() };
+    broker.engine.remove_grants(vec![filter]).await.expect("the broker may");
+    append(&mut producer, "t", 0, &["secret"]).await;
+    let response = consumer.receive::<FetchRequest>(11, correlation).await;
+    let found = &response.responses[0].partitions[0];
+    assert_eq!(found.error_code, ResponseError::TopicAuthorizationFailed.code());
+    assert!(found.records.clone().unwrap_or_default().is_empty());
+}
+
 #[tokio::test]
 async fn errors_and_deletions_end_a_wait() {
     // The second start: its epoch has one before it.
@@ -231,20 +265,29 @@ async fn leader_epochs_end_where_the_next_begins() {
     check(second, (second, 3)).await;
 }
 
+/// The topic's setting decides, not what is in its batches.
 #[tokio::test]
 async fn a_consumer_that_does_not_know_zstd_is_told_so() {
     let broker = Broker::start();
-    broker.topic("t", 2, &[]).await;
+    broker.topic("packed", 1, &[("compression.type", "zstd")]).await;
+    broker.topic("any", 1, &[]).await;
     let mut client = broker.client().await;
-    let mut builder = BatchBuilder::default().compression(Compression::Zstd);
-    builder.push(Timestamp(1), None, Some(b"x"), &[]);
-    let packed = builder.build().expect("it compresses").freeze();
-    let answer = client.call(9, produce("t", 0, packed)).await;
-    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
-    append(&mut client, "t", 1, &["plain"]).await;
-    for (version, expected) in [(9, ResponseError::UnsupportedCompressionType.code()), (10, 0)] {
-        let response = client.call(version, fetch("t", &[(0, 0), (1, 0)])).await;
-        assert_eq!(response.responses[0].partitions[0].error_code, expected);
-        assert_eq!(records(&response, 1), owned(&[(0, "plain")]));
+    for topic in ["packed", "any"] {
+        let mut builder = BatchBuilder::default().compression(Compression::Zstd);
+        builder.push(Timestamp(1), None, Some(b"x"), &[]);
+        let packed = builder.build().expect("it compresses").freeze();
+        let answer = client.call(9, produce(topic, 0, packed)).await;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+    let refused = ResponseError::UnsupportedCompressionType.code();
+    for (topic, version, expected) in
+        [("packed", 9, refused), ("packed", 10, 0), ("any", 9, 0), ("any", 10, 0)]
+    {
+        let response = client.call(version, fetch(topic, &[(0, 0)])).await;
+        let found = &response.responses[0].partitions[0];
+        assert_eq!(found.error_code, expected, "{topic} at version {version}");
+        if expected == 0 {
+            assert_eq!(records(&response, 0), owned(&[(0, "x")]));
+        }
     }
 }

@@ -1,6 +1,7 @@
 use super::client::{batch, batch_at};
+use super::consume::{fetch, records};
 use super::{Broker, topic_name};
-use anabranch_types::batch::BatchBuilder;
+use anabranch_types::batch::{BatchBuilder, BatchHeader, set_log_append_time};
 use anabranch_types::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
@@ -157,6 +158,24 @@ async fn times_are_held_to_the_topics_bounds() {
     assert_eq!((answer.error_code, answer.log_append_time_ms), (0, -1));
     let answer = only(client.call(8, produce("stamped", 0, old)).await);
     assert!(answer.error_code == 0 && answer.log_append_time_ms >= now);
+}
+
+/// Whose times count is the topic's to say, not the producer's.
+#[tokio::test]
+async fn a_producer_cannot_say_that_the_broker_gave_the_times() {
+    let broker = Broker::start();
+    broker.topic("t", 1, &[]).await;
+    let mut client = broker.client().await;
+    let now = broker.engine.now();
+    let mut claimed = batch_at(now.0, &[(None, "x")]).to_vec();
+    set_log_append_time(&mut claimed, now);
+    let answer = only(client.call(8, produce("t", 0, claimed.into())).await);
+    assert_eq!((answer.error_code, answer.log_append_time_ms), (0, -1));
+    let response = client.call(11, fetch("t", &[(0, 0)])).await;
+    assert_eq!(records(&response, 0), [(0, "x".to_owned())]);
+    let bytes = response.responses[0].partitions[0].records.clone().unwrap_or_default();
+    let header = BatchHeader::read(&bytes).expect("a batch");
+    assert_eq!((header.is_log_append_time(), header.max_timestamp), (false, now));
 }
 
 fn idempotent(id: i64, epoch: i16, sequence: i32) -> Bytes {

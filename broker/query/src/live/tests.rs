@@ -1,6 +1,10 @@
 use super::token::Token;
 use super::*;
 use crate::testing::Broker;
+use anabranch_engine::{
+    CredentialChange, Grant, GrantFilter, Pattern, Permission, Principal, ResourceKind,
+    credentials_of_password,
+};
 use anabranch_types::PartitionId;
 use anabranch_types::batch::{Compression, Ending};
 
@@ -192,4 +196,37 @@ async fn transactions_are_read_when_they_are_decided() {
         broker.lines("SELECT id, n FROM t WHERE id IN ('a', 'x', 'y', 'z') ORDER BY id").await;
     assert_eq!(rows, ["a|2", "y|9", "z|8"]);
     assert!(token.is_some());
+}
+
+#[tokio::test]
+async fn who_may_not_read_any_more_is_given_nothing_more() {
+    let broker = keyed().await;
+    let engine = &broker.engine;
+    let password = credentials_of_password("secret").expect("a good password");
+    let users =
+        ["root", "ann"].map(|name| (name.to_owned(), CredentialChange::Create(password.clone())));
+    let own = engine.own_session();
+    own.change_credentials(users.into()).await.expect("the broker may");
+    let grant = Grant {
+        kind: ResourceKind::Topic,
+        pattern: Pattern::Literal("t".into()),
+        principal: Principal::user("ann"),
+        host: "*".into(),
+        operation: Operation::Read,
+        permission: Permission::Allow,
+    };
+    own.add_grants(vec![grant]).await.expect("the broker may");
+    let ann = broker.sql.of(engine.session_by_certificate("127.0.0.1", "User:ann")).expect("SQL");
+    let spec = LiveSpec { stream: "t".to_owned(), filter: None, start: Start::Beginning };
+    let mut live = LiveTable::open(&ann, spec).await.expect("ann may read it");
+    let _rows = take(&mut live, 3).await;
+    own.remove_grants(vec![GrantFilter::everything()]).await.expect("the broker may");
+    broker.run("INSERT INTO t VALUES ('d', 4)").await;
+    let error = loop {
+        match live.next_batch().await {
+            Ok(batch) => assert!(batch.changes.is_empty(), "{batch:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind, ErrorKind::Denied(ResourceKind::Topic));
 }

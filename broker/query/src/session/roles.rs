@@ -25,6 +25,19 @@ impl Session {
             return Err(Error::unsupported("users and grants cannot be changed in a transaction")
                 .hint("run this outside of BEGIN … COMMIT (with autocommit)"));
         }
+        // Everybody may change their own password (PostgreSQL 15, ALTER ROLE).
+        let statement = match statement {
+            RoleStatement::Alter { name, password } if self.own.user() == Some(name.clone()) => {
+                let credentials = self.credentials(password).await?;
+                let changed = self.own.change_own_password(credentials).await;
+                changed.map_err(|error| match error.kind {
+                    ErrorKind::NotFound => no_role(&name),
+                    _ => error.into(),
+                })?;
+                return Ok(Done::tag("ALTER ROLE"));
+            }
+            other => other,
+        };
         // Before anything is said about who and what there is.
         self.own.check_cluster(Operation::Alter)?;
         match statement {
@@ -238,15 +251,38 @@ fn principal(access: &Access, grantee: &Grantee) -> Result<Principal, Error> {
     }
 }
 
-/// Somebody with a password, with a certificate (whose names are not kept here, and have an
-/// equals sign: RFC 4514), without either, or whom a grant names.
+/// Somebody with a password, with a certificate (whose names are not kept here), without either,
+/// or whom a grant names.
 fn known(access: &Access, name: &str) -> Result<Principal, Error> {
     let principal = Principal::user(name);
     let is_known = access.principals().contains_key(&principal)
-        || name.contains('=')
+        || is_subject(name)
         || principal == Principal::anonymous()
         || access.grants().any(|grant| grant.principal == principal);
     if is_known { Ok(principal) } else { Err(no_role(name)) }
+}
+
+/// Whether a name is a certificate's subject: attributes with commas between, each a type, an equals
+/// sign and a value (RFC 4514). A type is a word, or numbers with dots between.
+fn is_subject(name: &str) -> bool {
+    let is_type = |word: &str| {
+        let is_word = word.starts_with(|first: char| first.is_ascii_alphabetic())
+            && word.chars().all(|each| each.is_ascii_alphanumeric() || each == '-');
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        is_word || word.contains('.') && word.split('.').all(is_number)
+    };
+    // What is behind a backslash is part of a value.
+    let (mut plain, mut characters) = (String::new(), name.chars());
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if characters.next().is_none() => return false,
+            '\\' => plain.push('_'),
+            other => plain.push(other),
+        }
+    }
+    plain.split([',', '+']).all(|attribute| {
+        attribute.split_once('=').is_some_and(|(of, value)| is_type(of) && !value.is_empty())
+    })
 }
 
 fn no_role(name: &str) -> Error {

@@ -281,11 +281,11 @@ pub(super) fn show_schema(name: Option<&str>) -> SchemaRef {
     }))
 }
 
-pub(super) fn show(settings: &SessionSettings, name: Option<&str>) -> Result<Rows, Error> {
+pub(super) fn show(settings: &SettingsMap, name: Option<&str>) -> Result<Rows, Error> {
     let schema = show_schema(name);
     let columns: Vec<Arc<dyn datafusion::arrow::array::Array>> = match name {
         Some(name) => {
-            let value = settings.get(name).ok_or_else(|| {
+            let value = settings.get(&name.to_lowercase()).cloned().ok_or_else(|| {
                 Error::new(
                     sqlstate::UNDEFINED_OBJECT,
                     format!("unrecognized configuration parameter \"{name}\""),
@@ -295,10 +295,10 @@ pub(super) fn show(settings: &SessionSettings, name: Option<&str>) -> Result<Row
             vec![Arc::new(StringArray::from(vec![value]))]
         }
         None => {
-            let names = settings.values.keys().map(|name| spelled(name));
+            let names = settings.keys().map(|name| spelled(name));
             vec![
                 Arc::new(StringArray::from_iter_values(names)),
-                Arc::new(StringArray::from_iter_values(settings.values.values())),
+                Arc::new(StringArray::from_iter_values(settings.values())),
             ]
         }
     };

@@ -176,11 +176,14 @@ pub fn set_log_append_time(batch: &mut [u8], now: Timestamp) {
     renew_checksum(batch);
 }
 
-/// Says which is the latest time of the batch's records, and renews the checksum.
+/// Says which is the latest time of the batch's records, that each has its own from its producer,
+/// and renews the checksum (`message.timestamp.type = CreateTime`).
 ///
 /// # Panics
 /// If `batch` is not one whole batch.
 pub fn set_max_timestamp(batch: &mut [u8], time: Timestamp) {
+    let attributes = i16::from_be_bytes([batch[21], batch[22]]) & !ATTRIBUTE_LOG_APPEND_TIME;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
     batch[35..43].copy_from_slice(&time.0.to_be_bytes());
     renew_checksum(batch);
 }

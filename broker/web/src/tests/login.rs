@@ -2,7 +2,7 @@
 
 use super::client::{Broker, Client, status_of, within};
 use anabranch_engine::{
-    CredentialChange, Grant, Operation, Pattern, Permission, Principal, ResourceKind,
+    CredentialChange, Grant, GrantFilter, Operation, Pattern, Permission, Principal, ResourceKind,
     credentials_of_password,
 };
 use base64::Engine as _;
@@ -131,6 +131,35 @@ async fn websockets() {
     let mut other = Client::connect_as(&broker, Some(&basic("ann", "a:b"))).await.expect("again");
     grant(&broker, Principal::user("ann"), Operation::Write, "s").await;
     assert_eq!(other.ask(publish).await["type"], "published");
+    broker.stop().await;
+}
+
+/// What was subscribed to ends with the grant: nothing that comes later is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriptions_end_with_their_grant() {
+    let broker = closed().await;
+    let root = basic("root", "secret");
+    for what in ["stream", "table"] {
+        grant(&broker, Principal::user("ann"), Operation::Read, "s").await;
+        let ann = basic("ann", "a:b");
+        let mut ann = Client::connect_as(&broker, Some(&ann)).await.expect("her password");
+        let subscribe = json!({"op": "subscribe", what: "s", "from": "now"});
+        assert_eq!(ann.ask(subscribe).await["type"], "subscribed");
+        let filter = GrantFilter::everything();
+        broker.engine.remove_grants(vec![filter]).await.expect("the broker may");
+        let line = format!("authorization: {root}\r\n");
+        let (head, _) =
+            broker.http_with("POST", "/v1/streams/s/events", &line, b"{\"n\":\"secret\"}").await;
+        assert_eq!(status_of(&head), 200);
+        loop {
+            let message = ann.next().await;
+            assert!(!message.to_string().contains("secret"), "{message}");
+            if message["type"] == "error" {
+                assert_eq!(message["error"]["code"], "denied", "{message}");
+                break;
+            }
+        }
+    }
     broker.stop().await;
 }
 

@@ -78,8 +78,12 @@ async fn users_come_change_and_go() {
     assert!(log_in(&broker, "ann", "one").is_none());
     let mut ann = log_in(&broker, "ann", "two").expect("the new password");
     assert_eq!(done(&mut ann, "SELECT current_user").await.lines(), ["ann"]);
-    let own = run(&mut ann, "ALTER USER ann PASSWORD 'three'").await;
-    assert_eq!(code(own), sqlstate::INSUFFICIENT_PRIVILEGE);
+    let others = run(&mut ann, "ALTER USER root PASSWORD 'three'").await;
+    assert_eq!(code(others), sqlstate::INSUFFICIENT_PRIVILEGE);
+    assert!(log_in(&broker, "root", "secret").is_some());
+    assert_eq!(done(&mut ann, "ALTER USER ann PASSWORD 'three'").await.tag, "ALTER ROLE");
+    assert!(log_in(&broker, "ann", "two").is_none());
+    assert!(log_in(&broker, "ann", "three").is_some());
     assert_eq!(
         done(&mut root, "SELECT usename FROM pg_catalog.pg_user ORDER BY 1").await.lines(),
         ["ann", "root"]
@@ -105,7 +109,28 @@ async fn users_come_change_and_go() {
     assert_eq!(code(run(&mut root, "DROP USER ann").await), sqlstate::DEPENDENT_OBJECTS);
     done(&mut root, "DROP OWNED BY ann").await;
     assert_eq!(done(&mut root, "DROP USER ann").await.tag, "DROP ROLE");
-    assert!(log_in(&broker, "ann", "two").is_none());
+    assert!(log_in(&broker, "ann", "three").is_none());
+    let gone = run(&mut ann, "ALTER USER ann PASSWORD 'four'").await;
+    assert_eq!(code(gone), sqlstate::UNDEFINED_OBJECT);
+    assert!(log_in(&broker, "ann", "four").is_none());
+}
+
+#[tokio::test]
+async fn settings_say_who_it_is() {
+    let broker = Broker::start();
+    let mut root = stranger(&broker);
+    let check = async |session: &mut Session, superuser: &str, user: &str| {
+        assert_eq!(session.setting("is_superuser").as_deref(), Some(superuser));
+        assert_eq!(session.setting("SESSION_AUTHORIZATION").as_deref(), Some(user));
+        assert_eq!(done(session, "SHOW is_superuser").await.lines(), [superuser]);
+        let setting = "SELECT current_setting('session_authorization')";
+        assert_eq!(done(session, setting).await.lines(), [user]);
+    };
+    check(&mut root, "on", "tester").await;
+    done(&mut root, "CREATE USER root PASSWORD 'secret'; CREATE USER ann PASSWORD 'ann'").await;
+    check(&mut root, "on", "root").await;
+    let mut ann = log_in(&broker, "ann", "ann").expect("her password");
+    check(&mut ann, "off", "ann").await;
 }
 
 #[tokio::test]
@@ -178,7 +203,13 @@ async fn what_cannot_be_granted() {
     check(&mut root, "REVOKE SELECT ON none FROM PUBLIC", sqlstate::UNDEFINED_TABLE).await;
     check(&mut root, "GRANT SELECT ON sys.streams TO PUBLIC", sqlstate::WRONG_OBJECT_TYPE).await;
     // Certificates have no record here.
-    done(&mut root, "GRANT SELECT ON a TO \"CN=ann,OU=dev\"").await;
+    for subject in ["CN=ann,OU=dev", "CN=Ann\\, the first+UID=7,2.5.4.10=x"] {
+        done(&mut root, &format!("GRANT SELECT ON a TO \"{subject}\"")).await;
+    }
+    for name in ["a = b", "=b", "CN=", "CN=ann,dev", "x.1=y", "CN=ann\\"] {
+        let grant = format!("GRANT SELECT ON a TO \"{name}\"");
+        check(&mut root, &grant, sqlstate::UNDEFINED_OBJECT).await;
+    }
     done(&mut root, "BEGIN").await;
     check(&mut root, "GRANT SELECT ON a TO PUBLIC", sqlstate::FEATURE_NOT_SUPPORTED).await;
 }

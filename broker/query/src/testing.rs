@@ -1,11 +1,11 @@
 //! What tests share: an engine in a directory that goes away, and statements as text.
 
 use crate::error::Error;
-use crate::semantics::Texts;
 use crate::session::{Outcome, Session};
 use crate::sql::{Settings, Sql};
 use crate::statement::parse;
 use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, Session as EngineSession, key_hash};
+use anabranch_semantics::Texts;
 use anabranch_types::batch::{BatchBuilder, Compression, Ending, ValidateOptions, validate};
 use anabranch_types::{Sequence, Timestamp};
 use datafusion::arrow::array::ArrayRef;

@@ -30,7 +30,7 @@ pub(crate) fn register(context: &mut SessionContext) -> Result<()> {
         context.register_udf(udf)?;
     }
     context.register_expr_planner(Arc::new(JsonOperators))?;
-    crate::semantics::register(context)?;
+    anabranch_semantics::register(context)?;
     context.register_udf(Arc::new(create_udf(
         "pg_table_is_visible",
         vec![DataType::Int32],

@@ -1,7 +1,7 @@
 //! Expressions over rows that are at hand, without a plan.
 
 use crate::error::Error;
-use crate::semantics::{desugar, resolve_expr};
+use anabranch_semantics::{desugar, resolve_expr};
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::DFSchema;

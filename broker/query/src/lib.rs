@@ -15,6 +15,7 @@
 
 mod catalog;
 mod error;
+mod evaluate;
 mod execute;
 mod infer;
 mod json_rows;

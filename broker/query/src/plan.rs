@@ -1,6 +1,8 @@
 //! From a query's syntax to a plan that can be run again and again.
 
 mod point;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use point::PointRead;
 
@@ -67,11 +69,14 @@ impl QueryPlan {
             Err(error) if hints.iter().all(Option::is_none) => return Err(error),
             other => other,
         };
-        let untyped = match &logical {
+        let needs_hints = match &logical {
             Err(_) => true,
-            Ok(plan) => plan.get_parameter_types()?.values().any(Option::is_none),
+            Ok(plan) => {
+                plan.get_parameter_types()?.values().any(Option::is_none)
+                    || loses(hints, &parameter_types(plan)?)
+            }
         };
-        if untyped && hints.iter().any(Option::is_some) {
+        if needs_hints && hints.iter().any(Option::is_some) {
             let _ = statement.visit(&mut HintTypes { hints });
             logical = Box::pin(to_plan(state, statement, dialect)).await;
         }
@@ -116,6 +121,16 @@ impl QueryPlan {
     ) -> Result<Vec<ScalarValue>, Error> {
         cast_parameters(&self.parameters, values)
     }
+}
+
+/// Whether a value that a client sends would be rounded to the integer that the plan takes it
+/// for: it is compared as what it is, then.
+fn loses(hints: &[Option<DataType>], types: &[DataType]) -> bool {
+    hints.iter().zip(types).any(|(hint, of)| {
+        let has_fraction =
+            matches!(hint, Some(DataType::LargeBinary | DataType::Float32 | DataType::Float64));
+        has_fraction && matches!(of, DataType::Int16 | DataType::Int32 | DataType::Int64)
+    })
 }
 
 /// Whose operators and types a statement has.

@@ -206,9 +206,10 @@ pub(crate) async fn collect(outcome: Outcome) -> Result<Given, Error> {
 /// Types that Arrow has not as clients see them, others as Arrow shows them.
 fn shown(array: &ArrayRef, row: usize) -> Result<String, Error> {
     match array.data_type() {
-        DataType::LargeBinary | DataType::FixedSizeBinary(_) | DataType::Interval(_) => {
-            Ok(Texts::new(array)?.get(row))
-        }
+        DataType::LargeBinary
+        | DataType::FixedSizeBinary(_)
+        | DataType::Interval(_)
+        | DataType::List(_) => Ok(Texts::new(array)?.get(row)),
         _ => Ok(array_value_to_string(array, row)?),
     }
 }

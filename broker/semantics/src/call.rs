@@ -6,6 +6,7 @@ use crate::datum::{Datum, Reader, column};
 use crate::desugar::PREFIX;
 use crate::error::Error;
 use crate::functions::{Integers, Overload, integers};
+use crate::json;
 use crate::numeric::Numeric;
 use crate::resolve;
 use crate::types::PgType;
@@ -286,7 +287,7 @@ impl Call {
 /// The Arrow type of keys of values of type `of`.
 fn key_type(of: PgType) -> DataType {
     match of {
-        PgType::Numeric => DataType::Binary,
+        PgType::Numeric | PgType::Jsonb => DataType::Binary,
         PgType::Interval => DataType::Decimal128(38, 0),
         _ => DataType::Float64,
     }
@@ -305,6 +306,16 @@ fn keys(values: &[Datum], of: PgType) -> Result<ArrayRef, Error> {
             }
             Ok(Arc::new(builder.finish()))
         }
+        PgType::Jsonb => {
+            let mut builder = BinaryBuilder::new();
+            for value in values {
+                match value {
+                    Datum::Text(text) => builder.append_value(json::parse(text)?.key()),
+                    _ => builder.append_null(),
+                }
+            }
+            Ok(Arc::new(builder.finish()))
+        }
         PgType::Interval => {
             let mut builder = Decimal128Builder::new().with_data_type(DataType::Decimal128(38, 0));
             for value in values {
@@ -315,8 +326,20 @@ fn keys(values: &[Datum], of: PgType) -> Result<ArrayRef, Error> {
             }
             Ok(Arc::new(builder.finish()))
         }
-        _ => Err(Error::internal("keys are of numbers and intervals")),
+        _ => Err(Error::internal("keys are of numbers, intervals and jsonb")),
     }
+}
+
+/// What [`Numeric::encode`] wrote, without the digits that are shown.
+fn numeric_keys(array: &ArrayRef) -> ArrayRef {
+    let mut builder = BinaryBuilder::with_capacity(array.len(), array.len() * 8);
+    for value in array.as_binary::<i64>() {
+        match value {
+            Some(bytes) => builder.append_value(Numeric::key_within(bytes)),
+            None => builder.append_null(),
+        }
+    }
+    Arc::new(builder.finish())
 }
 
 /// Zeros without a sign, and one NaN: so they are the same to Arrow.
@@ -370,6 +393,11 @@ impl ScalarUDFImpl for Call {
         let rows = if constant { 1 } else { args.number_rows };
         let computed = match (self.operation, self.arguments.first()) {
             (Operation::Key, Some(PgType::Float8)) => float_keys(&args.args[0].to_array(rows)?),
+            (Operation::Key, Some(PgType::Numeric))
+                if args.args[0].data_type() == DataType::LargeBinary =>
+            {
+                numeric_keys(&args.args[0].to_array(rows)?)
+            }
             _ => self.rows(&args.args, rows)?,
         };
         debug_assert_eq!(computed.len(), rows, "one value a row");

@@ -157,6 +157,7 @@ impl VisitorMut for Desugar {
         if let Some(array) = array_of_set(factor) {
             *factor = array;
         }
+        name_items(factor);
         number_items(factor);
         ControlFlow::Continue(())
     }
@@ -217,6 +218,18 @@ fn array_of_set(factor: &TableFactor) -> Option<TableFactor> {
     })
 }
 
+/// `unnest(…) AS x`: the one column is called as the relation is.
+fn name_items(factor: &mut TableFactor) {
+    if let TableFactor::UNNEST { alias: Some(alias), array_exprs, with_ordinality: false, .. } =
+        factor
+        && array_exprs.len() == 1
+        && alias.columns.is_empty()
+    {
+        let name = alias.name.clone();
+        alias.columns.push(ast::TableAliasColumnDef { name, data_type: None });
+    }
+}
+
 /// WITH ORDINALITY: the numbers are an array beside the first.
 fn number_items(factor: &mut TableFactor) {
     let TableFactor::UNNEST { array_exprs, with_ordinality, .. } = factor else {
@@ -233,11 +246,20 @@ fn number_items(factor: &mut TableFactor) {
 /// Longest series of integers that is made as an array.
 const SERIES_IN_MEMORY_MAX: u64 = 100_000;
 
+/// Whether a number that is written down has an exponent, or more digits than 38.
+fn is_long(digits: &str) -> bool {
+    digits.len() > 38 || digits.contains(['e', 'E'])
+}
+
 fn desugared(expr: Expr) -> Expr {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::Number(digits, false) if digits.parse::<i32>().is_ok() => {
                 marked(Expr::Value(value))
+            }
+            // DataFusion's decimals end there.
+            Value::Number(digits, false) if is_long(digits) => {
+                call(&cast_name(PgType::Numeric), vec![text(digits.clone())])
             }
             _ => Expr::Value(value),
         },
@@ -575,6 +597,58 @@ fn set_place(places: &mut [Expr], name: &str, value: &Expr) {
     }
 }
 
+/// `ARRAY(SELECT …)`: the subquery gathers its one column in its order. None for a subquery whose
+/// order is not that of its rows: after DISTINCT, groups and set operations.
+fn array_of_rows(query: &Query) -> Option<Expr> {
+    let mut query = query.clone();
+    let ast::SetExpr::Select(select) = query.body.as_mut() else {
+        return None;
+    };
+    let is_plain = query.with.is_none()
+        && query.limit_clause.is_none()
+        && query.fetch.is_none()
+        && select.distinct.is_none()
+        && select.having.is_none()
+        && matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let [ast::SelectItem::UnnamedExpr(item) | ast::SelectItem::ExprWithAlias { expr: item, .. }] =
+        select.projection.as_slice()
+    else {
+        return None;
+    };
+    let item = item.clone();
+    let order = match query.order_by.take().map(|order_by| order_by.kind) {
+        None => Vec::new(),
+        Some(OrderByKind::Expressions(mut exprs)) => {
+            // ORDER BY 1 is the column.
+            for order in &mut exprs {
+                if matches!(&order.expr, Expr::Value(value) if matches!(&value.value, Value::Number(..)))
+                {
+                    order.expr = item.clone();
+                }
+            }
+            exprs
+        }
+        Some(OrderByKind::All(_)) => return None,
+    };
+    if !is_plain {
+        return None;
+    }
+    let clauses = match order.is_empty() {
+        true => Vec::new(),
+        false => vec![FunctionArgumentClause::OrderBy(order)],
+    };
+    let Expr::Function(mut gathered) = plain_call("array_agg", vec![item]) else {
+        return None;
+    };
+    if let FunctionArguments::List(list) = &mut gathered.args {
+        list.clauses = clauses;
+    }
+    select.projection = vec![ast::SelectItem::UnnamedExpr(Expr::Function(gathered))];
+    // Without rows it is empty, not null.
+    let empty = text("{}");
+    Some(call("coalesce", vec![Expr::Subquery(Box::new(query)), empty]))
+}
+
 fn function_call(mut function: Function) -> Expr {
     // pg_catalog.lower(x) is lower(x).
     if let [schema, name] = function.name.0.as_slice()
@@ -608,6 +682,12 @@ fn function_call(mut function: Function) -> Expr {
             }
         }
         return call("make_interval", places);
+    }
+    if let ("array", FunctionArguments::Subquery(query)) = (name.as_str(), &function.args) {
+        return match array_of_rows(query) {
+            Some(array) => array,
+            None => Expr::Function(function),
+        };
     }
     if let Some(collected) = collecting(&name, &function) {
         return collected;

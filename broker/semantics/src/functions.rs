@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 pub(crate) use arithmetic::{Integers, integers};
+pub(crate) use patterns::COMPILED_MAX;
 pub(crate) use time::divided;
 
 /// What a function does with values of these types.

@@ -308,13 +308,56 @@ impl Json {
             (Self::Object(a), Self::Object(b)) => a.len().cmp(&b.len()).then_with(|| {
                 a.iter()
                     .zip(b)
-                    .map(|(a, b)| by_key(&a.0, &b.0).then_with(|| a.1.compare(&b.1)))
+                    // Pairs stand in another order than the one that keys compare in.
+                    .map(|(a, b)| {
+                        a.0.as_bytes().cmp(b.0.as_bytes()).then_with(|| a.1.compare(&b.1))
+                    })
                     .find(|order| order.is_ne())
                     .unwrap_or(Ordering::Equal)
             }),
             (Self::Array(a), scalar) if a.is_empty() && rank(scalar) < 4 => Ordering::Less,
             (scalar, Self::Array(b)) if b.is_empty() && rank(scalar) < 4 => Ordering::Greater,
             _ => rank(self).cmp(&rank(other)),
+        }
+    }
+
+    /// Bytes that compare as the values do ([`Json::compare`]), the same for equal values.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write_key(&mut out);
+        out
+    }
+
+    fn write_key(&self, out: &mut Vec<u8>) {
+        let length = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
+        // jsonb has no character 0.
+        match self {
+            Self::Array(items) if items.is_empty() => out.push(0),
+            Self::Null => out.push(1),
+            Self::Text(text) => {
+                out.push(2);
+                out.extend_from_slice(text.as_bytes());
+                out.push(0);
+            }
+            Self::Number(number) => {
+                out.push(3);
+                out.extend_from_slice(&number.key());
+            }
+            Self::Bool(value) => out.extend_from_slice(&[4, u8::from(*value)]),
+            Self::Array(items) => {
+                out.push(5);
+                out.extend_from_slice(&length(items.len()));
+                items.iter().for_each(|item| item.write_key(out));
+            }
+            Self::Object(pairs) => {
+                out.push(6);
+                out.extend_from_slice(&length(pairs.len()));
+                for (key, value) in pairs {
+                    out.extend_from_slice(key.as_bytes());
+                    out.push(0);
+                    value.write_key(out);
+                }
+            }
         }
     }
 

@@ -1,14 +1,35 @@
 //! Paths into jsonb (PostgreSQL 15, 9.16.2): members, items, filters, arithmetic and methods.
-//! Not supported: `like_regex`, `datetime()`, variables.
+//! Not supported: `datetime()`, variables.
 
 mod parse;
-
-pub(crate) use parse::parse;
+mod pattern;
 
 use crate::error::{Error, sqlstate};
 use crate::json::Json;
 use crate::numeric::Numeric;
+use pattern::Pattern;
+use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::rc::Rc;
+
+thread_local! {
+    /// The last path of the thread: within a query it is mostly the same.
+    static LAST: RefCell<Option<(String, Rc<Path>)>> = const { RefCell::new(None) };
+}
+
+/// The path that `text` is.
+pub(crate) fn parse(text: &str) -> Result<Rc<Path>, Error> {
+    LAST.with_borrow_mut(|last| {
+        if let Some((of, path)) = last
+            && of == text
+        {
+            return Ok(path.clone());
+        }
+        let path = Rc::new(parse::parse(text)?);
+        *last = Some((text.to_owned(), path.clone()));
+        Ok(path)
+    })
+}
 
 /// A path, and whether what is missing is an error.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +90,8 @@ enum Predicate {
     IsUnknown(Box<Predicate>),
     Exists(Expr),
     StartsWith(Expr, Expr),
+    /// `like_regex`.
+    Matches(Expr, Pattern),
     Compare(&'static str, Expr, Expr),
 }
 
@@ -266,6 +289,13 @@ impl Run<'_> {
             Predicate::StartsWith(value, start) => {
                 self.any_pair(value, start, current, |a, b| match (a, b) {
                     (Json::Text(a), Json::Text(b)) => Some(a.starts_with(b.as_str())),
+                    _ => None,
+                })
+            }
+            Predicate::Matches(value, pattern) => {
+                let nothing = Expr::Literal(Json::Null);
+                self.any_pair(value, &nothing, current, |value, _| match value {
+                    Json::Text(text) => Some(pattern.fits(text)),
                     _ => None,
                 })
             }

@@ -422,6 +422,11 @@ impl Numeric {
         bytes
     }
 
+    /// The key within what [`Numeric::encode`] wrote.
+    pub(crate) fn key_within(encoded: &[u8]) -> &[u8] {
+        &encoded[..encoded.len().saturating_sub(2)]
+    }
+
     /// Bytes that compare as the numbers do, the same for equal numbers.
     pub(crate) fn key(&self) -> Vec<u8> {
         let (unscaled, scale) = match self {

@@ -2,6 +2,9 @@
 //!
 //! DataFusion's own coercion, which runs later, finds nothing left to do.
 
+mod correlated;
+mod equality;
+
 use crate::aggregates;
 use crate::call::{Call, Comparison, Operation, Quantifier};
 use crate::casts;
@@ -24,8 +27,8 @@ use datafusion::logical_expr::expr::{
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
-    ScalarUDF, Union, WindowFunctionDefinition,
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, Union,
+    WindowFunctionDefinition,
 };
 use datafusion::scalar::ScalarValue;
 use std::collections::HashMap;
@@ -175,7 +178,8 @@ fn resolve_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         Ok(resolved.update_data(|expr| name.restore(expr)))
     })?;
     // Types of inputs may have changed, too.
-    Ok(Transformed::yes(resolved.data.recompute_schema()?))
+    let keyed = equality::keyed(resolved.data.recompute_schema()?)?;
+    Ok(Transformed::yes(correlated::taken_apart(keyed)?))
 }
 
 /// Counts are bigint, also where a parameter is said to be of another type.
@@ -213,28 +217,7 @@ fn resolve_union(union: Union) -> Result<LogicalPlan> {
             .collect();
         wanted.push(common(&types)?);
     }
-    let mut inputs = Vec::with_capacity(union.inputs.len());
-    for input in union.inputs {
-        let schema = input.schema().clone();
-        let differs = schema.fields().iter().zip(&wanted).any(|(field, of)| {
-            PgType::of_field(field) != *of
-                || (*of == PgType::Numeric && *field.data_type() != DataType::LargeBinary)
-        });
-        if !differs {
-            inputs.push(input);
-            continue;
-        }
-        let exprs = schema
-            .iter()
-            .zip(&wanted)
-            .map(|((relation, field), of)| {
-                let from = PgType::of_field(field);
-                let expr = Expr::from((relation, field));
-                Ok(settled(expr, from, *of)?.alias_qualified(relation.cloned(), field.name()))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        inputs.push(Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, input)?)));
-    }
+    let inputs = equality::alike(union.inputs, &wanted)?;
     Ok(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?))
 }
 
@@ -311,22 +294,10 @@ fn one(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 let chosen = aggregates::chosen(udf, of);
                 function.fun = WindowFunctionDefinition::AggregateUDF(chosen);
             }
+            equality::window(&mut function.params, schema)?;
             Expr::WindowFunction(function)
         }
-        Expr::InSubquery(mut subquery) => {
-            let from = type_of(&subquery.expr, schema)?;
-            let field = subquery.subquery.subquery.schema().field(0);
-            let of = PgType::of_field(field);
-            if from == of || from == PgType::Other || of == PgType::Other {
-                return Ok(Transformed::no(Expr::InSubquery(subquery)));
-            }
-            if from.casts_implicitly(of) {
-                *subquery.expr = coerce(*subquery.expr, from, of)?;
-            } else {
-                comparison_type("=", from, of)?;
-            }
-            Expr::InSubquery(subquery)
-        }
+        Expr::InSubquery(subquery) => equality::in_subquery(subquery, schema)?,
         other => return Ok(Transformed::no(other)),
     };
     Ok(Transformed::yes(expr))
@@ -633,7 +604,7 @@ fn comparable(
     }
     let (left, right) = (coerce(left, a, of)?, coerce(right, b, of)?);
     Ok(match of {
-        PgType::Numeric | PgType::Interval => (key(left, of), key(right, of)),
+        PgType::Numeric | PgType::Interval | PgType::Jsonb => (key(left, of), key(right, of)),
         PgType::Float4 | PgType::Float8 => {
             let wide = |expr: Expr| coerce(expr, of, PgType::Float8);
             (key(wide(left)?, PgType::Float8), key(wide(right)?, PgType::Float8))
@@ -698,7 +669,7 @@ fn as_stored(expr: &Expr, of: &DataType) -> Option<Expr> {
 }
 
 fn compared(comparison: Comparison, left: Expr, right: Expr, of: PgType) -> Expr {
-    if matches!(of, PgType::Jsonb | PgType::Array(_)) {
+    if matches!(of, PgType::Array(_)) {
         let operation = Operation::Compare(comparison);
         let name = format!("{comparison:?}");
         return scalar(Call::udf(&name, operation, vec![of, of], PgType::Bool), vec![left, right]);
@@ -802,6 +773,10 @@ fn aggregate(mut function: AggregateFunction, schema: &DFSchema) -> Result<Expr>
     if let Some(first) = function.params.args.first() {
         let of = type_of(first, schema)?;
         function.func = aggregates::chosen(&function.func, of);
+    }
+    if function.params.distinct && function.func.name() == "count" {
+        let args = std::mem::take(&mut function.params.args);
+        function.params.args = equality::all_keyed(args, schema)?;
     }
     Ok(Expr::AggregateFunction(function))
 }

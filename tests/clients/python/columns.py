@@ -80,7 +80,7 @@ def described(connection):
             " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
             f" WHERE c.relname = 'every' AND a.attname = '{name}'"
         ).fetchone()
-        assert stored[0] == expected, (name, stored)
+        assert int(stored[0]) == expected, (name, stored)
 
 
 def asked(connection):

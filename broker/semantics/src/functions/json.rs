@@ -1,6 +1,7 @@
 //! Operators and functions of json and jsonb (PostgreSQL 15, 9.16).
 
 mod raw;
+mod scan;
 
 use super::{Library, boolean, int, text};
 use crate::casts;

@@ -9,7 +9,7 @@ use regex::{Captures, Regex, RegexBuilder};
 use std::cell::RefCell;
 
 /// Bytes that a compiled expression may have.
-const COMPILED_MAX: usize = 1 << 20;
+pub(crate) const COMPILED_MAX: usize = 1 << 20;
 
 const TT: &[PgType] = &[Text, Text];
 const TTT: &[PgType] = &[Text, Text, Text];

@@ -1,5 +1,6 @@
 //! Paths out of text.
 
+use super::pattern::Pattern;
 use super::{Expr, Index, Method, Path, Predicate, Step, invalid};
 use crate::error::Error;
 use crate::json::{self, Json};
@@ -9,7 +10,7 @@ use crate::numeric::Numeric;
 const DEPTH_MAX: usize = 64;
 
 /// The path that `text` is.
-pub(crate) fn parse(text: &str) -> Result<Path, Error> {
+pub(super) fn parse(text: &str) -> Result<Path, Error> {
     let mut parser = Parser { text, rest: text, depth: 0 };
     let is_strict = parser.word("strict");
     if !is_strict {
@@ -125,6 +126,9 @@ impl<'a> Parser<'a> {
         if self.word("starts") && self.word("with") {
             return Ok(Predicate::StartsWith(left, self.sum()?));
         }
+        if self.word("like_regex") {
+            return self.pattern().map(|pattern| Predicate::Matches(left, pattern));
+        }
         for operator in ["==", "<>", "!=", "<=", ">=", "<", ">"] {
             if self.symbol(operator) {
                 let operator = if operator == "!=" { "<>" } else { operator };
@@ -132,6 +136,21 @@ impl<'a> Parser<'a> {
             }
         }
         Err(invalid(self.text))
+    }
+
+    /// `"…" [flag "…"]`
+    fn pattern(&mut self) -> Result<Pattern, Error> {
+        self.spaces();
+        if !self.rest.starts_with('"') {
+            return Err(invalid(self.text));
+        }
+        let text = self.string()?;
+        let mut flags = String::new();
+        if self.word("flag") {
+            self.spaces();
+            flags = self.string()?;
+        }
+        Pattern::new(text, flags)
     }
 
     fn sum(&mut self) -> Result<Expr, Error> {

@@ -1,5 +1,6 @@
 //! JSON as it was written: parts are cut out of the text.
 
+use super::scan::Members;
 use crate::datum::Datum;
 use crate::error::{Error, sqlstate};
 use crate::json::{Json as Tree, parse, position, quoted};
@@ -8,6 +9,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::scalar::ScalarValue;
 use jiter::{Jiter, Peek};
+use memchr::memmem::Finder;
 use std::sync::Arc;
 
 /// In what form a part is given.
@@ -66,22 +68,40 @@ fn cut<'a>(text: &'a str, jiter: &mut Jiter<'_>) -> Option<&'a str> {
 /// A key that members are found by.
 struct Wanted<'k> {
     key: &'k str,
-    /// As it stands in documents, but for backslashes.
-    quoted: String,
+    /// Finds it as it stands in documents, but for backslashes.
+    finder: Finder<'static>,
 }
 
 impl<'k> Wanted<'k> {
     fn new(key: &'k str) -> Self {
-        Self { key, quoted: format!("\"{key}\"") }
+        Self { key, finder: Finder::new(&format!("\"{key}\"")).into_owned() }
     }
 
-    /// Whether the key may stand in `rest`: else what was found before is the last.
+    /// Whether the key may stand in `rest`, which has no backslash: else what was found before
+    /// is the last.
     fn may_follow(&self, rest: &str) -> bool {
-        rest.contains(&self.quoted) || rest.contains('\\')
+        self.finder.find(rest.as_bytes()).is_some()
     }
 
     /// The last member of this key.
     fn find<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let Some(mut members) = Members::of(text) else {
+            return self.parsed(text);
+        };
+        let mut found = None;
+        while let Some((key, value)) = members.next() {
+            if key == self.key {
+                found = Some(value);
+                if !self.may_follow(members.rest()) {
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// The same, of documents with escapes.
+    fn parsed<'a>(&self, text: &'a str) -> Option<&'a str> {
         let mut jiter = Jiter::new(text.as_bytes());
         if jiter.peek().ok()? != Peek::Object {
             return None;
@@ -91,9 +111,6 @@ impl<'k> Wanted<'k> {
         while let Some(this) = is_wanted {
             if this {
                 found = Some(cut(text, &mut jiter)?);
-                if !self.may_follow(text.get(jiter.current_index()..)?) {
-                    return found;
-                }
             } else {
                 jiter.next_skip().ok()?;
             }

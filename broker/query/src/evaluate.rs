@@ -12,7 +12,7 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 
 /// `expr` over rows of `schema`.
-pub(super) fn logical(
+pub(crate) fn logical(
     state: &SessionState,
     expr: &ast::Expr,
     schema: &DFSchema,
@@ -25,12 +25,12 @@ pub(super) fn logical(
 }
 
 /// Name, type and nullability of what `expr` gives.
-pub(super) fn field(expr: &Expr, schema: &DFSchema) -> Result<FieldRef, Error> {
+pub(crate) fn field(expr: &Expr, schema: &DFSchema) -> Result<FieldRef, Error> {
     Ok(expr.to_field(schema)?.1)
 }
 
 /// The values of `expr` for the rows of `batch`, whose columns are those of `schema`.
-pub(super) fn values(
+pub(crate) fn values(
     state: &SessionState,
     expr: &Expr,
     schema: &DFSchema,

@@ -30,6 +30,9 @@ class World:
         values = PLAIN[name]
         if name == "numeric":
             values = ("0.00", "1.50", "-2.25", "1234.56", "99999999.99", "2.50")
+        if name in ("json", "jsonb"):
+            # In a document null is SQL's NULL, whatever the column's type.
+            values = [value for value in values if value != "null"]
         return quoted(self.rng.choice(values))
 
     def define(self, oracle, broker):

@@ -2,6 +2,9 @@
 //! (PostgreSQL 15, 9.21).
 
 mod groups;
+mod single;
+
+pub(crate) use single::single_udaf;
 
 use crate::compare;
 use crate::datum::{Datum, Reader, Span, column};

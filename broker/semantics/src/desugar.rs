@@ -4,6 +4,7 @@
 //! [`crate::functions`], and its types are PostgreSQL's.
 
 use crate::functions::FUNCTIONS;
+use crate::resolve::{DISTINCT, NOT_DISTINCT};
 use crate::types::PgType;
 use datafusion::sql::sqlparser::ast::{
     self, AccessExpr, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function,
@@ -265,6 +266,12 @@ fn desugared(expr: Expr) -> Expr {
         },
         Expr::BinaryOp { left, op, right } => binary(*left, op, *right),
         Expr::UnaryOp { op, expr } => unary(op, *expr),
+        Expr::IsDistinctFrom(left, right) if !is_row(&left, &right) => {
+            call(DISTINCT, vec![*left, *right])
+        }
+        Expr::IsNotDistinctFrom(left, right) if !is_row(&left, &right) => {
+            call(NOT_DISTINCT, vec![*left, *right])
+        }
         Expr::Cast {
             kind: CastKind::Cast | CastKind::DoubleColon,
             expr,
@@ -355,6 +362,10 @@ fn desugared(expr: Expr) -> Expr {
     }
 }
 
+fn is_row(left: &Expr, right: &Expr) -> bool {
+    matches!(left, Expr::Tuple(_)) || matches!(right, Expr::Tuple(_))
+}
+
 /// The operator as a name.
 fn operator(op: &BinaryOperator) -> String {
     match op {
@@ -378,7 +389,7 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
             Expr::Like { negated: not, any: false, expr, pattern, escape_char: None }
         }
     };
-    let is_row = matches!(left, Expr::Tuple(_)) || matches!(right, Expr::Tuple(_));
+    let has_row = is_row(&left, &right);
     match op {
         BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor => {
             Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
@@ -387,7 +398,7 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
         BinaryOperator::PGILikeMatch => like(false, true, left, right),
         BinaryOperator::PGNotLikeMatch => like(true, false, left, right),
         BinaryOperator::PGNotILikeMatch => like(true, true, left, right),
-        op if is_row => Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) },
+        op if has_row => Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) },
         op => call(&operator(&op), vec![left, right]),
     }
 }

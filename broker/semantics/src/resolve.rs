@@ -39,6 +39,11 @@ static CASTS: LazyLock<HashMap<String, PgType>> = LazyLock::new(|| {
     PLAIN.iter().flat_map(|of| [*of, of.array()]).map(|of| (cast_name(of), of)).collect()
 });
 
+/// `IS DISTINCT FROM`, as a function.
+pub(crate) const DISTINCT: &str = "is distinct from";
+/// `IS NOT DISTINCT FROM`, as a function.
+pub(crate) const NOT_DISTINCT: &str = "is not distinct from";
+
 const COMPARISONS: [&str; 6] = ["=", "<>", "<", "<=", ">", ">="];
 
 /// Names that are resolved here and are no functions of the library.
@@ -49,7 +54,9 @@ pub(crate) fn names() -> impl Iterator<Item = String> {
         .cloned()
         .chain(COMPARISONS.iter().map(ToString::to_string))
         .chain(quantified)
-        .chain(["coalesce", "nullif", "numeric digits"].map(ToOwned::to_owned))
+        .chain(
+            ["coalesce", "nullif", "numeric digits", DISTINCT, NOT_DISTINCT].map(ToOwned::to_owned),
+        )
 }
 
 /// The type of an argument; a string that is written down has none yet.
@@ -78,6 +85,7 @@ pub(crate) fn result_of(name: &str, types: &[PgType]) -> Result<PgType, Error> {
             Ok(if *a == PgType::Unknown { PgType::Text } else { *a })
         }
         ("numeric digits", _) => Ok(PgType::Numeric),
+        (DISTINCT | NOT_DISTINCT, [a, b]) => comparison_type("=", *a, *b).map(|_| PgType::Bool),
         (name, [a, b]) if Comparison::of(name).is_some() => {
             comparison_type(name, *a, *b).map(|_| PgType::Bool)
         }
@@ -277,14 +285,6 @@ fn one(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::Between(between) => between_of(between, schema)?,
         Expr::InList(list) => in_list(list, schema)?,
         Expr::Like(like) => Expr::Like(like_of(like, schema)?),
-        Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom) =>
-        {
-            let (a, b) = (type_of(&left, schema)?, type_of(&right, schema)?);
-            let of = comparison_type("=", a, b)?;
-            let (left, right) = comparable((*left, a), (*right, b), of, schema)?;
-            Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
-        }
         Expr::AggregateFunction(function) => aggregate(function, schema)?,
         Expr::WindowFunction(mut function) => {
             if let WindowFunctionDefinition::AggregateUDF(udf) = &function.fun
@@ -389,6 +389,16 @@ fn called(name: String, mut args: Vec<Expr>, schema: &DFSchema) -> Result<Expr> 
             };
             return Ok(retyped(Expr::Case(case), result));
         }
+        DISTINCT | NOT_DISTINCT => {
+            let of = comparison_type("=", types[0], types[1])?;
+            let [left, right] = [args.remove(0), args.remove(0)];
+            let (left, right) = comparable((left, types[0]), (right, types[1]), of, schema)?;
+            let op = match name.as_str() {
+                DISTINCT => Operator::IsDistinctFrom,
+                _ => Operator::IsNotDistinctFrom,
+            };
+            return Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))));
+        }
         "numeric digits" => {
             return Ok(scalar(Call::udf("numeric", Operation::Digits, types, result), args));
         }
@@ -470,11 +480,24 @@ fn retyped(expr: Expr, of: PgType) -> Expr {
 }
 
 fn null(of: PgType) -> Result<Expr> {
-    Ok(retyped(Expr::Literal(ScalarValue::try_from(&of.arrow())?, None), of))
+    let null = Expr::Literal(ScalarValue::try_from(&of.arrow())?, None);
+    Ok(if of == PgType::Text { said_text(null) } else { retyped(null, of) })
+}
+
+/// Text that is no longer taken for a constant without a type.
+fn said_text(literal: Expr) -> Expr {
+    let of = PgType::Text;
+    scalar(Call::udf("text", Operation::Retyped, vec![of], of), vec![literal])
 }
 
 fn is_null(expr: &Expr) -> bool {
-    matches!(expr, Expr::Literal(value, _) if value.is_null())
+    match expr {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::ScalarFunction(function) if function.func.name() == "pg_text" => {
+            function.args.len() == 1 && is_null(&function.args[0])
+        }
+        _ => false,
+    }
 }
 
 /// A constant, or a parameter, whose type is known now.
@@ -490,9 +513,7 @@ fn typed(expr: Expr, of: PgType) -> Result<Expr> {
             }
             if of == PgType::Text {
                 let literal = Expr::Literal(ScalarValue::Utf8View(Some(value)), None);
-                // So that it is no longer taken for a constant without a type.
-                let said = Call::udf("text", Operation::Retyped, vec![of], of);
-                return Ok(scalar(said, vec![literal]));
+                return Ok(said_text(literal));
             }
             Ok(Expr::Literal(scalar_of(&input::parse(&value, of)?, of)?, None))
         }

@@ -26,7 +26,7 @@ pub(crate) fn select(name: &str, types: &[PgType]) -> Result<Selected, Error> {
         let known = if *a == PgType::Unknown { *b } else { *a };
         let twice = candidates
             .iter()
-            .position(|it| it.arguments == [known, known] && !is_generic(it.overload));
+            .position(|it| it.arguments == [known, known] && !is_of_items(it.overload));
         if let Some(at) = twice {
             return Ok(candidates.swap_remove(at));
         }
@@ -71,6 +71,11 @@ pub(crate) fn select(name: &str, types: &[PgType]) -> Result<Selected, Error> {
         return Err(ambiguous(name, types));
     }
     candidates.pop().ok_or_else(|| missing(name, types))
+}
+
+/// Whether a generic argument is no array: an item goes with arrays of any type.
+fn is_of_items(overload: &Overload) -> bool {
+    overload.arguments.iter().any(|of| matches!(of, PgType::Any | PgType::AnyElement))
 }
 
 fn is_generic(overload: &Overload) -> bool {

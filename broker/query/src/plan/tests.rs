@@ -74,6 +74,38 @@ async fn subqueries_look_at_the_outer_row_in_any_way() {
 }
 
 #[tokio::test]
+async fn subqueries_are_conditions_and_values_anywhere() {
+    let broker = two_streams().await;
+    check(
+        &broker,
+        "SELECT i, EXISTS (SELECT 1 FROM b WHERE b.i > a.i) FROM a ORDER BY 1",
+        &["1|true", "2|true", "3|false", "4|false"],
+    )
+    .await;
+    check(&broker, "SELECT EXISTS (SELECT 1 FROM b)", &["true"]).await;
+    check(
+        &broker,
+        "SELECT i, i IN (SELECT i FROM b), n NOT IN (SELECT n FROM b) FROM a ORDER BY 1",
+        &["1|true|false", "2|true|false", "3|true|", "4|false|false"],
+    )
+    .await;
+    check(
+        &broker,
+        "SELECT i, i IN (SELECT i FROM b WHERE t = a.t) FROM a ORDER BY 1",
+        &["1|true", "2|true", "3|true", "4|false"],
+    )
+    .await;
+    check(
+        &broker,
+        "SELECT a.i, (SELECT b.t FROM b WHERE b.i = a.i) FROM a ORDER BY 1",
+        &["1|x", "2|y", "3|x", "4|"],
+    )
+    .await;
+    let error = broker.fails("SELECT (SELECT b.t FROM b WHERE b.i <= a.i) FROM a").await;
+    assert_eq!(error.sqlstate, "21000");
+}
+
+#[tokio::test]
 async fn equal_values_are_one_whatever_they_look_like() {
     let broker = two_streams().await;
     check(
@@ -89,6 +121,12 @@ async fn equal_values_are_one_whatever_they_look_like() {
     check(
         &broker,
         "SELECT i, row_number() OVER (PARTITION BY f ORDER BY i) FROM a ORDER BY 1",
+        &["1|1", "2|2", "3|1", "4|2"],
+    )
+    .await;
+    check(
+        &broker,
+        "SELECT i, count(*) OVER (PARTITION BY ('2'::numeric >= i) ORDER BY i) FROM a ORDER BY 1",
         &["1|1", "2|2", "3|1", "4|2"],
     )
     .await;

@@ -3,6 +3,8 @@
 //! what they read, each set of values once, and the results are joined to the outer rows
 //! (T. Neumann, A. Kemper: Unnesting Arbitrary Queries, 2015).
 
+mod predicates;
+
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchemaRef, JoinType, NullEquality, TableReference};
 use datafusion::error::Result;
@@ -12,7 +14,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Distinct, Expr, ExprFunctionExt, FetchType, Join, Limit, LogicalPlan,
-    LogicalPlanBuilder, Operator, Projection, SkipType, Sort, lit,
+    LogicalPlanBuilder, Operator, Projection, SkipType, Sort, Subquery, Union, lit,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -105,23 +107,28 @@ fn scalars(node: LogicalPlan) -> Result<LogicalPlan> {
         _ => return Ok(node),
     };
     let shown = node.schema().clone();
+    // In filters DataFusion has joins of its own for EXISTS and IN.
+    let is_filter = matches!(node, LogicalPlan::Filter(_));
     let names = NamePreserver::new(&node);
     let mut is_changed = false;
     let mut exprs = Vec::new();
     for expr in node.expressions() {
         let name = names.save(&expr);
         let lifted = expr.transform_up(|expr| {
-            let Expr::ScalarSubquery(subquery) = &expr else {
-                return Ok(Transformed::no(expr));
-            };
-            match joined(&input, &subquery.subquery)? {
-                None => Ok(Transformed::no(expr)),
-                Some((plan, column)) => {
-                    input = plan;
-                    is_changed = true;
-                    Ok(Transformed::yes(Expr::Column(column)))
+            let lifted = match expr {
+                Expr::ScalarSubquery(subquery) => scalar(&mut input, subquery)?,
+                Expr::Exists(exists) if !is_filter => {
+                    let count = predicates::count_of(&exists.subquery)?;
+                    let found = scalar(&mut input, count)?.data;
+                    let op = if exists.negated { Operator::Eq } else { Operator::Gt };
+                    let condition = BinaryExpr::new(Box::new(found), op, Box::new(lit(0i64)));
+                    Transformed::yes(Expr::BinaryExpr(condition))
                 }
-            }
+                Expr::InSubquery(within) if !is_filter => predicates::within(&mut input, within)?,
+                other => Transformed::no(other),
+            };
+            is_changed |= lifted.transformed;
+            Ok(lifted)
         })?;
         exprs.push(name.restore(lifted.data));
     }
@@ -134,6 +141,25 @@ fn scalars(node: LogicalPlan) -> Result<LogicalPlan> {
         true => Ok(plan),
         false => only(plan, &shown),
     }
+}
+
+/// A scalar subquery as a column of `input`, or as one that DataFusion takes apart.
+fn scalar(input: &mut LogicalPlan, mut subquery: Subquery) -> Result<Transformed<Expr>> {
+    let mut is_changed = false;
+    if !is_single(&subquery.subquery) && !outer_columns(&subquery.subquery)?.is_empty() {
+        subquery.subquery = Arc::new(predicates::single(&subquery.subquery)?);
+        is_changed = true;
+    }
+    Ok(match joined(input, &subquery.subquery)? {
+        Some((plan, column)) => {
+            *input = plan;
+            Transformed::yes(Expr::Column(column))
+        }
+        None => {
+            let expr = Expr::ScalarSubquery(subquery);
+            if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) }
+        }
+    })
 }
 
 /// `input` with the value of a subquery as a column.
@@ -195,16 +221,20 @@ struct Outer {
 }
 
 impl Outer {
+    /// A number that no other relation has that is made here.
+    fn number() -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// None where the subquery is none of those that are taken apart here.
     fn of(input: &LogicalPlan, subquery: &LogicalPlan) -> Result<Option<Self>> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         let columns = outer_columns(subquery)?;
         let known = |column: &Column| input.schema().has_column(column);
         if columns.is_empty() || !columns.iter().all(known) || !is_beyond(subquery)? {
             return Ok(None);
         }
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = TableReference::bare(format!("outer {number}"));
+        let name = TableReference::bare(format!("outer {}", Self::number()));
         let exprs = columns.iter().enumerate().map(|(at, column)| {
             Expr::Column(column.clone()).alias_qualified(Some(name.clone()), at.to_string())
         });
@@ -313,6 +343,27 @@ impl Outer {
                 Ok(Some(LogicalPlan::Distinct(Distinct::All(Arc::new(input)))))
             }
             LogicalPlan::Join(join) => self.inner_join(join),
+            LogicalPlan::Union(union) => {
+                let mut inputs = Vec::with_capacity(union.inputs.len());
+                for input in &union.inputs {
+                    let Some(plan) = self.apply(input)? else { return Ok(None) };
+                    inputs.push(Arc::new(self.beside(plan, input.schema())?));
+                }
+                let all = LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?);
+                // A union's columns have no relations.
+                let mut exprs: Vec<Expr> = Vec::new();
+                for (at, (relation, field)) in all.schema().iter().enumerate() {
+                    let column = Expr::from((relation, field));
+                    exprs.push(match at.checked_sub(self.columns.len()) {
+                        None => column.alias_qualified(Some(self.name.clone()), at.to_string()),
+                        Some(at) => {
+                            let (relation, field) = union.schema.qualified_field(at);
+                            column.alias_qualified(relation.cloned(), field.name())
+                        }
+                    });
+                }
+                Ok(Some(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(all))?)))
+            }
             _ => Ok(None),
         }
     }

@@ -5,14 +5,16 @@
 use super::{common, comparable, comparison_type, key, settled, type_of};
 use crate::types::PgType;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, NullEquality};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::min_max::min_udaf;
 use datafusion::logical_expr::expr::{InSubquery, Sort as SortExpr, WindowFunctionParams};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprSchemable, Join, JoinConstraint, JoinType, LogicalPlan,
-    Projection, Sort, WindowFrameBound, WindowFrameUnits,
+    Projection, Sort, Window, WindowFrameBound, WindowFrameUnits,
 };
+use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
 
 /// `node` with keys where it compares values.
@@ -31,6 +33,7 @@ pub(super) fn keyed(node: LogicalPlan) -> Result<LogicalPlan> {
             Ok(LogicalPlan::Sort(Sort { expr, input, fetch }))
         }
         LogicalPlan::Join(join) if !join.on.is_empty() => joined(join),
+        LogicalPlan::Window(window) => partitions(window),
         other => Ok(other),
     }
 }
@@ -53,6 +56,41 @@ pub(super) fn window(params: &mut WindowFunctionParams, schema: &DFSchema) -> Re
         params.order_by = sorted(std::mem::take(&mut params.order_by), schema)?;
     }
     Ok(())
+}
+
+/// Expressions with keys that are constants become columns before rows are parted by them:
+/// DataFusion looks for the ranges of what it sorts by, and knows none of bytes.
+fn partitions(window: Window) -> Result<LogicalPlan> {
+    let has_constant_key = |expr: &Expr| {
+        expr.exists(|expr| Ok(matches!(expr, Expr::Literal(ScalarValue::Binary(_), _))))
+            .unwrap_or(false)
+    };
+    let own = window.input.schema().fields().len();
+    let mut columns = Vec::new();
+    let mut exprs = Vec::with_capacity(window.window_expr.len());
+    for (at, expr) in window.window_expr.iter().enumerate() {
+        let mut expr = expr.clone().unalias();
+        if let Expr::WindowFunction(function) = &mut expr {
+            for partition in &mut function.params.partition_by {
+                if has_constant_key(partition) {
+                    let name = format!("partition {}", columns.len());
+                    let column = Expr::Column(Column::new_unqualified(&name));
+                    columns.push(std::mem::replace(partition, column).unalias().alias(name));
+                }
+            }
+        }
+        let (relation, field) = window.schema.qualified_field(own + at);
+        exprs.push(expr.alias_qualified(relation.cloned(), field.name()));
+    }
+    if columns.is_empty() {
+        return Ok(LogicalPlan::Window(window));
+    }
+    let shown: Vec<Expr> = window.schema.iter().map(Expr::from).collect();
+    let mut below: Vec<Expr> = window.input.schema().iter().map(Expr::from).collect();
+    below.extend(columns);
+    let input = Arc::new(LogicalPlan::Projection(Projection::try_new(below, window.input)?));
+    let window = Arc::new(LogicalPlan::Window(Window::try_new(exprs, input)?));
+    Ok(LogicalPlan::Projection(Projection::try_new(shown, window)?))
 }
 
 /// `x IN (SELECT y)`: both sides in the type that they have in common.

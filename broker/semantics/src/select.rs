@@ -37,9 +37,11 @@ pub(crate) fn select(name: &str, types: &[PgType]) -> Result<Selected, Error> {
     // A function of just these types is better than one that takes any.
     keep_best(&mut candidates, |it| usize::from(!is_generic(it.overload)));
     // And one that takes arrays as such is better than one that takes anything.
-    keep_best(&mut candidates, |it| {
-        it.overload.arguments.iter().filter(|of| **of != PgType::Any).count()
-    });
+    if types.iter().any(|of| matches!(of, PgType::Array(_))) {
+        keep_best(&mut candidates, |it| {
+            it.overload.arguments.iter().filter(|of| **of != PgType::Any).count()
+        });
+    }
     keep_best(&mut candidates, |it| {
         let good = |(to, from): &(&PgType, &PgType)| {
             to == from || (to.is_preferred() && to.category() == from.category())

@@ -23,7 +23,13 @@ CASTS = {
     "uuid": ("text",),
     "json": ("jsonb", "text"),
     "jsonb": ("json", "text"),
-    "int4[]": ("text", "text[]"),
+    "int4[]": ("text", "text[]", "int8[]"),
+    "int8[]": ("text", "int4[]"),
+    "float8[]": ("text", "int4[]"),
+    "bool[]": ("text",),
+    "numeric[]": ("text", "int4[]", "int8[]"),
+    "timestamptz[]": ("text",),
+    "uuid[]": ("text",),
     "text[]": ("text", "int4[]"),
 }
 ALL = tuple(CASTS) + ("varchar", "varchar(3)", "numeric(5,2)", "char(4)")

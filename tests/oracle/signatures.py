@@ -8,13 +8,14 @@ NUMBERS = ("int2", "int4", "int8", "float4", "float8", "numeric")
 INTEGERS = ("int2", "int4", "int8")
 COMPARABLE = NUMBERS + (
     "text", "bytea", "date", "timestamp", "timestamptz", "interval", "time", "uuid", "bool",
-    "jsonb", "int4[]", "text[]",
+    "jsonb", "int4[]", "text[]", "int8[]", "float8[]", "bool[]", "numeric[]", "timestamptz[]", "uuid[]",
 )
 TYPES = COMPARABLE + ("json",)
 # What a stream's columns can be.
 COLUMNS = (
     "bool", "int2", "int4", "int8", "float4", "float8", "numeric(10,2)", "text", "bytea", "date",
-    "timestamp", "timestamptz", "json",
+    "timestamp", "timestamptz", "json", "jsonb", "uuid", "interval", "time", "int4[]", "text[]",
+    "int8[]", "float8[]", "bool[]", "numeric[]", "timestamptz[]", "uuid[]",
 )
 
 # The wider of two numbers is what arithmetic on them gives.
@@ -68,6 +69,21 @@ def generated():
         yield "concat($, $)", (name, "text"), "text"
         yield "format('%s|%s', $, $)", (name, "text"), "text"
         yield "quote_nullable($::text)", (name,), "text"
+    for array in TYPES:
+        if array.endswith("[]"):
+            item = array.removesuffix("[]")
+            yield "($ || $)", (array, array), array
+            yield "($ || $)", (array, item), array
+            yield "($ @> $)", (array, array), "bool"
+            yield "($ && $)", (array, array), "bool"
+            yield "($ = ANY ($))", (item, array), "bool"
+            yield "($ < ALL ($))", (item, array), "bool"
+            yield "($)[$]", (array, "small?"), item
+            yield "ARRAY[$, $]", (item, item), array
+            yield "cardinality($)", (array,), "int4"
+            yield "array_append($, $)", (array, item), array
+            yield "array_position($, $)", (array, item), "int4"
+            yield "array_to_string($, ',')", (array,), "text"
     for left, right, result in (
         ("int2", "int4", "int4"), ("int4", "numeric", "numeric"), ("int8", "float8", "float8"),
         ("numeric", "float8", "float8"), ("date", "timestamp", "timestamp"),

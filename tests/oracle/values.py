@@ -31,6 +31,12 @@ PLAIN = {
     "jsonb": ('{"a": 1, "b": "x"}', '[1, 2.50, "s", null, true]', "null", '"str"', "1.10", "{}", "[]",
               '{"b":2,"a":{"c":[1,2]}}', '{"bb":1,"a":2,"c":null}', "true"),
     "int4[]": ("{}", "{1,2,3}", "{NULL,1}", "{5}", "{3,2,1,3}"),
+    "int8[]": ("{}", "{1,9223372036854775807}", "{NULL}"),
+    "float8[]": ("{}", "{0.5,-2,NaN}", "{1e300,NULL}", "{Infinity}"),
+    "bool[]": ("{}", "{t,f,NULL}", "{t}"),
+    "numeric[]": ("{}", "{1.50,NULL}", "{100000000000000000000.1,-2}", "{1.5}"),
+    "timestamptz[]": ("{}", '{"2020-02-29 12:34:56.789+00",NULL}'),
+    "uuid[]": ("{}", "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,NULL}"),
     "text[]": ("{}", "{a,b}", '{"a b",NULL,""}', '{"q\\"uote",c}', "{a,a}"),
 }
 
@@ -66,7 +72,7 @@ CONSTANTS = {
                     "'US MS'", "'IYYY-IW-ID'", "'DDD Q WW'", "'Month|month|MON'", "'\"text\" YYYY'",
                     "'FMMM/FMDD'", "'DDth'", "'TZ'", "'SSSS J CC'"),
     "numberformat?": ("'999'", "'9999.99'", "'000.0'", "'FM999990.00'", "'S999'", "'9,999,999'", "'999PR'",
-                      "'FM9.9EEEE'", "'L99'", "'MI999'", "'RN'", "'99V9'"),
+                      "'9.9EEEE'", "'FM9EEEE'", "'L99'", "'MI999'", "'RN'", "'FMrn'", "'99V9'"),
     "intervalformat?": ("'HH24:MI:SS'", "'DD HH MI'", "'YYYY MM'"),
     "datetext?": ("'2020-02-29'", "'2020-13-01'", "'abc'", "'2020-2-3'", "''"),
     "timetext?": ("'2020-02-29 12:34:56'", "'2020-02-29'", "'2020-02-29 25:00:00'"),
@@ -77,7 +83,8 @@ CONSTANTS = {
     "index?": ("0", "1", "-1", "9"),
     "path?": ("'{a}'", "'{a,c}'", "'{a,c,1}'", "'{0}'", "'{zz,1}'", "'{}'"),
     "jsonpath?": ("'$.a'", "'$[*]'", "'$.a.c[1]'", "'$[*] ? (@ > 1)'", "'strict $.zz'", "'$.*'", "'$.a.c.size()'",
-                  "'$[0]'", "'$.**'", "'$.b.type()'", "'$.a + 1'", "'exists($.a)'", "'$.'"),
+                  "'$[0]'", "'$.**'", "'$.b.type()'", "'$.a + 1'", "'exists($.a)'", "'$.'",
+                  "'$.* ? (@ like_regex \"^X\" flag \"i\")'"),
 }
 
 
@@ -97,6 +104,6 @@ def literal(rng, name):
         return quoted(value)
     if name == "bool":
         return value
-    if rng.random() < 0.2 and name not in ("int4[]", "text[]"):
+    if rng.random() < 0.2 and not name.endswith("[]"):
         return f"CAST({quoted(value)} AS {name})"
     return f"{quoted(value)}::{name}"

@@ -14,7 +14,7 @@ class World:
             columns = [("id", "int4")]
             for of in COLUMNS:
                 if rng.random() < 0.75:
-                    columns.append((f"c_{of.split('(')[0]}", of))
+                    columns.append((f"c_{of.split('(')[0].replace('[]', 's')}", of))
             if rng.random() < 0.5:
                 columns.append(("d_int4", "int4"))
             self.tables[name] = columns
@@ -30,8 +30,9 @@ class World:
         values = PLAIN[name]
         if name == "numeric":
             values = ("0.00", "1.50", "-2.25", "1234.56", "99999999.99", "2.50")
-        if name in ("date", "timestamp"):
-            values = [value for value in values if "infinity" not in value]
+        if name in ("json", "jsonb"):
+            # In a document null is SQL's NULL, whatever the column's type.
+            values = [value for value in values if value != "null"]
         return quoted(self.rng.choice(values))
 
     def define(self, oracle, broker):

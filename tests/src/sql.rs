@@ -13,6 +13,15 @@ fn psycopg_speaks_the_extended_protocol() {
     run(client.args(["127.0.0.1", &broker.postgres_port().to_string()]), &[]);
 }
 
+/// As text and in binary, with the types that the catalogue says.
+#[test]
+fn psycopg_sends_and_asks_for_values_of_every_type() {
+    let broker = Broker::start();
+    let mut client = program(installed("TEST_PYTHON"));
+    client.arg(root().join("tests/clients/python/columns.py"));
+    run(client.args(["127.0.0.1", &broker.postgres_port().to_string()]), &[]);
+}
+
 /// A write that was acknowledged at one door is seen at once at another.
 #[test]
 fn reads_what_was_acknowledged_before() {

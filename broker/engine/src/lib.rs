@@ -59,7 +59,9 @@ pub use offsets::{CommittedOffset, GroupEntry};
 pub use resources::Resource;
 pub use session::{Login, Session, StreamRef};
 pub use settings::{KNOWN_SETTINGS, KnownSetting, SettingKind, check_setting, known_setting};
-pub use stream::{Column, ColumnType, Durability, Mode, Stream, StreamOptions, Timestamps};
+pub use stream::{
+    Column, ColumnType, Durability, ItemType, Mode, Stream, StreamOptions, Timestamps,
+};
 pub use transactions::{
     EpochAfter, TRANSACTION_TIMEOUT_MS_MAX, TransactionError, TransactionStatus,
 };

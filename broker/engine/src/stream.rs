@@ -102,7 +102,36 @@ pub enum ColumnType {
     Date,
     Timestamp,
     Timestamptz,
+    Time,
+    Interval,
+    Uuid,
     Json,
+    Jsonb,
+    Array(ItemType),
+}
+
+/// Types that items of an array can be declared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum ItemType {
+    Boolean,
+    Smallint,
+    Integer,
+    Bigint,
+    Real,
+    Double,
+    /// With as many digits as each item has.
+    Numeric,
+    Text,
+    Bytea,
+    Date,
+    Timestamp,
+    Timestamptz,
+    Time,
+    Interval,
+    Uuid,
+    Jsonb,
 }
 
 /// The settings that something acts on, with Kafka's defaults where Kafka has them.

@@ -1,9 +1,9 @@
 //! Parameters of clients, as values.
 
 use crate::encode::{EPOCH_DAYS, EPOCH_MICROSECONDS, numeric_text};
-use crate::types::of_data_type;
+use crate::types::{item_of, of_data_type};
 use anabranch_query::{SqlError, sqlstate};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano};
 use datafusion::scalar::ScalarValue;
 use pgwire::api::Type;
 
@@ -109,6 +109,60 @@ fn binary(bytes: &[u8], of: &Type) -> Result<ScalarValue, Fault> {
             ScalarValue::TimestampMicrosecond(Some(value.ok_or(Fault::Value)?), zone)
         }
         Type::NUMERIC => ScalarValue::Utf8View(Some(numeric_text(bytes).ok_or(Fault::Value)?)),
-        _ => return Err(Fault::Type),
+        Type::UUID => ScalarValue::FixedSizeBinary(16, Some(fixed::<16>(bytes)?.to_vec())),
+        Type::TIME => ScalarValue::Time64Microsecond(Some(i64::from_be_bytes(fixed(bytes)?))),
+        Type::INTERVAL => ScalarValue::IntervalMonthDayNano(Some(interval(fixed(bytes)?)?)),
+        ref of => array(bytes, &item_of(of).ok_or(Fault::Type)?)?,
     })
+}
+
+/// interval_send: microseconds, days, months.
+fn interval(bytes: [u8; 16]) -> Result<IntervalMonthDayNano, Fault> {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    let micros = i64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let days = i32::from_be_bytes([i, j, k, l]);
+    let months = i32::from_be_bytes([m, n, o, p]);
+    let nanos = micros.checked_mul(1_000).ok_or(Fault::Value)?;
+    Ok(IntervalMonthDayNano::new(months, days, nanos))
+}
+
+/// array_send: dimensions, whether there are nulls, the items' type; of the one dimension length
+/// and lower bound; the items, each with its length in front, −1 for null.
+fn array(bytes: &[u8], item: &Type) -> Result<ScalarValue, Fault> {
+    let mut rest = bytes;
+    let mut number = || -> Result<i32, Fault> {
+        let (head, tail) = rest.split_first_chunk::<4>().ok_or(Fault::Value)?;
+        rest = tail;
+        Ok(i32::from_be_bytes(*head))
+    };
+    let (dimensions, _, _) = (number()?, number()?, number()?);
+    let length = match dimensions {
+        0 => 0,
+        1 => {
+            let length = number()?;
+            number()?;
+            usize::try_from(length).map_err(|_| Fault::Value)?
+        }
+        _ => return Err(Fault::Type),
+    };
+    // What a null has to be: the others' type.
+    let mut items = Vec::new();
+    for _ in 0..length {
+        let (head, tail) = rest.split_first_chunk::<4>().ok_or(Fault::Value)?;
+        rest = tail;
+        items.push(match i32::from_be_bytes(*head) {
+            -1 => None,
+            size => {
+                let size = usize::try_from(size).map_err(|_| Fault::Value)?;
+                let (value, tail) = rest.split_at_checked(size).ok_or(Fault::Value)?;
+                rest = tail;
+                Some(binary(value, item)?)
+            }
+        });
+    }
+    let of = items.iter().flatten().next().map_or(DataType::Utf8View, ScalarValue::data_type);
+    let null = ScalarValue::try_from(&of).map_err(|_| Fault::Type)?;
+    let items: Vec<_> =
+        items.into_iter().map(|value| value.unwrap_or_else(|| null.clone())).collect();
+    Ok(ScalarValue::List(ScalarValue::new_list_nullable(&items, &of)))
 }

@@ -3,6 +3,7 @@
 use anabranch_query::is_json;
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use pgwire::api::Type;
+use std::sync::Arc;
 
 /// The PostgreSQL type of a result column.
 pub(crate) fn pg_type(field: &Field) -> Type {
@@ -54,25 +55,37 @@ pub(crate) fn of_data_type(data_type: &DataType) -> Type {
     }
 }
 
+/// Types, and the types of arrays of them.
+const ARRAYS: [(Type, Type); 19] = [
+    (Type::TEXT, Type::TEXT_ARRAY),
+    (Type::BOOL, Type::BOOL_ARRAY),
+    (Type::INT2, Type::INT2_ARRAY),
+    (Type::INT4, Type::INT4_ARRAY),
+    (Type::INT8, Type::INT8_ARRAY),
+    (Type::NUMERIC, Type::NUMERIC_ARRAY),
+    (Type::FLOAT4, Type::FLOAT4_ARRAY),
+    (Type::FLOAT8, Type::FLOAT8_ARRAY),
+    (Type::BYTEA, Type::BYTEA_ARRAY),
+    (Type::DATE, Type::DATE_ARRAY),
+    (Type::TIME, Type::TIME_ARRAY),
+    (Type::TIMESTAMP, Type::TIMESTAMP_ARRAY),
+    (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
+    (Type::INTERVAL, Type::INTERVAL_ARRAY),
+    (Type::UUID, Type::UUID_ARRAY),
+    (Type::JSONB, Type::JSONB_ARRAY),
+    (Type::JSON, Type::JSON_ARRAY),
+    (Type::VARCHAR, Type::VARCHAR_ARRAY),
+    (Type::OID, Type::OID_ARRAY),
+];
+
 fn array_of(item: &Type) -> Type {
-    match *item {
-        Type::BOOL => Type::BOOL_ARRAY,
-        Type::INT2 => Type::INT2_ARRAY,
-        Type::INT4 => Type::INT4_ARRAY,
-        Type::INT8 => Type::INT8_ARRAY,
-        Type::NUMERIC => Type::NUMERIC_ARRAY,
-        Type::FLOAT4 => Type::FLOAT4_ARRAY,
-        Type::FLOAT8 => Type::FLOAT8_ARRAY,
-        Type::BYTEA => Type::BYTEA_ARRAY,
-        Type::DATE => Type::DATE_ARRAY,
-        Type::TIME => Type::TIME_ARRAY,
-        Type::TIMESTAMP => Type::TIMESTAMP_ARRAY,
-        Type::TIMESTAMPTZ => Type::TIMESTAMPTZ_ARRAY,
-        Type::INTERVAL => Type::INTERVAL_ARRAY,
-        Type::UUID => Type::UUID_ARRAY,
-        Type::JSONB => Type::JSONB_ARRAY,
-        _ => Type::TEXT_ARRAY,
-    }
+    let found = ARRAYS.into_iter().find(|(one, _)| one == item);
+    found.map_or(Type::TEXT_ARRAY, |(_, array)| array)
+}
+
+/// The type of the items of an array type.
+pub(crate) fn item_of(array: &Type) -> Option<Type> {
+    ARRAYS.into_iter().find(|(_, all)| all == array).map(|(item, _)| item)
 }
 
 /// `pg_type.typlen`.
@@ -122,6 +135,9 @@ pub(crate) fn hint(oid: u32) -> Option<DataType> {
         Type::DATE => DataType::Date32,
         Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
         Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
-        _ => return None,
+        array => {
+            let item = hint(item_of(&array)?.oid())?;
+            DataType::List(Arc::new(Field::new_list_field(item, true)))
+        }
     })
 }

@@ -1,6 +1,7 @@
 //! Errors of statements: what the caller should do, and PostgreSQL's code for it.
 
 use anabranch_engine::{AppendError, ErrorKind, ResourceKind};
+pub use anabranch_semantics::sqlstate;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
@@ -18,49 +19,6 @@ pub struct Error {
     pub message: String,
     /// The remedy, where the message does not name it.
     pub hint: Option<String>,
-}
-
-/// PostgreSQL's codes that this crate gives (PostgreSQL 15, appendix A).
-pub mod sqlstate {
-    #![allow(missing_docs)]
-    pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
-    pub const CARDINALITY_VIOLATION: &str = "21000";
-    pub const NUMERIC_OUT_OF_RANGE: &str = "22003";
-    pub const DIVISION_BY_ZERO: &str = "22012";
-    pub const INVALID_PARAMETER: &str = "22023";
-    pub const INVALID_TEXT: &str = "22P02";
-    pub const NOT_NULL_VIOLATION: &str = "23502";
-    pub const UNIQUE_VIOLATION: &str = "23505";
-    pub const TRANSACTION_ACTIVE: &str = "25001";
-    pub const NO_TRANSACTION: &str = "25P01";
-    pub const TRANSACTION_FAILED: &str = "25P02";
-    pub const DEPENDENT_OBJECTS: &str = "2BP01";
-    pub const SAVEPOINT_NOT_FOUND: &str = "3B001";
-    pub const SERIALIZATION_FAILURE: &str = "40001";
-    pub const SYNTAX_ERROR: &str = "42601";
-    pub const UNDEFINED_COLUMN: &str = "42703";
-    pub const UNDEFINED_OBJECT: &str = "42704";
-    pub const DUPLICATE_OBJECT: &str = "42710";
-    pub const DUPLICATE_COLUMN: &str = "42701";
-    pub const AMBIGUOUS_COLUMN: &str = "42702";
-    pub const DATATYPE_MISMATCH: &str = "42804";
-    pub const WRONG_OBJECT_TYPE: &str = "42809";
-    pub const UNDEFINED_FUNCTION: &str = "42883";
-    pub const RESERVED_NAME: &str = "42939";
-    pub const UNDEFINED_TABLE: &str = "42P01";
-    pub const DUPLICATE_TABLE: &str = "42P07";
-    /// Nobody granted it.
-    pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
-    pub const INVALID_TABLE_DEFINITION: &str = "42P16";
-    pub const INDETERMINATE_DATATYPE: &str = "42P18";
-    pub const DISK_FULL: &str = "53100";
-    pub const OUT_OF_MEMORY: &str = "53200";
-    pub const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
-    pub const QUERY_CANCELED: &str = "57014";
-    pub const ADMIN_SHUTDOWN: &str = "57P01";
-    pub const CANNOT_CONNECT_NOW: &str = "57P03";
-    pub const IO_ERROR: &str = "58030";
-    pub const INTERNAL_ERROR: &str = "XX000";
 }
 
 impl Error {
@@ -203,6 +161,13 @@ impl From<Error> for DataFusionError {
     }
 }
 
+impl From<anabranch_semantics::Error> for Error {
+    fn from(error: anabranch_semantics::Error) -> Self {
+        let kind = kind_of(error.sqlstate);
+        Self { kind, sqlstate: error.sqlstate, message: error.message, hint: error.hint }
+    }
+}
+
 impl From<ArrowError> for Error {
     fn from(error: ArrowError) -> Self {
         from_arrow(&error)
@@ -217,10 +182,7 @@ impl From<DataFusionError> for Error {
 
 fn from_root(error: &DataFusionError) -> Error {
     match error {
-        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
-            Some(own) => own.clone(),
-            None => Error::internal(inner.to_string()),
-        },
+        DataFusionError::External(inner) => from_external(inner.as_ref()),
         DataFusionError::SQL(parser, _) => parser.as_ref().clone().into(),
         DataFusionError::SchemaError(schema, _) => from_schema(schema),
         DataFusionError::Plan(message) => from_plan(message),
@@ -238,22 +200,19 @@ fn from_root(error: &DataFusionError) -> Error {
 
 fn from_arrow(error: &ArrowError) -> Error {
     match error {
-        ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
-            Some(own) => own.clone(),
-            None => Error::internal(inner.to_string()),
-        },
-        ArrowError::DivideByZero => Error::new(sqlstate::DIVISION_BY_ZERO, "division by zero"),
-        ArrowError::ArithmeticOverflow(what) => {
-            Error::new(sqlstate::NUMERIC_OUT_OF_RANGE, format!("out of range: {what}"))
-        }
-        ArrowError::CastError(what) | ArrowError::ParseError(what) => {
-            Error::new(sqlstate::INVALID_TEXT, what.clone())
-        }
-        ArrowError::InvalidArgumentError(what) => {
-            Error::new(sqlstate::INVALID_PARAMETER, what.clone())
-        }
-        ArrowError::NotYetImplemented(what) => Error::unsupported(what.clone()),
-        other => Error::internal(other.to_string()),
+        ArrowError::ExternalError(inner) => from_external(inner.as_ref()),
+        other => anabranch_semantics::Error::of_arrow(other).into(),
+    }
+}
+
+/// One of ours, which came through DataFusion.
+fn from_external(inner: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
+    if let Some(own) = inner.downcast_ref::<Error>() {
+        return own.clone();
+    }
+    match inner.downcast_ref::<anabranch_semantics::Error>() {
+        Some(of_value) => of_value.clone().into(),
+        None => Error::internal(inner.to_string()),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::limits::{INFER_FIELDS_MAX, INFER_RECORDS};
 use crate::rows::parse_text;
 use crate::scan::{LogCursor, Visit};
-use anabranch_engine::{ColumnType, Session as EngineSession, Stream, Until};
+use anabranch_engine::{ColumnType, ItemType, Session as EngineSession, Stream, Until};
 use anabranch_types::{Offset, PartitionIndex};
 use datafusion::sql::sqlparser::keywords::RESERVED_FOR_COLUMN_ALIAS;
 use jiter::{Jiter, Peek};
@@ -77,8 +77,12 @@ struct Field {
     timestamps: usize,
     /// Timestamps with an offset.
     zoned: usize,
+    uuids: usize,
     texts: usize,
     documents: usize,
+    arrays: usize,
+    /// The items of all arrays.
+    item: Option<Box<Field>>,
 }
 
 impl Sample {
@@ -160,7 +164,8 @@ impl Field {
         match raw.first() {
             Some(b'n') => self.nulls += 1,
             Some(b't' | b'f') => self.booleans += 1,
-            Some(b'{' | b'[') => self.documents += 1,
+            Some(b'{') => self.documents += 1,
+            Some(b'[') => self.see_array(raw),
             Some(b'"') => self.see_text(raw),
             _ => match std::str::from_utf8(raw).ok().and_then(|text| text.parse::<i64>().ok()) {
                 Some(integer) => {
@@ -171,6 +176,30 @@ impl Field {
                 None => self.floats += 1,
             },
         }
+    }
+
+    /// An array says what its items are.
+    fn see_array(&mut self, raw: &[u8]) {
+        self.arrays += 1;
+        let item = self.item.get_or_insert_default();
+        let mut json = Jiter::new(raw).with_allow_inf_nan();
+        let mut next = json.next_array().ok().flatten();
+        while let Some(peek) = next {
+            let start = json.current_index();
+            if json.known_skip(peek).is_err() {
+                return;
+            }
+            match raw.get(start..json.current_index()) {
+                // Of arrays in arrays nothing is said.
+                Some([b'[', ..]) | None => item.documents += 1,
+                Some(value) => item.see(value),
+            }
+            next = json.array_step().ok().flatten();
+        }
+    }
+
+    fn has_values(&self) -> bool {
+        self.present > self.nulls && self.documents == 0
     }
 
     fn see_text(&mut self, raw: &[u8]) {
@@ -185,6 +214,8 @@ impl Field {
             self.timestamps += 1;
             let time = &text[11..];
             self.zoned += usize::from(time.ends_with('Z') || time.contains(['+', '-']));
+        } else if parse_text(ColumnType::Uuid, text) {
+            self.uuids += 1;
         } else {
             self.texts += 1;
         }
@@ -205,7 +236,12 @@ impl Field {
             ColumnType::Timestamptz
         } else if only(self.timestamps + self.dates) && self.zoned == 0 {
             ColumnType::Timestamp
-        } else if self.documents > 0 {
+        } else if only(self.uuids) {
+            ColumnType::Uuid
+        } else if only(self.arrays) && self.item.as_deref().is_some_and(Self::has_values) {
+            let item = self.item.as_deref().map(Self::column_type);
+            item.and_then(item_of).map_or(ColumnType::Json, ColumnType::Array)
+        } else if self.documents + self.arrays > 0 {
             ColumnType::Json
         } else {
             ColumnType::Text
@@ -224,6 +260,22 @@ impl Field {
     }
 }
 
+/// The type of an array's items that are like values of `column`.
+fn item_of(column: ColumnType) -> Option<ItemType> {
+    Some(match column {
+        ColumnType::Boolean => ItemType::Boolean,
+        ColumnType::Integer => ItemType::Integer,
+        ColumnType::Bigint => ItemType::Bigint,
+        ColumnType::Double => ItemType::Double,
+        ColumnType::Text => ItemType::Text,
+        ColumnType::Date => ItemType::Date,
+        ColumnType::Timestamp => ItemType::Timestamp,
+        ColumnType::Timestamptz => ItemType::Timestamptz,
+        ColumnType::Uuid => ItemType::Uuid,
+        _ => return None,
+    })
+}
+
 /// A column's type, as it is declared.
 pub(crate) fn type_name(column: ColumnType) -> String {
     match column {
@@ -239,7 +291,33 @@ pub(crate) fn type_name(column: ColumnType) -> String {
         ColumnType::Date => "date".to_owned(),
         ColumnType::Timestamp => "timestamp".to_owned(),
         ColumnType::Timestamptz => "timestamptz".to_owned(),
+        ColumnType::Time => "time".to_owned(),
+        ColumnType::Interval => "interval".to_owned(),
+        ColumnType::Uuid => "uuid".to_owned(),
         ColumnType::Json => "json".to_owned(),
+        ColumnType::Jsonb => "jsonb".to_owned(),
+        ColumnType::Array(item) => format!("{}[]", item_name(item)),
+    }
+}
+
+fn item_name(item: ItemType) -> &'static str {
+    match item {
+        ItemType::Boolean => "boolean",
+        ItemType::Smallint => "smallint",
+        ItemType::Integer => "integer",
+        ItemType::Bigint => "bigint",
+        ItemType::Real => "real",
+        ItemType::Double => "double precision",
+        ItemType::Numeric => "numeric",
+        ItemType::Text => "text",
+        ItemType::Bytea => "bytea",
+        ItemType::Date => "date",
+        ItemType::Timestamp => "timestamp",
+        ItemType::Timestamptz => "timestamptz",
+        ItemType::Time => "time",
+        ItemType::Interval => "interval",
+        ItemType::Uuid => "uuid",
+        ItemType::Jsonb => "jsonb",
     }
 }
 

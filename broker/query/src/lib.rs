@@ -4,7 +4,6 @@
 //! text ─> statement ─> plan (DataFusion) ─> execute ─> scan: logs and tables at one cut ─> Rows
 //!              │                                            rows: records ─> Arrow
 //!              └─────> write: rows ─> events ─> one atomic append
-//! semantics: what operators, casts and functions mean: what they mean in PostgreSQL
 //! live: snapshot at a cut ─> records after it, in the order of stamps
 //! ```
 //! A door makes a [`Session`] for each client and a [`Sql`] for all of them; a door that does not
@@ -16,6 +15,7 @@
 
 mod catalog;
 mod error;
+mod evaluate;
 mod execute;
 mod infer;
 mod json_rows;
@@ -25,7 +25,6 @@ mod plan;
 mod rows;
 mod runtime;
 mod scan;
-mod semantics;
 mod session;
 mod sql;
 mod statement;
@@ -34,12 +33,11 @@ mod testing;
 mod write;
 
 pub use anabranch_engine::{Error, ErrorKind};
+pub use anabranch_semantics::{Texts, is_json};
 pub use error::{Error as SqlError, sqlstate};
 pub use execute::Rows;
 pub use json_rows::JsonRows;
 pub use live::{Change, LiveBatch, LiveSpec, LiveTable, Op, Phase, Start};
-pub use rows::is_json;
-pub use semantics::Texts;
 pub use session::{Done, Outcome, Prepared, REPORTED, Session, TransactionState, VERSION};
 pub use sql::{Settings, Sql};
 pub use statement::{Forgets, Statement, parse};

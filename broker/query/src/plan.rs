@@ -1,6 +1,8 @@
 //! From a query's syntax to a plan that can be run again and again.
 
 mod point;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use point::PointRead;
 
@@ -8,12 +10,12 @@ use crate::catalog::{LOG, PUBLIC, find};
 use crate::error::Error;
 use crate::rows::{Layout, Relation};
 use crate::scan::StreamTable;
-use crate::semantics::{cast_value, desugar, resolve};
 use crate::sql::Sql;
 use crate::statement::{
     OutputNames, SessionFacts, hide_system_columns, output_names, replace_session_functions,
     unique_projection,
 };
+use anabranch_semantics::{cast_value, desugar, resolve};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::default_table_source::source_as_provider;
 use datafusion::common::ParamValues;
@@ -67,11 +69,14 @@ impl QueryPlan {
             Err(error) if hints.iter().all(Option::is_none) => return Err(error),
             other => other,
         };
-        let untyped = match &logical {
+        let needs_hints = match &logical {
             Err(_) => true,
-            Ok(plan) => plan.get_parameter_types()?.values().any(Option::is_none),
+            Ok(plan) => {
+                plan.get_parameter_types()?.values().any(Option::is_none)
+                    || loses(hints, &parameter_types(plan)?)
+            }
         };
-        if untyped && hints.iter().any(Option::is_some) {
+        if needs_hints && hints.iter().any(Option::is_some) {
             let _ = statement.visit(&mut HintTypes { hints });
             logical = Box::pin(to_plan(state, statement, dialect)).await;
         }
@@ -118,10 +123,20 @@ impl QueryPlan {
     }
 }
 
+/// Whether a value that a client sends would be rounded to the integer that the plan takes it
+/// for: it is compared as what it is, then.
+fn loses(hints: &[Option<DataType>], types: &[DataType]) -> bool {
+    hints.iter().zip(types).any(|(hint, of)| {
+        let has_fraction =
+            matches!(hint, Some(DataType::LargeBinary | DataType::Float32 | DataType::Float64));
+        has_fraction && matches!(of, DataType::Int16 | DataType::Int32 | DataType::Int64)
+    })
+}
+
 /// Whose operators and types a statement has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// PostgreSQL's (see [`crate::semantics`]).
+    /// PostgreSQL's (see [`anabranch_semantics`]).
     PostgreSql,
     /// DataFusion's, for which statements about the system catalogue are rewritten.
     Catalogue,
@@ -171,7 +186,7 @@ pub(crate) fn cast_parameters(
             }
             cast_value(&value, data_type).map_err(|error| {
                 let message = format!("parameter ${}: {}", number + 1, error.message);
-                Error { message, ..error }
+                Error { message, ..error.into() }
             })
         })
         .collect()
@@ -302,7 +317,16 @@ pub(crate) fn sql_type(data_type: &DataType) -> Option<ast::DataType> {
         DataType::Int64 => Sql::BigInt(None),
         DataType::Float32 => Sql::Real,
         DataType::Float64 => Sql::DoublePrecision,
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => Sql::Text,
+        DataType::Utf8 | DataType::Utf8View => Sql::Text,
+        DataType::LargeUtf8 => Sql::JSONB,
+        DataType::LargeBinary => Sql::Numeric(ExactNumberInfo::None),
+        DataType::FixedSizeBinary(16) => Sql::Uuid,
+        DataType::Time64(_) => Sql::Time(None, TimezoneInfo::None),
+        DataType::Interval(_) => Sql::Interval { fields: None, precision: None },
+        DataType::List(item) => Sql::Array(ast::ArrayElemTypeDef::SquareBracket(
+            Box::new(sql_type(item.data_type())?),
+            None,
+        )),
         DataType::Binary | DataType::BinaryView => Sql::Bytea,
         DataType::Date32 => Sql::Date,
         DataType::Timestamp(_, None) => Sql::Timestamp(None, TimezoneInfo::None),

@@ -19,8 +19,3 @@ pub(crate) use key::{KeyShape, text_of};
 pub(crate) use layout::{Layout, Relation, Source, System};
 pub(crate) use patch::patched;
 pub(crate) use print::{write_bytes_string, write_json_string, write_json_value};
-
-/// Whether a text field holds JSON (see [`json_metadata`]).
-pub fn is_json(field: &datafusion::arrow::datatypes::Field) -> bool {
-    field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.json")
-}

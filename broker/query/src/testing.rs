@@ -1,11 +1,11 @@
 //! What tests share: an engine in a directory that goes away, and statements as text.
 
 use crate::error::Error;
-use crate::semantics::Texts;
 use crate::session::{Outcome, Session};
 use crate::sql::{Settings, Sql};
 use crate::statement::parse;
 use anabranch_engine::{Append, Atomicity, Engine, Mode, Part, Session as EngineSession, key_hash};
+use anabranch_semantics::Texts;
 use anabranch_types::batch::{BatchBuilder, Compression, Ending, ValidateOptions, validate};
 use anabranch_types::{Sequence, Timestamp};
 use datafusion::arrow::array::ArrayRef;
@@ -206,9 +206,10 @@ pub(crate) async fn collect(outcome: Outcome) -> Result<Given, Error> {
 /// Types that Arrow has not as clients see them, others as Arrow shows them.
 fn shown(array: &ArrayRef, row: usize) -> Result<String, Error> {
     match array.data_type() {
-        DataType::LargeBinary | DataType::FixedSizeBinary(_) | DataType::Interval(_) => {
-            Ok(Texts::new(array)?.get(row))
-        }
+        DataType::LargeBinary
+        | DataType::FixedSizeBinary(_)
+        | DataType::Interval(_)
+        | DataType::List(_) => Ok(Texts::new(array)?.get(row)),
         _ => Ok(array_value_to_string(array, row)?),
     }
 }

@@ -11,7 +11,6 @@
 mod change;
 mod conflict;
 mod encode;
-mod evaluate;
 mod insert;
 mod pending;
 mod target;

@@ -1,5 +1,7 @@
 //! Functions and operators that PostgreSQL has and DataFusion has not.
 
+mod sleep;
+
 use super::pg::is_visible;
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Int32Type};
@@ -30,7 +32,8 @@ pub(crate) fn register(context: &mut SessionContext) -> Result<()> {
         context.register_udf(udf)?;
     }
     context.register_expr_planner(Arc::new(JsonOperators))?;
-    crate::semantics::register(context)?;
+    anabranch_semantics::register(context)?;
+    context.register_udf(Arc::new(sleep::Sleep::udf()))?;
     context.register_udf(Arc::new(create_udf(
         "pg_table_is_visible",
         vec![DataType::Int32],

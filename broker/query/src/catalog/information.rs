@@ -1,7 +1,7 @@
 //! `information_schema`: tables, columns and schemata, in PostgreSQL's words.
 
 use super::computed::computed;
-use super::pg::pg_type;
+use super::pg::{pg_type, udt_name};
 use super::{DATABASE, LOG, PUBLIC, SCHEMAS, streams_of, sys};
 use crate::error::Error;
 use crate::rows::{Layout, Relation};
@@ -157,28 +157,11 @@ fn columns(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Err
         new_null_array(&DataType::Int32, all.len()),
         digits(&|precision, _| i32::from(precision)),
         digits(&|_, scale| i32::from(scale)),
-        strings(all.iter().map(|(_, _, _, field, _)| udt_name(pg_type(field).oid))),
+        Arc::new(StringArray::from_iter_values(
+            all.iter().map(|(_, _, _, field, _)| udt_name(pg_type(field).oid)),
+        )),
     ];
     Ok(RecordBatch::try_new(schema, columns)?)
-}
-
-/// The type's name in `pg_type`.
-fn udt_name(oid: i32) -> &'static str {
-    match oid {
-        16 => "bool",
-        17 => "bytea",
-        20 => "int8",
-        21 => "int2",
-        23 => "int4",
-        114 => "json",
-        700 => "float4",
-        701 => "float8",
-        1082 => "date",
-        1114 => "timestamp",
-        1184 => "timestamptz",
-        1700 => "numeric",
-        _ => "text",
-    }
 }
 
 fn schemata(schema: SchemaRef) -> Result<RecordBatch, Error> {

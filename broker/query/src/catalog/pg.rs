@@ -9,8 +9,9 @@ mod roles;
 use super::computed::computed;
 use super::{DATABASE, LOG, PUBLIC, SCHEMAS, find, streams_of, sys};
 use crate::error::Error;
-use crate::rows::{Layout, Relation, is_json};
+use crate::rows::{Layout, Relation};
 use anabranch_engine::{Session as EngineSession, Stream};
+use anabranch_semantics::is_json;
 use async_trait::async_trait;
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, RecordBatch, StringArray,
@@ -367,14 +368,60 @@ pub(super) fn pg_type(field: &Field) -> PgType {
             modifier: ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7ff)) + 4,
             ..plain(1700, -1, "numeric")
         },
-        DataType::UInt64 | DataType::Decimal256(..) => plain(1700, -1, "numeric"),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => plain(17, -1, "bytea"),
+        // LargeBinary is numeric, LargeUtf8 jsonb (anabranch_semantics).
+        DataType::UInt64 | DataType::Decimal256(..) | DataType::LargeBinary => {
+            plain(1700, -1, "numeric")
+        }
+        DataType::FixedSizeBinary(16) => plain(2950, 16, "uuid"),
+        DataType::Binary | DataType::BinaryView => plain(17, -1, "bytea"),
         DataType::Date32 | DataType::Date64 => plain(1082, 4, "date"),
+        DataType::Time32(_) | DataType::Time64(_) => plain(1083, 8, "time without time zone"),
         DataType::Timestamp(_, None) => plain(1114, 8, "timestamp without time zone"),
         DataType::Timestamp(_, Some(_)) => plain(1184, 8, "timestamp with time zone"),
+        DataType::Interval(_) => plain(1186, 16, "interval"),
+        DataType::List(item) => plain(array_oid(pg_type(item).oid), -1, "ARRAY"),
+        DataType::LargeUtf8 => plain(3802, -1, "jsonb"),
         _ if is_json(field) => plain(114, -1, "json"),
         _ => plain(25, -1, "text"),
     }
+}
+
+/// Types by their oids: the name in `pg_type`, and the oid of arrays of it.
+const TYPES: [(i32, &str, i32); 19] = [
+    (16, "bool", 1000),
+    (17, "bytea", 1001),
+    (20, "int8", 1016),
+    (21, "int2", 1005),
+    (23, "int4", 1007),
+    (25, "text", 1009),
+    (114, "json", 199),
+    (700, "float4", 1021),
+    (701, "float8", 1022),
+    (1082, "date", 1182),
+    (1083, "time", 1183),
+    (1114, "timestamp", 1115),
+    (1184, "timestamptz", 1185),
+    (1186, "interval", 1187),
+    (1700, "numeric", 1231),
+    (2950, "uuid", 2951),
+    (3802, "jsonb", 3807),
+    // Of the system catalogue.
+    (18, "char", 1002),
+    (26, "oid", 1028),
+];
+
+fn array_oid(item: i32) -> i32 {
+    TYPES.iter().find(|(oid, ..)| *oid == item).map_or(1009, |(.., array)| *array)
+}
+
+/// The type's name in `pg_type`: arrays begin with `_`.
+pub(super) fn udt_name(of: i32) -> String {
+    let named = TYPES.iter().find_map(|(oid, name, array)| match of {
+        of if of == *oid => Some((*name).to_owned()),
+        of if of == *array => Some(format!("_{name}")),
+        _ => None,
+    });
+    named.unwrap_or_else(|| "text".to_owned())
 }
 
 /// What the tables of `datafusion-pg-catalog` see: the columns that `*` shows.

@@ -12,6 +12,10 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
 use std::sync::Arc;
 
 /// A filter, and which keys it let through.
@@ -90,7 +94,7 @@ impl Filter {
         }
         let state = sql.state();
         let all = DFSchema::try_from_qualified_schema(stream.name.as_str(), &layout.schema)?;
-        let expr = state.create_logical_expr(text, &all)?;
+        let expr = crate::evaluate::logical(state, &parsed(text)?, &all)?;
         check(&expr, &all)?;
         let mut projection: Vec<usize> = expr
             .column_refs()
@@ -121,6 +125,15 @@ impl Filter {
         let holds = holds.as_boolean();
         Ok((0..count).map(|row| holds.is_valid(row) && holds.value(row)).collect())
     }
+}
+
+/// The one expression that `text` is.
+fn parsed(text: &str) -> Result<ast::Expr, Error> {
+    let dialect = PostgreSqlDialect {};
+    let mut parser = Parser::new(&dialect).try_with_sql(text)?;
+    let expr = parser.parse_expr()?;
+    parser.expect_token(&Token::EOF)?;
+    Ok(expr)
 }
 
 /// A filter says something about one row, by itself.

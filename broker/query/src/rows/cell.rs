@@ -1,14 +1,21 @@
 //! One value: from JSON or text to the column's type, or not at all.
 
-use anabranch_engine::ColumnType;
+mod list;
+
+use anabranch_engine::{ColumnType, ItemType};
+use anabranch_semantics::{
+    date_days, interval, jsonb, numeric_bytes, time_micros, timestamp_micros, uuid_bytes,
+};
 use datafusion::arrow::array::{
-    ArrayRef, BinaryViewBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
-    Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringViewBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayRef, BinaryViewBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, IntervalMonthDayNanoBuilder, LargeBinaryBuilder, LargeStringBuilder,
+    StringViewBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::compute::kernels::cast_utils::{Parser, string_to_timestamp_nanos};
-use datafusion::arrow::datatypes::{DataType, Date32Type, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Date32Type, Field, IntervalUnit, TimeUnit};
 use jiter::Jiter;
+use list::ListCells;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,7 +36,41 @@ pub(crate) fn arrow_type(column: ColumnType) -> DataType {
         ColumnType::Timestamptz => {
             DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
         }
+        ColumnType::Time => DataType::Time64(TimeUnit::Microsecond),
+        ColumnType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+        ColumnType::Uuid => DataType::FixedSizeBinary(16),
+        ColumnType::Jsonb => DataType::LargeUtf8,
+        ColumnType::Array(item) => {
+            DataType::List(Arc::new(Field::new_list_field(item_arrow_type(item), true)))
+        }
     }
+}
+
+fn item_arrow_type(item: ItemType) -> DataType {
+    column_of_item(item).map_or(DataType::LargeBinary, arrow_type)
+}
+
+/// The column type that items of an array are read as; none for numeric, which has digits of its
+/// own in each item.
+fn column_of_item(item: ItemType) -> Option<ColumnType> {
+    Some(match item {
+        ItemType::Boolean => ColumnType::Boolean,
+        ItemType::Smallint => ColumnType::Smallint,
+        ItemType::Integer => ColumnType::Integer,
+        ItemType::Bigint => ColumnType::Bigint,
+        ItemType::Real => ColumnType::Real,
+        ItemType::Double => ColumnType::Double,
+        ItemType::Numeric => return None,
+        ItemType::Text => ColumnType::Text,
+        ItemType::Bytea => ColumnType::Bytea,
+        ItemType::Date => ColumnType::Date,
+        ItemType::Timestamp => ColumnType::Timestamp,
+        ItemType::Timestamptz => ColumnType::Timestamptz,
+        ItemType::Time => ColumnType::Time,
+        ItemType::Interval => ColumnType::Interval,
+        ItemType::Uuid => ColumnType::Uuid,
+        ItemType::Jsonb => ColumnType::Jsonb,
+    })
 }
 
 /// Marks a text field as JSON, for doors that have a type for it.
@@ -57,6 +98,14 @@ pub(crate) enum CellBuilder {
     Date(Date32Builder),
     /// With or without time zone; kept in UTC.
     Timestamp(TimestampMicrosecondBuilder),
+    Time(Time64MicrosecondBuilder),
+    Interval(IntervalMonthDayNanoBuilder),
+    Uuid(FixedSizeBinaryBuilder),
+    /// JSON in the form of jsonb.
+    Jsonb(LargeStringBuilder),
+    /// Items of numeric arrays.
+    AnyNumeric(LargeBinaryBuilder),
+    List(ListCells),
 }
 
 impl CellBuilder {
@@ -80,6 +129,17 @@ impl CellBuilder {
             ColumnType::Timestamp | ColumnType::Timestamptz => Self::Timestamp(
                 TimestampMicrosecondBuilder::new().with_data_type(arrow_type(column)),
             ),
+            ColumnType::Time => Self::Time(Time64MicrosecondBuilder::new()),
+            ColumnType::Interval => Self::Interval(IntervalMonthDayNanoBuilder::new()),
+            ColumnType::Uuid => Self::Uuid(FixedSizeBinaryBuilder::new(16)),
+            ColumnType::Jsonb => Self::Jsonb(LargeStringBuilder::new()),
+            ColumnType::Array(item) => Self::List(ListCells::new(
+                item_arrow_type(item),
+                match column_of_item(item) {
+                    Some(column) => Self::new(column),
+                    None => Self::AnyNumeric(LargeBinaryBuilder::new()),
+                },
+            )),
         }
     }
 
@@ -96,6 +156,12 @@ impl CellBuilder {
             Self::Bytea(builder) => builder.append_null(),
             Self::Date(builder) => builder.append_null(),
             Self::Timestamp(builder) => builder.append_null(),
+            Self::Time(builder) => builder.append_null(),
+            Self::Interval(builder) => builder.append_null(),
+            Self::Uuid(builder) => builder.append_null(),
+            Self::Jsonb(builder) => builder.append_null(),
+            Self::AnyNumeric(builder) => builder.append_null(),
+            Self::List(cells) => cells.append_null(),
         }
     }
 
@@ -135,6 +201,12 @@ impl CellBuilder {
             Self::Bytea(builder) => Arc::new(builder.finish()),
             Self::Date(builder) => Arc::new(builder.finish()),
             Self::Timestamp(builder) => Arc::new(builder.finish()),
+            Self::Time(builder) => Arc::new(builder.finish()),
+            Self::Interval(builder) => Arc::new(builder.finish()),
+            Self::Uuid(builder) => Arc::new(builder.finish()),
+            Self::Jsonb(builder) => Arc::new(builder.finish()),
+            Self::AnyNumeric(builder) => Arc::new(builder.finish()),
+            Self::List(cells) => Arc::new(cells.finish()),
         }
     }
 
@@ -171,6 +243,30 @@ impl CellBuilder {
                 let mut json = Jiter::new(raw);
                 builder.append_value(timestamp(json.next_str().ok()?)?);
             }
+            Self::Time(builder) => {
+                let mut json = Jiter::new(raw);
+                builder.append_value(time_micros(json.next_str().ok()?)?);
+            }
+            Self::Interval(builder) => {
+                let mut json = Jiter::new(raw);
+                builder.append_value(interval(json.next_str().ok()?)?);
+            }
+            Self::Uuid(builder) => {
+                let mut json = Jiter::new(raw);
+                builder.append_value(uuid_bytes(json.next_str().ok()?)?).ok()?;
+            }
+            Self::Jsonb(builder) => {
+                builder.append_value(jsonb(std::str::from_utf8(raw).ok()?)?);
+            }
+            Self::AnyNumeric(builder) => match raw.first()? {
+                // What JSON has no number for.
+                b'"' => {
+                    let mut json = Jiter::new(raw);
+                    builder.append_value(numeric_bytes(json.next_str().ok()?)?);
+                }
+                _ => builder.append_value(numeric_bytes(std::str::from_utf8(raw).ok()?)?),
+            },
+            Self::List(cells) => return cells.try_append_json(raw),
         }
         Some(())
     }
@@ -244,18 +340,34 @@ pub(crate) fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
 
 fn date(text: &str) -> Option<i32> {
     let plain = text.len() == 10 && text.as_bytes()[4] == b'-' && text.as_bytes()[7] == b'-';
-    if plain { Date32Type::parse(text) } else { None }
+    match plain {
+        true => Date32Type::parse(text),
+        false => is_beyond(text).then(|| date_days(text)).flatten(),
+    }
+}
+
+/// Whether `text` is a date that has not four digits for its year: the infinities, years before
+/// Christ and after 9999.
+fn is_beyond(text: &str) -> bool {
+    matches!(text, "infinity" | "-infinity")
+        || text.ends_with(" BC")
+        || text.split_once('-').is_some_and(|(year, _)| {
+            (5..=6).contains(&year.len()) && year.bytes().all(|b| b.is_ascii_digit())
+        })
 }
 
 /// Microseconds since 1970 UTC. Without an offset the time is taken as UTC.
 fn timestamp(text: &str) -> Option<i64> {
+    if is_beyond(text) {
+        return timestamp_micros(text);
+    }
     if text.len() < 10 || text.as_bytes()[4] != b'-' {
         return None;
     }
     match string_to_timestamp_nanos(text) {
         Ok(nanos) => Some(nanos.div_euclid(1_000)),
         // Years that nanoseconds do not reach.
-        Err(_) => crate::semantics::timestamp_micros(text),
+        Err(_) => timestamp_micros(text),
     }
 }
 
@@ -279,6 +391,7 @@ pub(crate) fn parse_text(column: ColumnType, text: &str) -> bool {
         ColumnType::Date => date(text).is_some(),
         ColumnType::Timestamp | ColumnType::Timestamptz => timestamp(text).is_some(),
         ColumnType::Bytea => hex_bytes(text).is_some(),
+        ColumnType::Uuid => text.len() == 36 && uuid_bytes(text).is_some(),
         _ => true,
     }
 }

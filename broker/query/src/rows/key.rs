@@ -130,11 +130,7 @@ impl KeyShape {
                 let start = out.len();
                 let field = Field::new("key", columns[0].data_type().clone(), false);
                 write_json_value(&columns[0], row, &field, out)?;
-                // Dates and the like have nothing in them that JSON would escape.
-                if *column != ColumnType::Json && out[start] == b'"' {
-                    out.pop();
-                    out.remove(start);
-                }
+                unquote(*column, start, out);
             }
             Self::Array(_) => {
                 out.push(b'[');
@@ -158,6 +154,7 @@ impl KeyShape {
             (Self::Plain(column), [value]) => {
                 let mut out = Vec::new();
                 write_literal(*column, value, &mut out)?;
+                unquote(*column, 0, &mut out);
                 Some(Bytes::from(out))
             }
             (Self::Array(types), values) if types.len() == values.len() => {
@@ -183,6 +180,7 @@ pub(super) fn plain<'a>(
     scratch: &'a mut Vec<u8>,
 ) -> Option<&'a [u8]> {
     match column {
+        ColumnType::Uuid => quoted(key, scratch).filter(|json| canonical(column, json)),
         column if has_canonical_form(column) => canonical(column, key).then_some(key),
         ColumnType::Json => is_json(key).then_some(key),
         ColumnType::Real | ColumnType::Double | ColumnType::Numeric { .. } if is_json(key) => {
@@ -212,7 +210,17 @@ fn has_canonical_form(column: ColumnType) -> bool {
             | ColumnType::Integer
             | ColumnType::Bigint
             | ColumnType::Boolean
+            | ColumnType::Uuid
     )
+}
+
+/// A string that is the whole key stands without its quotes: dates and the like have nothing in
+/// them that JSON would escape.
+fn unquote(column: ColumnType, start: usize, out: &mut Vec<u8>) {
+    if column != ColumnType::Json && out.get(start) == Some(&b'"') {
+        out.pop();
+        out.remove(start);
+    }
 }
 
 fn canonical(column: ColumnType, raw: &[u8]) -> bool {
@@ -227,6 +235,14 @@ fn canonical(column: ColumnType, raw: &[u8]) -> bool {
             again == raw
         }
         ColumnType::Boolean => raw == b"true" || raw == b"false",
+        ColumnType::Uuid => {
+            let text = Jiter::new(raw).next_str().ok().map(ToOwned::to_owned);
+            let same = |text: String| {
+                let bytes = anabranch_semantics::uuid_bytes(&text)?;
+                Some(uuid_text(&bytes) == text && raw.len() == text.len() + 2)
+            };
+            text.and_then(same).unwrap_or(false)
+        }
         _ => std::str::from_utf8(raw)
             .ok()
             .and_then(|text| text.parse::<i64>().ok().map(|value| value.to_string() == text))
@@ -246,9 +262,21 @@ fn write_literal(column: ColumnType, value: &ScalarValue, out: &mut Vec<u8>) -> 
         ColumnType::Smallint | ColumnType::Integer | ColumnType::Bigint => {
             out.extend_from_slice(integer_of(value)?.to_string().as_bytes());
         }
+        ColumnType::Uuid => match value {
+            ScalarValue::FixedSizeBinary(16, Some(bytes)) => {
+                let bytes = bytes.as_slice().try_into().ok()?;
+                write_json_string(&uuid_text(&bytes), out);
+            }
+            _ => return None,
+        },
         _ => return None,
     }
     Some(())
+}
+
+/// The one form that a uuid has as a key: lower case, with hyphens.
+fn uuid_text(bytes: &[u8; 16]) -> String {
+    uuid::Uuid::from_bytes(*bytes).hyphenated().to_string()
 }
 
 /// The text of a literal.

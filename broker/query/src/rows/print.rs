@@ -1,6 +1,7 @@
 //! Arrow values as JSON text: for events that SQL writes and for doors that speak JSON.
 
-use crate::semantics::numeric_text;
+use anabranch_semantics::{Texts, numeric_text};
+use chrono::Datelike;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type,
@@ -9,7 +10,6 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::temporal_conversions::date32_to_datetime;
-use datafusion::arrow::util::display::array_value_to_string;
 use std::io::Write;
 
 /// Writes row `row` of `array` as JSON. Text whose `field` is marked as JSON stands as it is,
@@ -74,8 +74,10 @@ pub(crate) fn write_json_value(
         DataType::Date32 => {
             let days = array.as_primitive::<Date32Type>().value(row);
             match date32_to_datetime(days) {
-                Some(date) => write!(out, "\"{}\"", date.format("%Y-%m-%d"))?,
-                None => out.extend_from_slice(b"null"),
+                Some(date) if is_four_digits(date.year()) => {
+                    write!(out, "\"{}\"", date.format("%Y-%m-%d"))?;
+                }
+                _ => write_printed(array, row, out)?,
             }
         }
         DataType::Timestamp(unit, zone) => write_timestamp(array, row, *unit, zone.is_some(), out)?,
@@ -94,7 +96,7 @@ pub(crate) fn write_json_value(
             }
             out.push(b'}');
         }
-        _ => write_json_string(&array_value_to_string(array, row)?, out),
+        _ => write_printed(array, row, out)?,
     }
     Ok(())
 }
@@ -135,11 +137,25 @@ pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn write_text(text: &str, field: &Field, out: &mut Vec<u8>) {
-    if super::is_json(field) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+    if anabranch_semantics::is_json(field)
+        && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    {
         out.extend_from_slice(text.trim().as_bytes());
     } else {
         write_json_string(text, out);
     }
+}
+
+/// As a string of what clients see: intervals, uuids, infinite and very distant times.
+fn write_printed(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+    let texts = Texts::new(array).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
+    write_json_string(&texts.get(row), out);
+    Ok(())
+}
+
+/// Whether ISO 8601 has the year without further agreement.
+fn is_four_digits(year: i32) -> bool {
+    (1..=9_999).contains(&year)
 }
 
 fn write_hex_string(bytes: &[u8], out: &mut Vec<u8>) {
@@ -181,9 +197,11 @@ fn write_timestamp(
     };
     match time {
         // RFC 3339; times are kept in UTC.
-        Some(time) if zoned => write!(out, "\"{}Z\"", time.format("%Y-%m-%dT%H:%M:%S%.f"))?,
-        Some(time) => write!(out, "\"{}\"", time.format("%Y-%m-%dT%H:%M:%S%.f"))?,
-        None => out.extend_from_slice(b"null"),
+        Some(time) if is_four_digits(time.year()) => {
+            let zone = if zoned { "Z" } else { "" };
+            write!(out, "\"{}{zone}\"", time.format("%Y-%m-%dT%H:%M:%S%.f"))?;
+        }
+        _ => write_printed(array, row, out)?,
     }
     Ok(())
 }

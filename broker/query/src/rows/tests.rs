@@ -1,9 +1,12 @@
 use super::cell::{CellBuilder, decimal};
 use super::fields::FieldScanner;
 use super::*;
-use anabranch_engine::ColumnType;
+use anabranch_engine::{ColumnType, ItemType};
+use datafusion::arrow::array::Array;
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::scalar::ScalarValue;
+
+const UUID: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 
 fn fields(value: &str, names: &[&str]) -> Option<Vec<Option<String>>> {
     let mut scanner = FieldScanner::new(names.iter().map(ToString::to_string));
@@ -90,11 +93,40 @@ fn values_fit_or_are_misfits() {
     check(ColumnType::Timestamp, r#""2013-01-01 05:00:00.25""#, Some("2013-01-01T05:00:00.250"));
     check(ColumnType::Timestamptz, r#""2013-01-01T05:00:00-05:00""#, Some("2013-01-01T10:00:00Z"));
     check(ColumnType::Timestamp, "1357016400000", None);
+    check(ColumnType::Time, r#""04:05:06.5""#, Some("04:05:06.500"));
+    check(ColumnType::Time, r#""25:00""#, None);
+    check(ColumnType::Interval, r#""1 fortnight""#, None);
+    check(
+        ColumnType::Uuid,
+        r#""a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11""#,
+        Some("a0eebc999c0b4ef8bb6d6bb9bd380a11"),
+    );
+    check(ColumnType::Uuid, "\"a0eebc99\"", None);
+    check(ColumnType::Jsonb, r#"{"b":1.50,"a":[]}"#, Some(r#"{"a": [], "b": 1.50}"#));
+    let integers = ColumnType::Array(ItemType::Integer);
+    check(integers, "[1, 2]", Some("[1, 2]"));
+    check(integers, "[]", Some("[]"));
+    check(integers, "[1, \"2\"]", None);
+    check(integers, "[3000000000]", None);
+    check(integers, "1", None);
+    check(ColumnType::Array(ItemType::Text), r#"["a\"b"]"#, Some("[a\"b]"));
     let money = ColumnType::Numeric { precision: 6, scale: 2 };
     check(money, "12.5", Some("12.50"));
     check(money, "-9999.99", Some("-9999.99"));
     check(money, "12.345", None);
     check(money, "10000", None);
+}
+
+#[test]
+fn an_array_that_does_not_fit_leaves_the_others_whole() {
+    let mut builder = CellBuilder::new(ColumnType::Array(ItemType::Integer));
+    for (raw, fits) in [("[1,2]", true), ("[3,true]", false), ("null", true), ("[4]", true)] {
+        assert_eq!(builder.append_json(raw.as_bytes()).is_ok(), fits, "{raw}");
+    }
+    let array = builder.finish();
+    let shown: Vec<_> =
+        (0..array.len()).map(|row| array_value_to_string(&array, row).expect("a value")).collect();
+    assert_eq!(shown, ["[1, 2]", "", "", "[4]"]);
 }
 
 #[test]
@@ -159,6 +191,9 @@ fn a_key_of_one_column_is_its_text() {
     }
     check(ColumnType::Boolean, "true", Some("true"));
     check(ColumnType::Boolean, "t", None);
+    check(ColumnType::Uuid, UUID, Some(&format!("\"{UUID}\"")));
+    check(ColumnType::Uuid, &UUID.to_uppercase(), None);
+    check(ColumnType::Uuid, &UUID.replace('-', ""), None);
     check(ColumnType::Double, "1.50", Some("1.50"));
     check(ColumnType::Double, "NaN", Some("\"NaN\""));
     check(ColumnType::Date, "2013-01-01", Some("\"2013-01-01\""));
@@ -183,6 +218,16 @@ fn literals_become_the_key_that_is_cut_again() {
     assert_eq!(
         shape.encode_literals(&[ScalarValue::Null, ScalarValue::Null, ScalarValue::Null]),
         None
+    );
+    let bytes = anabranch_semantics::uuid_bytes(UUID).expect("a uuid");
+    let value = ScalarValue::FixedSizeBinary(16, Some(bytes.to_vec()));
+    let key = KeyShape::Plain(ColumnType::Uuid).encode_literals(std::slice::from_ref(&value));
+    assert_eq!(key.as_deref(), Some(UUID.as_bytes()));
+    let both = KeyShape::Array(vec![ColumnType::Uuid, ColumnType::Bigint]);
+    let key = both.encode_literals(&[value, ScalarValue::Int64(Some(1))]).expect("a key");
+    assert_eq!(
+        cut(&both, std::str::from_utf8(&key).expect("text")).map(|parts| parts.len()),
+        Some(2)
     );
     let number = KeyShape::Plain(ColumnType::Bigint);
     let key = number.encode_literals(&[ScalarValue::Int16(Some(42))]);

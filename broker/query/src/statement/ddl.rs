@@ -13,7 +13,7 @@ use super::Kind;
 use super::cursor::{Cursor, Name};
 use crate::error::{Error, sqlstate};
 use crate::limits::COLUMNS_MAX;
-use anabranch_engine::{Column, ColumnType, Mode};
+use anabranch_engine::{Column, ColumnType, ItemType, Mode};
 use datafusion::sql::sqlparser::tokenizer::Token;
 use std::collections::BTreeMap;
 
@@ -120,6 +120,7 @@ fn create(cursor: &mut Cursor<'_>) -> Result<CreateStream, Error> {
             .hint("CREATE STREAM, then INSERT INTO … SELECT"));
     }
     cursor.expect_end()?;
+    check_key(&statement.columns)?;
     let keyed = statement.columns.iter().any(|column| column.in_key);
     match statement.mode {
         None if keyed => statement.mode = Some(Mode::Upsert),
@@ -187,6 +188,20 @@ fn mark_key(columns: &mut [Column], key: &[String]) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// A document or an array is written in many ways, and each would be a key of its own.
+fn check_key(columns: &[Column]) -> Result<(), Error> {
+    let found = columns.iter().find(|column| {
+        column.in_key && matches!(column.data_type, ColumnType::Jsonb | ColumnType::Array(_))
+    });
+    match found {
+        None => Ok(()),
+        Some(column) => Err(Error::unsupported(format!(
+            "column \"{}\" cannot be in a primary key: it is jsonb or an array",
+            column.name
+        ))),
+    }
 }
 
 fn is_constraint(cursor: &Cursor<'_>, word: &str) -> bool {
@@ -264,13 +279,17 @@ fn column_type(
         }
         "numeric" | "decimal" => return numeric(cursor, column, notices),
         "text" => ColumnType::Text,
-        "varchar" => return text_without_length(cursor),
-        "character" if cursor.word("VARYING") => return text_without_length(cursor),
+        "varchar" => text_without_length(cursor)?,
+        "character" if cursor.word("VARYING") => text_without_length(cursor)?,
         "bytea" => ColumnType::Bytea,
         "date" => ColumnType::Date,
         "timestamptz" => ColumnType::Timestamptz,
-        "timestamp" => return timestamp(cursor),
+        "timestamp" => timestamp(cursor)?,
+        "time" => time(cursor)?,
+        "interval" => ColumnType::Interval,
+        "uuid" => ColumnType::Uuid,
         "json" => ColumnType::Json,
+        "jsonb" => ColumnType::Jsonb,
         other => {
             return Err(Error::new(
                 sqlstate::UNDEFINED_OBJECT,
@@ -278,11 +297,71 @@ fn column_type(
             )
             .hint(
                 "the types are boolean, smallint, integer, bigint, real, double precision, \
-                 numeric(p,s), text, bytea, date, timestamp, timestamptz, json",
+                 numeric(p,s), text, bytea, date, time, timestamp, timestamptz, interval, uuid, \
+                 json, jsonb, and arrays of them",
             ));
         }
     };
-    Ok(data_type)
+    match is_array(cursor)? {
+        true => item_type(data_type).map(ColumnType::Array),
+        false => Ok(data_type),
+    }
+}
+
+/// `[]` or `ARRAY` behind a type; lengths are not enforced, as in PostgreSQL.
+fn is_array(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
+    let mut found = cursor.word("ARRAY");
+    let mut dimensions = 0;
+    while cursor.token(&Token::LBracket) {
+        if !cursor.token(&Token::RBracket) {
+            cursor.value()?;
+            cursor.expect(&Token::RBracket)?;
+        }
+        found = true;
+        dimensions += 1;
+    }
+    if dimensions > 1 {
+        return Err(Error::unsupported("arrays have one dimension here").hint("use jsonb"));
+    }
+    Ok(found)
+}
+
+fn item_type(column: ColumnType) -> Result<ItemType, Error> {
+    Ok(match column {
+        ColumnType::Boolean => ItemType::Boolean,
+        ColumnType::Smallint => ItemType::Smallint,
+        ColumnType::Integer => ItemType::Integer,
+        ColumnType::Bigint => ItemType::Bigint,
+        ColumnType::Real => ItemType::Real,
+        ColumnType::Double => ItemType::Double,
+        ColumnType::Text => ItemType::Text,
+        ColumnType::Bytea => ItemType::Bytea,
+        ColumnType::Date => ItemType::Date,
+        ColumnType::Timestamp => ItemType::Timestamp,
+        ColumnType::Timestamptz => ItemType::Timestamptz,
+        ColumnType::Time => ItemType::Time,
+        ColumnType::Interval => ItemType::Interval,
+        ColumnType::Uuid => ItemType::Uuid,
+        ColumnType::Jsonb => ItemType::Jsonb,
+        ColumnType::Json => {
+            return Err(Error::unsupported("arrays of json are not supported").hint("use jsonb[]"));
+        }
+        ColumnType::Numeric { .. } | ColumnType::Array(_) => {
+            return Err(Error::syntax("a type has one pair of brackets"));
+        }
+    })
+}
+
+fn time(cursor: &mut Cursor<'_>) -> Result<ColumnType, Error> {
+    if cursor.peek() == Some(&Token::LParen) {
+        return Err(Error::unsupported("times have microseconds; leave the precision away"));
+    }
+    if cursor.words(&["WITH", "TIME", "ZONE"]) {
+        return Err(Error::unsupported("time with time zone is not supported")
+            .hint("use timestamptz, or time and a text for the zone"));
+    }
+    cursor.words(&["WITHOUT", "TIME", "ZONE"]);
+    Ok(ColumnType::Time)
 }
 
 /// Digits of `numeric` without precision.
@@ -293,6 +372,9 @@ fn numeric(
     column: &str,
     notices: &mut Vec<String>,
 ) -> Result<ColumnType, Error> {
+    if is_array(cursor)? {
+        return Ok(ColumnType::Array(ItemType::Numeric));
+    }
     if !cursor.token(&Token::LParen) {
         let (precision, scale) = NUMERIC_DEFAULT;
         notices.push(format!(
@@ -312,6 +394,11 @@ fn numeric(
         false => 0,
     };
     cursor.expect(&Token::RParen)?;
+    if is_array(cursor)? {
+        return Err(
+            Error::unsupported("digits of an array's items are not enforced").hint("say numeric[]")
+        );
+    }
     let fits = (1..=38).contains(&precision) && (0..=precision as i8).contains(&scale);
     if fits { Ok(ColumnType::Numeric { precision, scale }) } else { Err(bad()) }
 }

@@ -156,6 +156,7 @@ fn name_of(expr: &Expr) -> Option<String> {
             let inner = else_result.as_deref().filter(|inner| is_strong(inner));
             inner.and_then(name_of).or_else(|| fixed("case"))
         }
+        Expr::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => fixed("overlaps"),
         Expr::Exists { .. } => fixed("exists"),
         Expr::Array(_) => fixed("array"),
         Expr::Extract { .. } => fixed("extract"),

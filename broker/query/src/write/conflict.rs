@@ -1,9 +1,9 @@
 //! `ON CONFLICT`: what INSERT does with keys that exist.
 
 use super::encode::assigned;
-use super::evaluate;
 use super::target::{Role, Target, Written};
 use crate::error::{Error, sqlstate};
+use crate::evaluate;
 use crate::rows::{RowsBuilder, patched, write_json_value};
 use crate::scan::push_row;
 use crate::statement::folded;

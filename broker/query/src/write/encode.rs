@@ -3,7 +3,7 @@
 use super::target::{Role, Target, Written, null_violation, written_type};
 use crate::error::{Error, sqlstate};
 use crate::rows::{hex_bytes, write_json_string, write_json_value};
-use crate::semantics::cast_array;
+use anabranch_semantics::cast_array;
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryViewBuilder, RecordBatch};
 use datafusion::arrow::compute::cast;
@@ -129,13 +129,13 @@ pub(super) fn assigned(
     } else {
         cast_array(array, &wanted).map_err(|error| {
             let message = format!("column \"{}\": {}", column.field.name(), error.message);
-            Error { message, ..error }
+            Error { message, ..error.into() }
         })?
     };
     if column.not_null && assigned.null_count() > 0 {
         return Err(null_violation(&target.stream, column.field.name()));
     }
-    if crate::rows::is_json(&column.field) {
+    if anabranch_semantics::is_json(&column.field) {
         check_json(&assigned, column)?;
     }
     Ok(assigned)

@@ -1,12 +1,13 @@
 //! INSERT.
 
+use super::Written;
 use super::conflict::ConflictAction;
 use super::encode::Encoder;
 use super::pending::{Event, Pending};
 use super::target::{Target, Written as Column, check_columns};
 use super::values::{self, Cell};
-use super::{Written, evaluate};
 use crate::error::{Error, sqlstate};
+use crate::evaluate;
 use crate::execute::Execution;
 use crate::plan::{PlanContext, QueryPlan, placeholder_number};
 use crate::rows::{RowHeaders, RowInput, RowsBuilder};

@@ -5,7 +5,7 @@ use super::target::{Written, written_type};
 use crate::error::Error;
 use crate::plan::placeholder_number;
 use crate::rows::text_of;
-use crate::semantics::cast_value;
+use anabranch_semantics::cast_value;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::scalar::ScalarValue;
@@ -134,6 +134,6 @@ fn value(
     }
     cast_value(&value, wanted).map_err(|error| {
         let message = format!("column \"{}\": {}", column.field.name(), error.message);
-        Error { message, ..error }
+        Error { message, ..error.into() }
     })
 }

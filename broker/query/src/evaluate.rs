@@ -1,0 +1,54 @@
+//! Expressions over rows that are at hand, without a plan.
+
+use crate::error::Error;
+use anabranch_semantics::{desugar, resolve_expr};
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast;
+
+/// `expr` over rows of `schema`.
+pub(crate) fn logical(
+    state: &SessionState,
+    expr: &ast::Expr,
+    schema: &DFSchema,
+) -> Result<Expr, Error> {
+    let mut expr = ast::ExprWithAlias { expr: expr.clone(), alias: None };
+    desugar(&mut expr.expr);
+    let expr = state.create_logical_expr_from_sql_expr(expr, schema)?;
+    let expr = resolve_expr(expr, schema)?.data;
+    Ok(expr.infer_placeholder_types(schema)?.0)
+}
+
+/// Name, type and nullability of what `expr` gives.
+pub(crate) fn field(expr: &Expr, schema: &DFSchema) -> Result<FieldRef, Error> {
+    Ok(expr.to_field(schema)?.1)
+}
+
+/// The values of `expr` for the rows of `batch`, whose columns are those of `schema`.
+pub(crate) fn values(
+    state: &SessionState,
+    expr: &Expr,
+    schema: &DFSchema,
+    batch: &RecordBatch,
+    parameters: &[ScalarValue],
+) -> Result<ArrayRef, Error> {
+    let expr = expr.clone().transform(|expr| {
+        let Expr::Placeholder(placeholder) = &expr else {
+            return Ok(Transformed::no(expr));
+        };
+        let number = placeholder.id.strip_prefix('$').and_then(|text| text.parse::<usize>().ok());
+        match number.and_then(|number| parameters.get(number.checked_sub(1)?)) {
+            Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
+            None => {
+                Err(Error::new("08P01", format!("there is no parameter {}", placeholder.id)).into())
+            }
+        }
+    })?;
+    let physical = state.create_physical_expr(expr.data, schema)?;
+    Ok(physical.evaluate(batch)?.into_array(batch.num_rows())?)
+}

@@ -554,6 +554,11 @@ impl PartitionLog {
         self.last_since.store(now().0, Ordering::Release);
         let segment = Segment::create(Arc::clone(&self.disk), self.id, state.written)?;
         segment.cut_to_end()?;
+        if let Some(last) = state.segments.last() {
+            // A recovery cuts the last segment only, and may have died before that was durable:
+            // nobody would cut this one again.
+            last.sync_again();
+        }
         state.segments.push(Arc::new(segment));
         Ok(())
     }

@@ -310,6 +310,11 @@ impl Segment {
         self.files()?.log.sync()
     }
 
+    /// Has the next [`Self::sync`] sync the files, whether or not this process has changed them.
+    pub(crate) fn sync_again(&self) {
+        self.dirty.store(true, Ordering::Release);
+    }
+
     /// Lets go of the files until somebody needs them again.
     pub(crate) fn close(&self) {
         let mut files = self.files.lock();

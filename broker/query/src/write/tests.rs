@@ -1,5 +1,9 @@
 use crate::error::sqlstate;
 use crate::testing::{Broker, run};
+use std::time::Duration;
+
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(60);
 
 async fn keyed() -> Broker {
     let broker = Broker::start();
@@ -47,6 +51,19 @@ async fn keys_are_unique() {
     // Nothing of a statement that failed was written.
     assert_eq!(broker.lines("SELECT k, n FROM t").await, ["a|1"]);
     assert_eq!(broker.lines("SELECT count(*) FROM log.t").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_large_statement_waits_for_nobody_but_others() {
+    let broker = keyed().await;
+    broker.run("ALTER STREAM t SET (max_message_bytes = 16000000)").await;
+    // More than half of what may be in flight, as two rows.
+    let insert = "INSERT INTO t (k, note) SELECT 'k' || n, repeat('x', 5000000) \
+                  FROM generate_series(1, 2) AS all_rows (n)";
+    let inserted = tokio::time::timeout(SOON, broker.run(insert)).await;
+    assert_eq!(inserted.expect("it does not wait for itself").tag, "INSERT 0 2");
+    let after = tokio::time::timeout(SOON, broker.run("INSERT INTO t (k) VALUES ('after')")).await;
+    assert_eq!(after.expect("others go on").tag, "INSERT 0 1");
 }
 
 #[tokio::test]

@@ -72,7 +72,8 @@ impl Judge<'_> {
     fn is_early(&self, append: &Append) -> bool {
         append.parts.iter().all(|part| {
             let partition = self.model.partitions.get(&part.partition);
-            partition.is_some_and(|partition| partition.settings.answer_early)
+            // One that is being deleted takes nothing any more, early or not.
+            partition.is_none_or(|partition| partition.settings.answer_early)
         })
     }
 

@@ -26,8 +26,8 @@ const EDGES: [(&str, &[&str]); 15] = [
     (
         "tests",
         &[
-            "types", "net", "log", "table", "engine", "query", "kafka", "postgres", "web",
-            "server", "client", "loadgen",
+            "types", "net", "access", "log", "table", "engine", "query", "kafka", "postgres",
+            "web", "server", "client", "loadgen",
         ],
     ),
 ];

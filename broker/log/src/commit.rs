@@ -2,6 +2,7 @@
 //! thread and owns the log.
 
 mod flight;
+mod pace;
 mod upkeep;
 
 use crate::Error;
@@ -13,12 +14,13 @@ use crate::limits::INTERNAL_PARTITIONS;
 use crate::partition::{Kept, PartitionLog};
 use crate::producers::KnownProducer;
 use crate::round::{ENTRY_BYTES_MAX, Operation};
-use crate::segment_writer::Task;
+use crate::segment_writer::{AskedBy, Task};
 use crate::shared::Shared;
 use crate::writer::{Settings, Writer};
 use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
 use crossbeam::channel::Sender;
 use flight::{ChangeReply, Flight, Replies, Waiting};
+pub(crate) use pace::Pace;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -79,6 +81,8 @@ pub struct Log {
     pub(crate) own_bytes: usize,
     /// The next checkpoint can remove files, or begin segments.
     pub(crate) untidy: bool,
+    /// How fast appends come.
+    pub(crate) pace: Pace,
     /// Bytes placed in segments since a checkpoint was asked for.
     pub(crate) placed_bytes: u64,
     pub(crate) unlinking: Vec<Arc<PartitionLog>>,
@@ -185,11 +189,11 @@ impl Log {
                 Command::Checkpoint(done) => {
                     // Rounds before it belong into it.
                     self.finish_round(now, Replies::default());
-                    self.ask_checkpoint(now, Some(done), None);
+                    self.ask_checkpoint(now, AskedBy::Waiting(done));
                 }
                 Command::Snapshot(asked) => {
                     self.finish_round(now, Replies::default());
-                    self.ask_checkpoint(now, None, Some(asked));
+                    self.ask_checkpoint(now, AskedBy::Backup(asked));
                 }
                 Command::Stop => self.stopping = true,
             }

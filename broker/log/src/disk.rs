@@ -82,6 +82,17 @@ pub trait DiskFile: Send + Sync {
     /// The system's.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
 
+    /// Up to `bytes` bytes from `at`; fewer where the file ends.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read(&self, bytes: usize, at: u64) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; bytes];
+        let read = self.read_at(&mut buffer, at)?;
+        buffer.truncate(read);
+        Ok(buffer)
+    }
+
     /// Has the system begin to write these bytes to the disk, without waiting: a following
     /// [`Self::sync`] of many files then finds most of it done. Only a hint: it promises nothing,
     /// and errors are the sync's to tell.

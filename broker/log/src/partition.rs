@@ -670,10 +670,7 @@ pub(crate) fn read_placed(
     };
     // Not more than there is, whatever the journal says.
     let there = file.bytes()?.saturating_sub(placed.position).min(placed.bytes);
-    let mut bytes = vec![0; there as usize];
-    let read = file.read_at(&mut bytes, placed.position)?;
-    bytes.truncate(read);
-    Ok(Bytes::from(bytes))
+    Ok(Bytes::from(file.read(there as usize, placed.position)?))
 }
 
 fn read_tail(

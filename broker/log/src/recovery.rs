@@ -392,6 +392,7 @@ impl Recovering {
             segment_bytes: options.segment_bytes.min(SEGMENT_BYTES_MAX),
             own_bytes: 0,
             untidy: false,
+            pace: crate::commit::Pace::default(),
             placed_bytes: 0,
             unlinking: Vec::new(),
             stopping: false,

@@ -384,8 +384,8 @@ impl Segment {
         loop {
             let end = self.end().bytes;
             let bytes = (end.saturating_sub(place.position) as usize).min(want);
-            let mut buffer = vec![0; bytes];
-            let read = files.log.read_at(&mut buffer, place.position)?;
+            let buffer = files.log.read(bytes, place.position)?;
+            let read = buffer.len();
             if read < bytes {
                 return Err(self.cut_short(place.position + read as u64, end));
             }

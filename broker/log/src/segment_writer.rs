@@ -49,9 +49,17 @@ pub struct CheckpointPlan {
     pub(crate) link: Link,
     pub(crate) partitions: Vec<PlannedPartition>,
     pub(crate) unlinking: Vec<Arc<PartitionLog>>,
-    pub(crate) done: Option<Sender<()>>,
-    /// Who wants to have the checkpoint with everything that it names.
-    pub(crate) snapshot: Option<Sender<Result<Snapshot, Error>>>,
+    pub(crate) asked_by: AskedBy,
+}
+
+/// Who asks for a checkpoint.
+pub(crate) enum AskedBy {
+    /// The log itself, which takes any.
+    Log,
+    /// Somebody who wants to know when it is done: the channel closes.
+    Waiting(Sender<()>),
+    /// Who wants to have it with everything that it names.
+    Backup(Sender<Result<Snapshot, Error>>),
 }
 
 pub(crate) struct PlannedPartition {
@@ -237,8 +245,8 @@ impl SegmentWriter {
         checkpoint.unlinking.clone_from(&self.doomed);
         checkpoint.write(&*self.disk)?;
         self.number += 1;
-        if let Some(asked) = plan.snapshot {
-            self.snapshot(checkpoint, &asked);
+        if let AskedBy::Backup(asked) = &plan.asked_by {
+            self.snapshot(checkpoint, asked);
         }
         self.shared.set_floor(plan.link.position);
         // Only now nothing refers to these any more.
@@ -250,8 +258,9 @@ impl SegmentWriter {
         self.evictable.retain(|(log, _)| !log.is_deleted());
         doomed.into_iter().for_each(|id| self.sweep.partition(id));
         self.shared.counts.checkpoints.fetch_add(1, Ordering::AcqRel);
-        // Whoever waits for the checkpoint sees the channel close.
-        drop(plan.done);
+        if let AskedBy::Waiting(done) = plan.asked_by {
+            drop(done);
+        }
         Ok(())
     }
 

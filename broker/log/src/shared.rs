@@ -2,7 +2,8 @@
 
 use crate::journal::JournalPosition;
 use crate::limits::{
-    OWN_BYTES, PLACE_BYTES, SEGMENT_WRITE_BYTES, TAIL_BYTES_MAX, TAIL_BYTES_TARGET,
+    JOURNAL_BYTES_PER_S, OWN_BYTES, PLACE_BYTES, SEGMENT_WRITE_BYTES, TAIL_BYTES_MAX,
+    TAIL_BYTES_TARGET,
 };
 use crate::partition::{PartitionLog, Watcher};
 use anabranch_types::{PartitionId, Round};
@@ -58,8 +59,10 @@ pub struct Memory {
     pub write_bytes: usize,
     /// Bytes of a batch from which it is not copied, if nobody else holds it.
     pub own_bytes: usize,
-    /// Bytes of one partition and round from which they go straight to its segment.
+    /// Bytes of one partition and round from which they may go straight to its segment.
     pub place_bytes: usize,
+    /// Bytes a second up to which they go through the journal all the same.
+    pub journal_bytes_per_s: u64,
     /// Bytes of recent batches kept for consumers and tables that keep up.
     pub tail_bytes_target: usize,
     /// Bytes above which appends wait for the segment writer; more than the target.
@@ -72,6 +75,7 @@ impl Default for Memory {
             write_bytes: SEGMENT_WRITE_BYTES,
             own_bytes: OWN_BYTES,
             place_bytes: PLACE_BYTES,
+            journal_bytes_per_s: JOURNAL_BYTES_PER_S,
             tail_bytes_target: TAIL_BYTES_TARGET,
             tail_bytes_max: TAIL_BYTES_MAX,
         }

@@ -178,12 +178,17 @@ impl Log {
     /// are written once. One sync more a partition, in rounds with bulk only. Says whether there
     /// is any.
     fn mark_bulk(&mut self, flight: &mut Flight) -> bool {
-        let place_bytes = self.shared.memory().place_bytes;
+        let memory = self.shared.memory();
+        let place_bytes = memory.place_bytes;
+        let bytes_per_s = self.pace.count(flight.bytes, flight.now);
         // A round that changes the log's shape may make the partition, or unmake it.
         let shapes = |operation: &Operation| {
             matches!(operation, Operation::Create(_) | Operation::Delete(_))
         };
         if flight.bytes < place_bytes || flight.operations.iter().any(shapes) {
+            return false;
+        }
+        if bytes_per_s < memory.journal_bytes_per_s {
             return false;
         }
         // The segment writer is busy: the journal is quicker than waiting for its syncs.

@@ -1,13 +1,10 @@
 //! Between rounds: room in the journal and in memory, and checkpoints.
 
 use super::Log;
-use crate::Error;
-use crate::backup::Snapshot;
 use crate::checkpoint::Checkpoint;
 use crate::limits::{PLACED_BYTES_MAX, TIDY_INTERVAL_MS};
-use crate::segment_writer::{CheckpointPlan, PlannedPartition, Task};
+use crate::segment_writer::{AskedBy, CheckpointPlan, PlannedPartition, Task};
 use anabranch_types::Timestamp;
-use crossbeam::channel::Sender;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,7 +28,7 @@ impl Log {
                 continue;
             }
             if journal_full {
-                self.ask_checkpoint(now, None, None);
+                self.ask_checkpoint(now, AskedBy::Log);
             }
             if tail_full {
                 self.send(Task::WriteAll);
@@ -44,7 +41,7 @@ impl Log {
     pub(super) fn look_for_checkpoint(&mut self, now: Timestamp) {
         let placed_much = self.placed_bytes >= PLACED_BYTES_MAX;
         if self.journal_half_full() || placed_much || self.tidying_is_due(now) {
-            self.ask_checkpoint(now, None, None);
+            self.ask_checkpoint(now, AskedBy::Log);
         }
     }
 
@@ -67,16 +64,11 @@ impl Log {
     }
 
     /// Has the segment writer write a checkpoint of what is published, unless one is under way.
-    pub(super) fn ask_checkpoint(
-        &mut self,
-        now: Timestamp,
-        done: Option<Sender<()>>,
-        snapshot: Option<Sender<Result<Snapshot, Error>>>,
-    ) {
+    pub(super) fn ask_checkpoint(&mut self, now: Timestamp, asked_by: AskedBy) {
         if self.shared.failure().is_some() {
             return;
         }
-        if self.checkpoint_is_under_way() && done.is_none() && snapshot.is_none() {
+        if self.checkpoint_is_under_way() && matches!(asked_by, AskedBy::Log) {
             return;
         }
         self.land();
@@ -106,8 +98,7 @@ impl Log {
             link: self.journal.next(),
             partitions,
             unlinking: std::mem::take(&mut self.unlinking),
-            done,
-            snapshot,
+            asked_by,
         };
         self.send(Task::Checkpoint(Box::new(plan)));
     }

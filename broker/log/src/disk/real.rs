@@ -1,6 +1,8 @@
 //! The file system.
 
 use super::{Disk, DiskFile};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
@@ -131,6 +133,21 @@ impl DiskFile for RealFile {
             }
         }
         Ok(done)
+    }
+
+    // Zeroing the buffer first was a fifth of the broker's time for consumers that catch up.
+    fn read(&self, bytes: usize, at: u64) -> io::Result<Vec<u8>> {
+        let mut buffer = Vec::with_capacity(bytes);
+        while buffer.len() < bytes {
+            let position = at + buffer.len() as u64;
+            match rustix::io::pread(&self.file, spare_capacity(&mut buffer), position) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        buffer.truncate(bytes);
+        Ok(buffer)
     }
 
     fn begin_sync(&self, at: u64, bytes: u64) {

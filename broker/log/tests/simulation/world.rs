@@ -228,6 +228,7 @@ impl World {
             write_bytes: 2_000,
             own_bytes: [0, 500, usize::MAX][self.rng.random_range(0..3)],
             place_bytes: self.place_bytes,
+            journal_bytes_per_s: 0,
             tail_bytes_target: 8_000,
             tail_bytes_max: 100_000,
         };

@@ -5,12 +5,13 @@
 //! ledger is small and wholly in memory; when its log has grown far beyond it, the whole map is
 //! appended once more and the log's start moved there.
 
+use crate::own::{change_log, nothing, own_part};
 use crate::{Error, ErrorKind};
 use anabranch_log::{
     Append, AppendError, Appended, Atomicity, Change, Chunk, Command, Inspection, LogHandle,
     Operation, Part, PartitionLog, Settings, Submission, Until,
 };
-use anabranch_types::batch::{BatchBuilder, ValidateOptions, batches, decode_records, validate};
+use anabranch_types::batch::{BatchBuilder, batches, decode_records};
 use anabranch_types::{Offset, PartitionId};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -207,24 +208,13 @@ impl Ledger {
         for (key, value) in entries {
             builder.push(anabranch_log::now(), Some(key), value.as_deref(), &[]);
             if builder.bytes() >= BATCH_BYTES {
-                parts.push(self.part(std::mem::take(&mut builder))?);
+                parts.push(own_part(self.partition, std::mem::take(&mut builder), false)?);
             }
         }
         if builder.count() > 0 {
-            parts.push(self.part(builder)?);
+            parts.push(own_part(self.partition, builder, false)?);
         }
         Ok(Append { parts, atomicity: Atomicity::AllParts, preconditions: None })
-    }
-
-    fn part(&self, builder: BatchBuilder) -> Result<Part, Error> {
-        let internal = |error: &dyn std::fmt::Display| {
-            Error::new(ErrorKind::Internal, format!("a batch of the broker's own: {error}"))
-        };
-        let batch = builder.build().map_err(|error| internal(&error))?;
-        let options = ValidateOptions::default();
-        let passed =
-            validate(&batch, options, |_| 0, &mut Vec::new()).map_err(|error| internal(&error))?;
-        Ok(Part::new(self.partition, batch.freeze(), passed))
     }
 
     async fn compact_if_large(&self) -> Result<(), Error> {
@@ -258,21 +248,8 @@ impl Ledger {
         self.log.send(Command::Submit(submission)).map_err(|_| AppendError::Stopping)?;
         let appended = receiver.await.map_err(|_| AppendError::Stopping)??;
         let start = appended.first().map_or(Offset(0), |first| first.base_offset);
-        let (sender, receiver) = oneshot::channel();
-        let change = Change {
-            append: Append {
-                parts: SmallVec::new(),
-                atomicity: Atomicity::AllParts,
-                preconditions: None,
-            },
-            operations: vec![Operation::SetLogStart(self.partition, start)],
-            settings: Settings::default(),
-            reply: Box::new(move |result| {
-                let _ = sender.send(result);
-            }),
-        };
-        self.log.send(Command::Change(change)).map_err(|_| AppendError::Stopping)?;
-        receiver.await.map_err(|_| AppendError::Stopping)??;
+        let moved = vec![Operation::SetLogStart(self.partition, start)];
+        change_log(&self.log, nothing(), moved).await?;
         let mut state = self.state.lock();
         state.log_bytes = state.map_bytes;
         Ok(())

@@ -24,6 +24,7 @@ mod interest;
 mod ledger;
 mod marks;
 mod offsets;
+mod own;
 mod resources;
 mod retention;
 mod session;

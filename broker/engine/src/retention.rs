@@ -5,21 +5,18 @@
 //! rebuilt from what is left is the same. Only then the log's start moves over its record.
 
 use crate::engine::Engine;
+use crate::own::{change_log, nothing, own_part};
 use crate::stream::Stream;
 use crate::{Error, ErrorKind};
-use anabranch_log::{
-    Append, AppendError, Atomicity, Change, Command, Operation, Part, Preconditions, Settings,
-    key_hash,
-};
+use anabranch_log::{Append, Atomicity, Operation, Preconditions, key_hash};
 use anabranch_table::{KeyRange, TableId};
-use anabranch_types::batch::{BatchBuilder, ValidateOptions, validate};
+use anabranch_types::batch::BatchBuilder;
 use anabranch_types::{Offset, PartitionId, Stamp};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// Rows that go in one append.
 const ROWS: usize = 1_000;
@@ -80,22 +77,7 @@ impl Engine {
             self.delete_rows(stream, table, &starts).await?;
         }
         let operations = starts.into_iter().map(|(id, start)| Operation::SetLogStart(id, start));
-        let nothing =
-            Append { parts: SmallVec::new(), atomicity: Atomicity::AllParts, preconditions: None };
-        self.change_log(nothing, operations.collect()).await
-    }
-
-    /// What deletes may use the reserve of a full disk, which other appends may not.
-    async fn change_log(&self, append: Append, operations: Vec<Operation>) -> Result<(), Error> {
-        let (sender, receiver) = oneshot::channel();
-        let reply = Box::new(move |result| {
-            // Who asked may have gone.
-            let _ = sender.send(result);
-        });
-        let change = Change { append, operations, settings: Settings::default(), reply };
-        self.inner.log.send(Command::Change(change)).map_err(|_| AppendError::Stopping)?;
-        receiver.await.map_err(|_| AppendError::Stopping)??;
-        Ok(())
+        change_log(&self.inner.log, nothing(), operations.collect()).await
     }
 
     /// Deletes the rows whose records stand before `starts`.
@@ -147,13 +129,14 @@ impl Engine {
             let of_all: Vec<Vec<_>> = stream.partitions.iter().map(of_all).collect();
             let preconditions = Preconditions { cut, keys: of_all.concat() };
             let parts: Result<SmallVec<_>, Error> =
-                batches.into_iter().map(|(id, batch)| tombstones(id, batch)).collect();
+                batches.into_iter().map(|(id, batch)| own_part(id, batch, true)).collect();
             let append = Append {
                 parts: parts?,
                 atomicity: Atomicity::AllParts,
                 preconditions: Some(Box::new(preconditions)),
             };
-            match self.change_log(append, Vec::new()).await {
+            // As a change, it may use the reserve of a full disk: it makes room.
+            match change_log(&self.inner.log, append, Vec::new()).await {
                 Ok(()) => return Ok(()),
                 Err(error) if matches!(error.kind, ErrorKind::Conflict) => keys = left,
                 Err(error) => return Err(error),
@@ -163,14 +146,4 @@ impl Engine {
             format!("rows of {} that are to go are being written: try again", stream.name);
         Err(Error::new(ErrorKind::Conflict, message))
     }
-}
-
-fn tombstones(partition: PartitionId, batch: BatchBuilder) -> Result<Part, Error> {
-    let internal =
-        |error: &dyn std::fmt::Display| Error::new(ErrorKind::Internal, error.to_string());
-    let batch = batch.build().map_err(|error| internal(&error))?.freeze();
-    let options = ValidateOptions { keys_required: true, hash_keys: true };
-    let passed =
-        validate(&batch, options, key_hash, &mut Vec::new()).map_err(|error| internal(&error))?;
-    Ok(Part::new(partition, batch, passed))
 }

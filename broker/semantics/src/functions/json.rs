@@ -379,18 +379,28 @@ fn index_at(step: &str, depth: usize) -> Result<i64, Error> {
     })
 }
 
-fn set(a: &[Datum], creates: bool) -> Result<Datum, Error> {
+/// `a[0]` with its part at the path `a[1]` changed by `put`, which is given the part's parent, the
+/// last step and the new value `a[2]`.
+fn with_part(
+    a: &[Datum],
+    put: impl Fn(&mut Tree, &str, Tree) -> Result<(), Error>,
+) -> Result<Datum, Error> {
     let mut value = parse(a[0].text())?;
     let new = parse(a[2].text())?;
     check_container(&value, "set path in scalar")?;
     let steps = path_steps(&a[1])?;
-    changed(&mut value, &steps, 1, &mut |parent, step| {
+    changed(&mut value, &steps, 1, &mut |parent, step| put(parent, step, new.clone()))?;
+    jsonb(&value)
+}
+
+fn set(a: &[Datum], creates: bool) -> Result<Datum, Error> {
+    with_part(a, |parent, step, new| {
         match parent {
             Tree::Object(pairs) => match pairs.iter_mut().find(|pair| pair.0 == step) {
-                Some(pair) => pair.1 = new.clone(),
+                Some(pair) => pair.1 = new,
                 None if creates => {
                     let mut all = std::mem::take(pairs);
-                    all.push((step.to_owned(), new.clone()));
+                    all.push((step.to_owned(), new));
                     *parent = object(all);
                 }
                 None => {}
@@ -398,25 +408,20 @@ fn set(a: &[Datum], creates: bool) -> Result<Datum, Error> {
             Tree::Array(items) => {
                 let wanted = index(step)?.unwrap_or(0);
                 match position(wanted, items.len()) {
-                    Some(at) => items[at] = new.clone(),
-                    None if creates && wanted < 0 => items.insert(0, new.clone()),
-                    None if creates => items.push(new.clone()),
+                    Some(at) => items[at] = new,
+                    None if creates && wanted < 0 => items.insert(0, new),
+                    None if creates => items.push(new),
                     None => {}
                 }
             }
             _ => {}
         }
         Ok(())
-    })?;
-    jsonb(&value)
+    })
 }
 
 fn insert(a: &[Datum], after: bool) -> Result<Datum, Error> {
-    let mut value = parse(a[0].text())?;
-    let new = parse(a[2].text())?;
-    check_container(&value, "set path in scalar")?;
-    let steps = path_steps(&a[1])?;
-    changed(&mut value, &steps, 1, &mut |parent, step| {
+    with_part(a, |parent, step, new| {
         match parent {
             Tree::Object(pairs) => {
                 if pairs.iter().any(|pair| pair.0 == step) {
@@ -426,7 +431,7 @@ fn insert(a: &[Datum], after: bool) -> Result<Datum, Error> {
                     ));
                 }
                 let mut all = std::mem::take(pairs);
-                all.push((step.to_owned(), new.clone()));
+                all.push((step.to_owned(), new));
                 *parent = object(all);
             }
             Tree::Array(items) => {
@@ -436,13 +441,12 @@ fn insert(a: &[Datum], after: bool) -> Result<Datum, Error> {
                     None if wanted < 0 => 0,
                     None => items.len(),
                 };
-                items.insert(at, new.clone());
+                items.insert(at, new);
             }
             _ => {}
         }
         Ok(())
-    })?;
-    jsonb(&value)
+    })
 }
 
 fn stripped(value: Tree) -> Tree {

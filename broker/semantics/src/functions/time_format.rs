@@ -122,13 +122,7 @@ pub(super) fn timestamp(micros: i64, with_zone: bool, format: &str) -> Result<St
     let civil = civil_of(days);
     let year = if civil.year > 0 { civil.year } else { civil.year - 1 };
     let (iso_year, week) = iso_week(days);
-    let clock = Clock {
-        hour: time / HOUR,
-        minute: time / MINUTE % 60,
-        second: time / SECOND % 60,
-        micros: time % SECOND,
-        of_day: time / SECOND,
-    };
+    let clock = Clock::of(time);
     shown(format, |name, written, fill| {
         let weekday = day_of_week(days);
         let month = MONTHS[(civil.month - 1) as usize];
@@ -178,6 +172,17 @@ struct Clock {
 }
 
 impl Clock {
+    /// Of microseconds since midnight; of an interval, of as many as it has.
+    fn of(time: i64) -> Self {
+        Self {
+            hour: time / HOUR,
+            minute: time / MINUTE % 60,
+            second: time / SECOND % 60,
+            micros: time % SECOND,
+            of_day: time / SECOND,
+        }
+    }
+
     fn shown(&self, name: &str, written: &str, fill: bool) -> Option<String> {
         let half = if self.hour % 24 >= 12 { "pm" } else { "am" };
         let dotted = if self.hour % 24 >= 12 { "p.m." } else { "a.m." };
@@ -229,13 +234,7 @@ fn shown(
 
 pub(super) fn interval(it: Span, format: &str) -> Result<String, Error> {
     let time = it.micros;
-    let clock = Clock {
-        hour: time / HOUR,
-        minute: time / MINUTE % 60,
-        second: time / SECOND % 60,
-        micros: time % SECOND,
-        of_day: time / SECOND,
-    };
+    let clock = Clock::of(time);
     shown(format, |name, written, fill| {
         Some(match name {
             "YYYY" => number(i64::from(it.months / 12), 4, fill),

@@ -28,6 +28,8 @@ mod doors;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod kcat;
 #[cfg(test)]
 mod layers;
@@ -37,6 +39,8 @@ mod matrix;
 mod metrics;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod pgbench;
 #[cfg(test)]
 mod process;
 #[cfg(test)]

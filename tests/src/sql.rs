@@ -42,6 +42,32 @@ fn reads_what_was_acknowledged_before() {
     assert_eq!(value(broker, "SELECT count(*) FROM log.rows"), "3");
 }
 
+/// Several statements of one text are one transaction, which a definition divides.
+#[test]
+fn statements_of_one_text_stand_or_fall_together() {
+    let broker = Broker::start();
+    query(&broker, "CREATE STREAM rows (k text PRIMARY KEY, n integer)");
+    query(
+        &broker,
+        "INSERT INTO rows VALUES ('a', 1); UPDATE rows SET n = n + 1; INSERT INTO rows VALUES ('b', 1)",
+    );
+    assert_eq!(query(&broker, "SELECT k, n FROM rows ORDER BY k"), ["a|2", "b|1"]);
+    let said = error(&broker, "DELETE FROM rows; INSERT INTO rows VALUES ('c', 1), ('c', 2)");
+    assert!(said.contains("23505"), "{said}");
+    let said = error(
+        &broker,
+        "INSERT INTO rows VALUES ('d', 1); CREATE STREAM more (n integer); INSERT INTO more VALUES (1); SELECT nothing",
+    );
+    assert!(said.contains("42703"), "{said}");
+    assert_eq!(query(&broker, "SELECT k FROM rows ORDER BY k"), ["a", "b", "d"]);
+    assert_eq!(value(&broker, "SELECT count(*) FROM more"), "0");
+    let seen = query(
+        &broker,
+        "BEGIN; INSERT INTO more VALUES (1); SELECT count(*) FROM more; ROLLBACK; SELECT count(*) FROM more",
+    );
+    assert_eq!(seen, ["1", "0"]);
+}
+
 #[test]
 fn errors_have_postgresql_s_codes() {
     let broker = Broker::start();

@@ -171,7 +171,7 @@ impl Connection {
                 Message::Terminate => return Ok(()),
                 Message::Sync => {
                     self.skipping = false;
-                    self.sync();
+                    self.sync().await?;
                     self.flush().await?;
                     continue;
                 }
@@ -258,12 +258,34 @@ impl Connection {
         self.session.fail();
     }
 
-    fn sync(&mut self) {
+    /// Whether the client's next message is Sync. No client waits for the answer to an Execute
+    /// that it has not sent a Sync or Flush behind.
+    pub(crate) async fn syncs_next(&mut self) -> Result<bool, End> {
+        loop {
+            if let Some(kind) = self.input.first() {
+                return Ok(*kind == wire::SYNC);
+            }
+            let shared = self.shared.clone();
+            tokio::select! {
+                more = read_more(&mut self.socket, &mut self.input) => more?,
+                () = shared.shutdown.cancelled() => return Err(End::Shutdown),
+            }
+        }
+    }
+
+    async fn sync(&mut self) -> Result<(), End> {
+        let cancel = self.begin();
+        match self.end_together(true, &cancel).await {
+            Ok(()) => {}
+            Err(Failure::Sql(error)) => self.fail(&error),
+            Err(Failure::End(end)) => return Err(end),
+        }
         // PostgreSQL 15, 55.2.3: portals live as long as their transaction.
         if self.session.transaction_state() == anabranch_query::TransactionState::None {
             self.portals.clear();
         }
         self.out.ready(self.session.transaction_state());
+        Ok(())
     }
 
     async fn simple_query(&mut self, text: &str) -> Result<(), End> {
@@ -283,14 +305,22 @@ impl Connection {
             self.out.empty_query();
         }
         let cancel = self.running.begin();
-        for statement in statements {
+        let (count, together) = (statements.len(), statements.len() > 1);
+        for (number, statement) in statements.into_iter().enumerate() {
             self.forget(&statement);
+            if together {
+                self.session.begin_implicit();
+            }
+            let is_last = number + 1 == count;
             let preparing = self.session.prepare(statement, Vec::new());
             let prepared = undisturbed(&mut self.socket, &self.shared, &cancel, preparing).await?;
             let mut prepared = Arc::new(prepared);
             let executing = self.session.execute(&mut prepared, Vec::new());
             match undisturbed(&mut self.socket, &self.shared, &cancel, executing).await? {
-                Outcome::Done(done) => self.done(done),
+                Outcome::Done(done) => {
+                    self.end_together(is_last, &cancel).await?;
+                    self.done(done);
+                }
                 Outcome::Rows(rows, verb) => {
                     let formats = vec![Format::Text; rows.schema().fields().len()];
                     let mut sending = Sending::new(rows, formats, verb);
@@ -299,11 +329,25 @@ impl Connection {
                     let schema = sending.rows.schema().clone();
                     self.out.row_description(&schema, &sending.formats);
                     self.send(&mut sending, u64::MAX, &cancel).await?;
+                    self.end_together(is_last, &cancel).await?;
                     self.out.complete(sending.tag());
                 }
             }
         }
         Ok(())
+    }
+
+    /// Commits what several statements of one text have written, before the last one is reported.
+    async fn end_together(
+        &mut self,
+        is_last: bool,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        if !is_last {
+            return Ok(());
+        }
+        let committing = self.session.commit_implicit();
+        undisturbed(&mut self.socket, &self.shared, cancel, committing).await
     }
 
     /// Statements that were prepared are the door's to forget.

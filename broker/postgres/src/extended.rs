@@ -140,6 +140,12 @@ impl Connection {
     pub(crate) async fn execute(&mut self, name: &str, rows_max: i32) -> Result<(), Failure> {
         // The portal is put back unless it fails: then it is of no more use.
         let mut portal = self.portals.remove(name).ok_or_else(|| unknown_portal(name))?;
+        // What is executed before one Sync is one transaction. A statement that is alone is not
+        // made one of its own: it is tried again if somebody writes its keys meanwhile.
+        let writes = portal.prepared.as_ref().is_some_and(|prepared| prepared.writes());
+        if writes && !self.session.is_in_transaction() && !self.syncs_next().await? {
+            self.session.begin_implicit();
+        }
         self.execute_portal(&mut portal, rows_max).await?;
         self.portals.insert(name.to_owned(), portal);
         Ok(())

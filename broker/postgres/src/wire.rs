@@ -7,6 +7,9 @@ use bytes::{Buf, Bytes, BytesMut};
 #[cfg(test)]
 mod tests;
 
+/// Type of the message that ends what is executed together.
+pub(crate) const SYNC: u8 = b'S';
+
 /// A message of a started connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
@@ -112,7 +115,7 @@ pub(crate) fn take(input: &mut BytesMut, length: usize) -> Result<Message, WireE
         b'E' => Message::Execute { portal: body.text()?, rows_max: body.i32()? },
         b'C' => Message::Close(body.target()?),
         b'H' => Message::Flush,
-        b'S' => Message::Sync,
+        SYNC => Message::Sync,
         b'X' => Message::Terminate,
         b'd' | b'c' | b'f' | b'p' => return Ok(Message::Stray),
         other => return Err(WireError::Type(other)),

@@ -5,6 +5,7 @@ use crate::limits::RESULT_BATCHES;
 use crate::plan::QueryPlan;
 use crate::runtime::{QueryRuntime, Task};
 use crate::scan::QueryContext;
+use crate::snapshot::Snapshot;
 use crate::sql::Sql;
 use anabranch_engine::Cut;
 use datafusion::arrow::array::RecordBatch;
@@ -79,8 +80,8 @@ impl Rows {
 #[derive(Clone)]
 pub(crate) struct Execution {
     pub(crate) sql: Arc<Sql>,
-    /// The cut of the transaction, if there is one.
-    pub(crate) cut: Option<Cut>,
+    /// What the transaction sees, if there is one.
+    pub(crate) snapshot: Option<Snapshot>,
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -123,9 +124,9 @@ impl Execution {
         let reading = async move {
             let timeout = self.timeout;
             let work = async {
-                let cut = self.cut().await?;
+                let snapshot = self.snapshot().await?;
                 match &plan.point {
-                    Some(point) => point.read(&cut, &parameters),
+                    Some(point) => point.read(&snapshot, &parameters),
                     None => Err(Error::internal("no lookup to do")),
                 }
             };
@@ -139,15 +140,18 @@ impl Execution {
         Ok(rows)
     }
 
-    /// The transaction's cut, or a new one that shows everything acknowledged until now.
-    pub(crate) async fn cut(&self) -> Result<Cut, Error> {
-        match &self.cut {
-            Some(cut) => Ok(cut.clone()),
-            None => {
-                let wait = self.timeout.map_or(CUT_WAIT_MAX, |timeout| timeout.min(CUT_WAIT_MAX));
-                Ok(self.sql.engine().cut(wait).await?)
-            }
+    /// What the transaction sees, or everything that was acknowledged until now.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot, Error> {
+        match &self.snapshot {
+            Some(snapshot) => Ok(snapshot.clone()),
+            None => Ok(Snapshot::new(self.new_cut().await?)),
         }
+    }
+
+    /// A cut that shows everything that was acknowledged until now.
+    pub(crate) async fn new_cut(&self) -> Result<Cut, Error> {
+        let wait = self.timeout.map_or(CUT_WAIT_MAX, |timeout| timeout.min(CUT_WAIT_MAX));
+        Ok(self.sql.engine().cut(wait).await?)
     }
 
     async fn pump(
@@ -168,7 +172,7 @@ impl Execution {
         };
         let mut config = state.config().clone();
         let query = if plan.reads_streams {
-            let query = Arc::new(QueryContext::new(self.cut().await?));
+            let query = Arc::new(QueryContext::new(self.snapshot().await?));
             config.set_extension(query.clone());
             Some(query)
         } else {

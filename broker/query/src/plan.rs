@@ -1,9 +1,11 @@
 //! From a query's syntax to a plan that can be run again and again.
 
+mod lock;
 mod point;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use lock::LockPlan;
 pub(crate) use point::PointRead;
 
 use crate::catalog::{LOG, PUBLIC, find};
@@ -16,10 +18,10 @@ use crate::statement::{
     unique_projection,
 };
 use anabranch_semantics::{cast_value, desugar, resolve};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::default_table_source::source_as_provider;
-use datafusion::common::ParamValues;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ParamValues, TableReference};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::scalar::ScalarValue;
@@ -36,6 +38,8 @@ pub(crate) struct QueryPlan {
     optimized: Option<LogicalPlan>,
     /// How to answer without executing, if it is that simple.
     pub(crate) point: Option<PointRead>,
+    /// Rows that a transaction locks with it.
+    pub(crate) locks: Option<LockPlan>,
     /// Whether streams are read, and a cut is needed.
     pub(crate) reads_streams: bool,
     /// Types of `$1`, `$2`, …
@@ -59,9 +63,10 @@ impl QueryPlan {
         sql: &Sql,
         context: &PlanContext,
         text: &str,
-        statement: ast::Statement,
+        mut statement: ast::Statement,
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
+        let locks = LockPlan::take(sql, context, &mut statement, hints).await?;
         let Rewritten { names, mut statement, dialect } = rewritten(sql, context, text, statement);
         let state = sql.state();
         let mut logical = match Box::pin(to_plan(state, statement.clone(), dialect)).await {
@@ -80,7 +85,7 @@ impl QueryPlan {
             let _ = statement.visit(&mut HintTypes { hints });
             logical = Box::pin(to_plan(state, statement, dialect)).await;
         }
-        Self::from_logical(state, logical?, &names)
+        Ok(Self { locks, ..Self::from_logical(state, logical?, &names)? })
     }
 
     /// Of a plan made elsewhere.
@@ -97,7 +102,14 @@ impl QueryPlan {
         };
         let schema = renamed(logical.schema().as_arrow(), names);
         let point = optimized.as_ref().and_then(|plan| PointRead::of(plan, &schema));
-        Ok(Self { logical, optimized, point, reads_streams: streams, parameters, schema })
+        let locks = None;
+        Ok(Self { logical, optimized, point, locks, reads_streams: streams, parameters, schema })
+    }
+
+    /// The result's columns with the relations that they come from, as planned.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (Option<TableReference>, FieldRef)> {
+        let columns = self.logical.schema().iter();
+        columns.map(|(relation, field)| (relation.cloned(), field.clone()))
     }
 
     /// The plan with parameters bound, ready for the physical planner. Whether it is optimized

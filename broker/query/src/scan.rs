@@ -126,6 +126,7 @@ impl TableProvider for StreamTable {
             self.layout.clone(),
             projection,
             slices,
+            self.relation == Relation::Rows,
             limit,
         )))
     }

@@ -101,6 +101,12 @@ impl Prepared {
         }
     }
 
+    /// Whether it writes rows.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        matches!(self.plan, Plan::Write(_))
+    }
+
     /// What was prepared.
     #[must_use]
     pub fn statement(&self) -> &Statement {
@@ -184,6 +190,7 @@ impl Session {
     pub fn transaction_state(&self) -> TransactionState {
         match &self.transaction {
             None => TransactionState::None,
+            Some(transaction) if transaction.implicit => TransactionState::None,
             Some(transaction) if transaction.failed => TransactionState::Failed,
             Some(_) => TransactionState::Open,
         }
@@ -191,8 +198,10 @@ impl Session {
 
     /// A statement failed: an open transaction can only be rolled back now.
     pub fn fail(&mut self) {
-        if let Some(transaction) = &mut self.transaction {
-            transaction.failed = true;
+        match &mut self.transaction {
+            Some(transaction) if transaction.implicit => self.transaction = None,
+            Some(transaction) => transaction.failed = true,
+            None => {}
         }
     }
 
@@ -219,7 +228,7 @@ impl Session {
                     );
                 Plan::Query(Arc::new(self.sql.runtime.run(planning).await?))
             }
-            Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) => {
+            Kind::Insert(_) | Kind::Update(..) | Kind::Delete(..) | Kind::Truncate(_) => {
                 let (sql, context) = (self.sql.clone(), self.plan_context());
                 let (kind, hints) = (statement.kind.clone(), hints.clone());
                 let planning =
@@ -249,8 +258,11 @@ impl Session {
         self.refresh(prepared).await?;
         match (&prepared.plan, &prepared.statement.kind) {
             (Plan::Query(plan), _) => {
-                let parameters = plan.cast_parameters(parameters)?;
                 let execution = self.reading(plan).await?;
+                if let Some(locks) = &plan.locks {
+                    self.lock(locks, &execution, &parameters).await?;
+                }
+                let parameters = plan.cast_parameters(parameters)?;
                 Ok(Outcome::Rows(execution.start(plan.clone(), parameters).await?, "SELECT"))
             }
             (Plan::Write(plan), _) => {
@@ -318,20 +330,20 @@ impl Session {
         all
     }
 
-    /// How to run a query: at the transaction's cut, where there is one.
+    /// How to run a query: as the transaction sees things, where there is one.
     async fn reading(&mut self, plan: &QueryPlan) -> Result<Execution, Error> {
         let mut execution = self.execution();
         if plan.reads_streams
             && let Some(transaction) = &mut self.transaction
         {
-            transaction.check_readable()?;
-            execution.cut = Some(transaction.cut(&execution).await?);
+            execution.snapshot = Some(transaction.snapshot(&execution).await?);
         }
         Ok(execution)
     }
 
     fn execution(&self) -> Execution {
-        Execution { sql: self.sql.clone(), cut: None, timeout: self.settings.statement_timeout() }
+        let timeout = self.settings.statement_timeout();
+        Execution { sql: self.sql.clone(), snapshot: None, timeout }
     }
 
     fn check_transaction(&self, statement: &Statement) -> Result<(), Error> {

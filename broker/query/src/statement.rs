@@ -55,8 +55,10 @@ pub(crate) enum Kind {
     /// SELECT, VALUES, TABLE, WITH … SELECT, EXPLAIN.
     Query(Box<ast::Statement>),
     Insert(Box<ast::Insert>),
-    Update(Box<ast::Update>),
-    Delete(Box<ast::Delete>),
+    /// With what WITH names.
+    Update(Box<ast::Update>, Option<ast::With>),
+    Delete(Box<ast::Delete>, Option<ast::With>),
+    Truncate(Box<ast::Truncate>),
     Create(CreateStream),
     Alter(AlterStream),
     Drop(DropStream),
@@ -168,7 +170,7 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
         }
         _ => tokens,
     };
-    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(plain_locks(tokens));
     let statement = parser.parse_statement()?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
@@ -177,25 +179,77 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
     classify(text, statement)
 }
 
+/// `FOR NO KEY UPDATE` and `FOR KEY SHARE`, which the parser does not know, as what they weaken: to
+/// lock is not to wait here.
+fn plain_locks(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is = |token: Option<&TokenWithSpan>, text: &str| match token.map(|token| &token.token) {
+        Some(Token::Word(word)) => {
+            word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text)
+        }
+        _ => false,
+    };
+    let mut at = 0;
+    while at < tokens.len() {
+        if is(tokens.get(at), "FOR") {
+            let next = |by: usize, text: &str| is(tokens.get(at + by), text);
+            if next(1, "NO") && next(2, "KEY") && next(3, "UPDATE") {
+                tokens.drain(at + 1..at + 3);
+            } else if next(1, "KEY") && next(2, "SHARE") {
+                tokens.remove(at + 1);
+            }
+        }
+        at += 1;
+    }
+    tokens
+}
+
 fn classify(text: &str, statement: ast::Statement) -> Result<Kind, Error> {
     match statement {
-        ast::Statement::Query(query) => match *query.body {
-            ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_) => Err(
-                Error::unsupported("WITH in front of INSERT, UPDATE or DELETE is not supported"),
-            ),
-            _ => Ok(Kind::Query(Box::new(ast::Statement::Query(query)))),
-        },
+        ast::Statement::Query(query) => query_or_write(*query),
         ast::Statement::Explain { statement: ref inner, .. } => match inner.as_ref() {
             ast::Statement::Query(_) => Ok(Kind::Query(Box::new(statement))),
             _ => Err(Error::unsupported("EXPLAIN takes a SELECT")),
         },
         ast::Statement::Insert(insert) => Ok(Kind::Insert(Box::new(insert))),
-        ast::Statement::Update(update) => Ok(Kind::Update(Box::new(update))),
-        ast::Statement::Delete(delete) => Ok(Kind::Delete(Box::new(delete))),
+        ast::Statement::Update(update) => Ok(Kind::Update(Box::new(update), None)),
+        ast::Statement::Delete(delete) => Ok(Kind::Delete(Box::new(delete), None)),
+        ast::Statement::Truncate(truncate) => Ok(Kind::Truncate(Box::new(truncate))),
         _ => {
             let words: Vec<_> = text.split_whitespace().take(2).collect();
             Err(Error::unsupported(format!("{} is not supported", words.join(" ").to_uppercase())))
         }
+    }
+}
+
+/// A query, or what writes behind WITH.
+fn query_or_write(mut query: ast::Query) -> Result<Kind, Error> {
+    let is_write = |body: &ast::SetExpr| {
+        matches!(body, ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_))
+    };
+    let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
+    if ctes.into_iter().any(|cte| is_write(&cte.query.body)) {
+        return Err(Error::unsupported("WITH takes SELECT only, no statement that writes")
+            .hint("run the statements one after the other, in one transaction"));
+    }
+    if !is_write(&query.body) {
+        return Ok(Kind::Query(Box::new(ast::Statement::Query(Box::new(query)))));
+    }
+    let with = query.with.take();
+    match *query.body {
+        ast::SetExpr::Insert(ast::Statement::Insert(mut insert)) => {
+            match insert.source.as_mut() {
+                Some(source) if source.with.is_none() => source.with = with,
+                _ => return Err(Error::unsupported("INSERT takes one WITH")),
+            }
+            Ok(Kind::Insert(Box::new(insert)))
+        }
+        ast::SetExpr::Update(ast::Statement::Update(update)) => {
+            Ok(Kind::Update(Box::new(update), with))
+        }
+        ast::SetExpr::Delete(ast::Statement::Delete(delete)) => {
+            Ok(Kind::Delete(Box::new(delete), with))
+        }
+        _ => Err(Error::internal("no statement that writes")),
     }
 }
 
@@ -206,10 +260,6 @@ fn refuse_by_first_word(tokens: &[TokenWithSpan]) -> Result<(), Error> {
     };
     let refuse = |message: &str, hint: &str| Err(Error::unsupported(message).hint(hint));
     match word.value.to_ascii_uppercase().as_str() {
-        "TRUNCATE" => refuse(
-            "TRUNCATE is not supported: events are kept as long as retention says",
-            "DELETE FROM removes rows of an upsert stream; DROP STREAM and CREATE STREAM start anew",
-        ),
         "COPY" => refuse(
             "COPY is not supported",
             "use INSERT with many rows, or produce with a Kafka client",

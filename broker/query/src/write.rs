@@ -1,4 +1,4 @@
-//! INSERT, UPDATE and DELETE: rows become events.
+//! INSERT, UPDATE, DELETE and TRUNCATE: rows become events.
 //!
 //! ```text
 //! INSERT  rows ──────────────────> key, value ──┐
@@ -8,37 +8,43 @@
 //! Nothing goes through DataFusion's own hooks for writing: what they would delete or update is
 //! not what the statement says (apache/datafusion #24654).
 
+mod assign;
 mod change;
 mod conflict;
 mod encode;
 mod insert;
-mod pending;
+mod returning;
 mod target;
 #[cfg(test)]
 mod tests;
+mod truncate;
 mod values;
-
-pub(crate) use pending::Pending;
 
 use crate::error::Error;
 use crate::execute::{Execution, Rows};
 use crate::limits::CONFLICT_RETRIES;
-use crate::plan::PlanContext;
+use crate::pending::Pending;
+use crate::plan::{PlanContext, placeholder_number};
 use crate::session::{Done, Outcome};
+use crate::snapshot::Snapshot;
 use crate::sql::Sql;
 use crate::statement::Kind;
-use anabranch_engine::{Cut, ErrorKind};
+use anabranch_engine::ErrorKind;
 use change::ChangePlan;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{Expr, Visit, Visitor};
 use insert::InsertPlan;
+use std::ops::ControlFlow;
+use truncate::TruncatePlan;
 
 /// A statement that writes, planned.
 pub(crate) enum WritePlan {
     Insert(Box<InsertPlan>),
     /// UPDATE or DELETE.
-    Change(ChangePlan),
+    Change(Box<ChangePlan>),
+    Truncate(TruncatePlan),
 }
 
 /// What a statement wrote.
@@ -60,12 +66,15 @@ impl WritePlan {
                 let planning = InsertPlan::new(sql, context, *insert, hints);
                 Box::pin(planning).await.map(|plan| Self::Insert(Box::new(plan)))
             }
-            Kind::Update(update) => {
-                Box::pin(ChangePlan::update(sql, context, *update, hints)).await.map(Self::Change)
+            Kind::Update(update, with) => {
+                let planning = ChangePlan::update(sql, context, *update, with, hints);
+                Box::pin(planning).await.map(|plan| Self::Change(Box::new(plan)))
             }
-            Kind::Delete(delete) => {
-                Box::pin(ChangePlan::delete(sql, context, *delete, hints)).await.map(Self::Change)
+            Kind::Delete(delete, with) => {
+                let planning = ChangePlan::delete(sql, context, *delete, with, hints);
+                Box::pin(planning).await.map(|plan| Self::Change(Box::new(plan)))
             }
+            Kind::Truncate(truncate) => TruncatePlan::new(sql, &truncate).map(Self::Truncate),
             _ => Err(Error::internal("no statement that writes")),
         }
     }
@@ -74,13 +83,15 @@ impl WritePlan {
         match self {
             Self::Insert(plan) => plan.parameters(),
             Self::Change(plan) => plan.parameters(),
+            Self::Truncate(_) => &[],
         }
     }
 
     pub(crate) fn returning_schema(&self) -> Option<&SchemaRef> {
         match self {
             Self::Insert(plan) => plan.returning_schema(),
-            Self::Change(_) => None,
+            Self::Change(plan) => plan.returning_schema(),
+            Self::Truncate(_) => None,
         }
     }
 
@@ -88,6 +99,7 @@ impl WritePlan {
         match self {
             Self::Insert(_) => "INSERT",
             Self::Change(plan) => plan.verb(),
+            Self::Truncate(_) => "TRUNCATE TABLE",
         }
     }
 
@@ -98,17 +110,15 @@ impl WritePlan {
         execution: Execution,
         parameters: Vec<ScalarValue>,
     ) -> Result<Written, Error> {
+        if let Self::Truncate(plan) = self {
+            return plan.execute_alone(&execution).await;
+        }
         let engine = execution.sql.engine().clone();
         let mut conflicts = 0;
         loop {
-            let cut = execution.cut().await?;
-            let mut pending = Pending::default();
-            let execution = Execution { cut: Some(cut.clone()), ..execution.clone() };
-            let written =
-                self.execute_within(execution, &cut, parameters.clone(), &mut pending).await?;
-            if pending.is_empty() {
-                return Ok(written);
-            }
+            let snapshot = Some(Snapshot::new(execution.new_cut().await?));
+            let execution = Execution { snapshot, ..execution.clone() };
+            let (written, pending) = self.execute_within(execution, parameters.clone()).await?;
             match pending.append(&engine).await {
                 Ok(()) => return Ok(written),
                 Err(error) if error.kind == ErrorKind::Conflict && conflicts < CONFLICT_RETRIES => {
@@ -119,17 +129,16 @@ impl WritePlan {
         }
     }
 
-    /// Reads at `cut` and adds what it writes to `pending`.
+    /// Executes it at the snapshot of `execution`; what it writes is still to be appended.
     pub(crate) async fn execute_within(
         &self,
         execution: Execution,
-        cut: &Cut,
         parameters: Vec<ScalarValue>,
-        pending: &mut Pending,
-    ) -> Result<Written, Error> {
+    ) -> Result<(Written, Pending), Error> {
         match self {
-            Self::Insert(plan) => plan.execute(execution, cut, parameters, pending).await,
-            Self::Change(plan) => plan.execute(execution, cut, parameters, pending).await,
+            Self::Insert(plan) => plan.execute(execution, parameters).await,
+            Self::Change(plan) => plan.execute(execution, parameters).await,
+            Self::Truncate(plan) => plan.execute(execution).await,
         }
     }
 }
@@ -141,12 +150,29 @@ impl Written {
                 let tag = if self.verb == "INSERT" { "INSERT 0" } else { self.verb };
                 Outcome::Rows(Rows::ready(schema, batches), tag)
             }
-            None => Outcome::Done(Done::tag(if self.verb == "INSERT" {
+            None => Outcome::Done(Done::tag(match self.verb {
                 // PostgreSQL 15, 55.7, CommandComplete: the 0 was an oid once.
-                format!("INSERT 0 {}", self.count)
-            } else {
-                format!("{} {}", self.verb, self.count)
+                "INSERT" => format!("INSERT 0 {}", self.count),
+                "TRUNCATE TABLE" => self.verb.to_owned(),
+                verb => format!("{verb} {}", self.count),
             })),
         }
+    }
+}
+
+/// Adds the parameters that only `part` of a statement has: they are text.
+fn add_parameters(part: &impl Visit, parameters: &mut Vec<DataType>) {
+    struct Highest(usize);
+    impl Visitor for Highest {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            self.0 = self.0.max(placeholder_number(expr).unwrap_or(0));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut highest = Highest(0);
+    let _ = part.visit(&mut highest);
+    if highest.0 > parameters.len() {
+        parameters.resize(highest.0, DataType::Utf8);
     }
 }

@@ -9,6 +9,37 @@ import psycopg
 from psycopg import errors
 
 
+def pipelines(connection):
+    """What is sent before one Sync is one transaction."""
+    insert = "INSERT INTO readings (sensor, n) VALUES (%s, %s)"
+    with connection.pipeline():
+        for n in range(3):
+            connection.execute(insert, (f"p{n}", n))
+        seen = connection.execute("SELECT count(*) FROM readings WHERE sensor LIKE 'p%'")
+    assert seen.fetchone() == (3,)
+    try:
+        with connection.pipeline():
+            connection.execute(insert, ("q0", 0))
+            connection.execute("UPDATE readings SET n = 9 WHERE sensor = 'p0'")
+            connection.execute(insert, ("p1", 1))
+        raise AssertionError("the key exists")
+    except errors.UniqueViolation:
+        pass
+    found = "SELECT sensor, n FROM readings WHERE sensor IN ('p0', 'q0')"
+    assert connection.execute(found).fetchall() == [("p0", 0)]
+    try:
+        with connection.cursor() as cursor:
+            cursor.executemany(insert, [("r0", 0), ("r1", 1), ("p2", 2)])
+        raise AssertionError("the key exists")
+    except errors.UniqueViolation:
+        pass
+    counted = connection.execute("SELECT count(*) FROM readings WHERE sensor LIKE 'r%'")
+    assert counted.fetchone() == (0,)
+    with connection.transaction():
+        deleted = connection.execute("DELETE FROM readings WHERE sensor LIKE 'p%' RETURNING n")
+        assert sorted(deleted.fetchall()) == [(0,), (1,), (2,)]
+
+
 def main(host, port):
     where = {"host": host, "port": port, "user": "tester", "dbname": "anabranch"}
     with psycopg.connect(**where, autocommit=True) as connection:
@@ -38,6 +69,7 @@ def main(host, port):
             raise AssertionError("the key exists")
         except errors.UniqueViolation:
             pass
+        pipelines(connection)
         try:
             connection.execute("SELECT nothing FROM readings")
             raise AssertionError("there is no such column")

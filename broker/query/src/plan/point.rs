@@ -3,7 +3,8 @@
 use crate::error::Error;
 use crate::rows::{Layout, RowsBuilder};
 use crate::scan::{KeyAccess, Literal, Predicate, StreamTable, predicate, push_row};
-use anabranch_engine::{Cut, Stream, TableId};
+use crate::snapshot::Snapshot;
+use anabranch_engine::Stream;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::default_table_source::source_as_provider;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 /// A query that only looks up keys: `SELECT columns FROM stream WHERE key = …`.
 pub(crate) struct PointRead {
     stream: Arc<Stream>,
-    table: TableId,
     layout: Arc<Layout>,
     /// On the key only, as equality with constants or parameters.
     filters: Vec<Expr>,
@@ -62,7 +62,6 @@ impl PointRead {
         };
         Some(Self {
             stream: table.stream().clone(),
-            table: table.stream().table?,
             layout: layout.clone(),
             filters: scan.filters.clone(),
             projection,
@@ -72,10 +71,10 @@ impl PointRead {
         })
     }
 
-    /// Reads the rows at `cut`; a second result is a notice. May touch the disk.
+    /// Reads the rows; a second result is a notice. May touch the disk.
     pub(crate) fn read(
         &self,
-        cut: &Cut,
+        snapshot: &Snapshot,
         parameters: &[ScalarValue],
     ) -> Result<(RecordBatch, Option<String>), Error> {
         let filters = self
@@ -86,9 +85,9 @@ impl PointRead {
         let KeyAccess::Points(keys) = KeyAccess::new(&self.layout, &filters) else {
             return Err(Error::internal("a lookup by key has become a scan"));
         };
-        let query = crate::scan::QueryContext::new(cut.clone());
+        let query = crate::scan::QueryContext::new(snapshot.clone());
         let mut rows = RowsBuilder::new(&self.layout, &self.stream, &self.projection);
-        for (key, row) in keys.iter().zip(cut.tables.get_many(self.table, &keys)?) {
+        for (key, row) in keys.iter().zip(snapshot.get_many(&self.stream, &keys)?) {
             if self.fetch.is_some_and(|fetch| rows.rows() >= fetch) {
                 break;
             }

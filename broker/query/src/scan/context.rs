@@ -2,25 +2,25 @@
 
 use crate::error::Error;
 use crate::rows::RowsBuilder;
-use anabranch_engine::Cut;
+use crate::snapshot::Snapshot;
 use anabranch_types::PartitionIndex;
 use datafusion::execution::TaskContext;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The cut that a query reads at, and what its scans noticed.
+/// What a query reads, and what its scans noticed.
 pub(crate) struct QueryContext {
     /// Everything is read here.
-    pub(crate) cut: Cut,
+    pub(crate) snapshot: Snapshot,
     misfits: Mutex<(u64, Option<String>)>,
     /// Partitions of which damaged batches were skipped.
     damaged: Mutex<BTreeSet<String>>,
 }
 
 impl QueryContext {
-    pub(crate) fn new(cut: Cut) -> Self {
-        Self { cut, misfits: Mutex::new((0, None)), damaged: Mutex::default() }
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot, misfits: Mutex::new((0, None)), damaged: Mutex::default() }
     }
 
     /// The context that an execution was started with.

@@ -1,11 +1,11 @@
 //! Scanning the logs of a stream, in parallel.
 
-use super::QueryContext;
 use super::log_bounds::LogBounds;
 use super::log_cursor::{Filled, LogCursor};
+use super::{QueryContext, partition_index};
 use crate::error::Error;
 use crate::limits::SCAN_ROWS;
-use crate::rows::{Layout, RowsBuilder};
+use crate::rows::{Layout, RowHeaders, RowInput, RowsBuilder};
 use anabranch_engine::{Session as EngineSession, Stream, Until};
 use anabranch_types::{Offset, PartitionId, PartitionIndex};
 use datafusion::arrow::array::RecordBatch;
@@ -91,6 +91,8 @@ pub(crate) struct LogScan {
     layout: Arc<Layout>,
     projection: Vec<usize>,
     groups: Vec<Vec<Slice>>,
+    /// Whether events of this transaction, which are in no log yet, are shown as well.
+    with_own: bool,
     limit: Option<usize>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
@@ -103,6 +105,7 @@ impl LogScan {
         layout: Arc<Layout>,
         projection: Vec<usize>,
         groups: Vec<Vec<Slice>>,
+        with_own: bool,
         limit: Option<usize>,
     ) -> Self {
         let schema = RowsBuilder::new(&layout, &stream, &projection).schema();
@@ -112,7 +115,7 @@ impl LogScan {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Self { engine, stream, layout, projection, groups, limit, schema, properties }
+        Self { engine, stream, layout, projection, groups, with_own, limit, schema, properties }
     }
 
     fn rows_estimate(&self, group: &[Slice]) -> usize {
@@ -186,6 +189,7 @@ impl ExecutionPlan for LogScan {
             engine: self.engine.clone(),
             slices: self.groups[partition].clone().into_iter(),
             cursor: None,
+            with_own: self.with_own && partition == 0,
             rows: RowsBuilder::new(&self.layout, &self.stream, &self.projection),
             left: self.limit.unwrap_or(usize::MAX),
             stream: self.stream.clone(),
@@ -218,6 +222,7 @@ struct Reader {
     engine: EngineSession,
     slices: std::vec::IntoIter<Slice>,
     cursor: Option<LogCursor>,
+    with_own: bool,
     rows: RowsBuilder,
     left: usize,
     stream: Arc<Stream>,
@@ -230,6 +235,7 @@ impl Reader {
         while self.rows.rows() < enough {
             let Some(cursor) = self.cursor.as_mut() else {
                 if !self.open_next() {
+                    self.push_own();
                     break;
                 }
                 continue;
@@ -253,12 +259,29 @@ impl Reader {
         Ok(Some(batch))
     }
 
+    /// What the transaction has written, once: no more than a transaction can write.
+    fn push_own(&mut self) {
+        if !std::mem::take(&mut self.with_own) {
+            return;
+        }
+        for event in self.query.snapshot.written(&self.stream) {
+            self.rows.push(RowInput {
+                partition: partition_index(&self.stream, event.partition),
+                offset: Offset(-1),
+                timestamp: event.timestamp,
+                key: event.key.as_deref(),
+                value: event.value.as_deref(),
+                headers: RowHeaders::Row(&[]),
+            });
+        }
+    }
+
     /// Opens the next slice; false when there is none.
     fn open_next(&mut self) -> bool {
         for slice in self.slices.by_ref() {
             // A partition that is gone was dropped after the query was planned.
             if let Some(log) = self.engine.partition(slice.partition) {
-                let until = Until::Round(self.query.cut.round);
+                let until = Until::Round(self.query.snapshot.round());
                 self.cursor = Some(LogCursor::new(log, slice.index, slice.from, slice.to, until));
                 return true;
             }

@@ -4,8 +4,8 @@ use super::{KeyAccess, QueryContext};
 use crate::error::Error;
 use crate::limits::{POINT_KEYS_BATCH, SCAN_BYTES_MAX, SCAN_ROWS};
 use crate::rows::{Layout, RowHeaders, RowInput, RowsBuilder};
+use anabranch_engine::Stream;
 use anabranch_engine::table::{KeyRange, Row};
-use anabranch_engine::{Stream, TableId};
 use anabranch_types::{PartitionId, PartitionIndex};
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
@@ -108,13 +108,9 @@ impl ExecutionPlan for TableScan {
     }
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let Some(table) = self.stream.table else {
-            return Err(Error::internal(format!("{} has no table", self.stream.name)).into());
-        };
         let reader = TableReader {
             query: QueryContext::of(&context)?,
             stream: self.stream.clone(),
-            table,
             left: self.limit.unwrap_or(usize::MAX),
             rows: RowsBuilder::new(&self.layout, &self.stream, &self.projection),
             position: Position::new(&self.access),
@@ -142,7 +138,6 @@ impl ExecutionPlan for TableScan {
 struct TableReader {
     query: Arc<QueryContext>,
     stream: Arc<Stream>,
-    table: TableId,
     left: usize,
     rows: RowsBuilder,
     position: Position,
@@ -166,7 +161,7 @@ impl Position {
 
 impl TableReader {
     fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
-        let view = self.query.cut.tables.clone();
+        let snapshot = self.query.snapshot.clone();
         while self.rows.rows() == 0 && self.left > 0 {
             match &mut self.position {
                 Position::End => return Ok(None),
@@ -176,7 +171,7 @@ impl TableReader {
                         self.position = Position::End;
                         continue;
                     }
-                    for (key, row) in some.iter().zip(view.get_many(self.table, &some)?) {
+                    for (key, row) in some.iter().zip(snapshot.get_many(&self.stream, &some)?) {
                         if let Some(row) = row {
                             push_row(&mut self.rows, &self.stream, key, &row);
                         }
@@ -185,7 +180,7 @@ impl TableReader {
                 Position::Range(range) => {
                     let enough = SCAN_ROWS.min(self.left);
                     let mut last = None;
-                    for entry in view.scan(self.table, range.clone())? {
+                    for entry in snapshot.scan(&self.stream, range)? {
                         let (key, row) = entry?;
                         push_row(&mut self.rows, &self.stream, &key, &row);
                         last = Some(key);

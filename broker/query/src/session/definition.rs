@@ -22,6 +22,7 @@ impl Session {
     pub(super) async fn define(&mut self, kind: Kind) -> Result<Outcome, Error> {
         let prints =
             matches!(&kind, Kind::Alter(AlterStream { action: StreamAction::InferSchema, .. }));
+        self.commit_implicit().await?;
         if self.transaction.is_some() && !prints {
             return Err(Error::unsupported("streams cannot be defined inside a transaction").hint(
                 "run CREATE, ALTER and DROP STREAM outside of BEGIN … COMMIT (with autocommit)",

@@ -21,6 +21,7 @@ impl Session {
     /// Executes a statement about users or grants. It is in force at once, and no part of a
     /// transaction.
     pub(super) async fn roles(&mut self, statement: RoleStatement) -> Result<Done, Error> {
+        self.commit_implicit().await?;
         if self.transaction.is_some() {
             return Err(Error::unsupported("users and grants cannot be changed in a transaction")
                 .hint("run this outside of BEGIN … COMMIT (with autocommit)"));

@@ -1,18 +1,25 @@
 //! Transactions.
 //!
-//! BEGIN to COMMIT is a snapshot: all reads have one cut, taken by the first of them. Writes are
-//! kept until COMMIT and then appended together, in one round or none, on condition that nobody
-//! has written their keys since the cut; a conflict is 40001 (or 23505 where the key was to be
-//! new). Until then nobody sees them, the transaction itself included: reading a stream after
-//! writing in the same transaction is refused rather than answered wrongly.
+//! BEGIN to COMMIT is a snapshot: all reads have one cut, taken by the first of them, and see what
+//! the transaction itself has written since. Writes are kept until COMMIT and then appended
+//! together, in one round or none, on condition that nobody has written their keys since the cut;
+//! a conflict is 40001. Until then nobody else sees them.
+//!
+//! Several statements that come as one text, or before one Sync, are a transaction of their own, as
+//! in PostgreSQL (55.2.2.1, 55.2.3), but one that a definition divides: what stands before it is
+//! committed first.
 
 use super::{Done, Outcome, Session};
 use crate::error::{Error, sqlstate};
 use crate::execute::Execution;
-use crate::limits::WRITE_BYTES_MAX;
+use crate::limits::LOCKED_ROWS_MAX;
+use crate::pending::{Mark, Pending};
+use crate::plan::LockPlan;
+use crate::snapshot::Snapshot;
 use crate::statement::{SessionStatement, SetValue};
-use crate::write::{Pending, WritePlan};
+use crate::write::WritePlan;
 use anabranch_engine::Cut;
+use datafusion::arrow::array::AsArray;
 use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
 
@@ -33,11 +40,14 @@ pub enum TransactionState {
 /// An open transaction.
 pub(super) struct Transaction {
     pub(super) failed: bool,
+    /// Nobody said BEGIN.
+    pub(super) implicit: bool,
     read_only: bool,
     cut: Option<Cut>,
-    pending: Pending,
-    /// Name, and what was pending then.
-    savepoints: Vec<(String, Pending)>,
+    /// What it has written. Queries that still run keep what was written when they began.
+    pending: Arc<Pending>,
+    /// Name, and where `pending` stood.
+    savepoints: Vec<(String, Mark)>,
     /// What SET LOCAL changed.
     restore: Vec<(String, String)>,
 }
@@ -46,30 +56,26 @@ impl Transaction {
     fn new(read_only: bool) -> Self {
         Self {
             failed: false,
+            implicit: false,
             read_only,
             cut: None,
-            pending: Pending::default(),
+            pending: Arc::default(),
             savepoints: Vec::new(),
             restore: Vec::new(),
         }
     }
 
-    /// The one cut of all its reads.
-    pub(super) async fn cut(&mut self, execution: &Execution) -> Result<Cut, Error> {
-        if let Some(cut) = &self.cut {
-            return Ok(cut.clone());
-        }
-        let (sql, execution) = (execution.sql.clone(), execution.clone());
-        let cut = sql.runtime.run(async move { execution.cut().await }).await?;
-        self.cut = Some(cut.clone());
-        Ok(cut)
-    }
-
-    pub(super) fn check_readable(&self) -> Result<(), Error> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        Err(Pending::unreadable())
+    /// What its next statement sees.
+    pub(super) async fn snapshot(&mut self, execution: &Execution) -> Result<Snapshot, Error> {
+        let cut = match &self.cut {
+            Some(cut) => cut.clone(),
+            None => {
+                let (sql, execution) = (execution.sql.clone(), execution.clone());
+                let cut = sql.runtime.run(async move { execution.new_cut().await }).await?;
+                self.cut.insert(cut).clone()
+            }
+        };
+        Ok(Snapshot::within(cut, self.pending.clone()))
     }
 
     pub(super) fn restore_later(&mut self, name: &str, before: String) {
@@ -80,7 +86,31 @@ impl Transaction {
 }
 
 impl Session {
-    /// Executes INSERT, UPDATE or DELETE: at once, or at COMMIT where a transaction is open.
+    /// Whether a transaction is open, whoever began it.
+    #[must_use]
+    pub fn is_in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Begins the transaction of several statements, unless there is one.
+    pub fn begin_implicit(&mut self) {
+        if self.transaction.is_none() {
+            self.transaction = Some(Transaction { implicit: true, ..Transaction::new(false) });
+        }
+    }
+
+    /// Commits what [`Self::begin_implicit`] has begun, unless it was made a transaction by BEGIN.
+    ///
+    /// # Errors
+    /// 40001 as COMMIT; nothing was written.
+    pub async fn commit_implicit(&mut self) -> Result<(), Error> {
+        match self.transaction.take_if(|transaction| transaction.implicit) {
+            Some(transaction) => self.commit(Arc::unwrap_or_clone(transaction.pending)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Executes a statement that writes: at once, or at COMMIT where a transaction is open.
     pub(super) async fn write(
         &mut self,
         plan: Arc<WritePlan>,
@@ -88,6 +118,9 @@ impl Session {
     ) -> Result<Outcome, Error> {
         let parameters = crate::plan::cast_parameters(plan.parameters(), parameters)?;
         let (sql, execution) = (self.sql.clone(), self.execution());
+        if matches!(*plan, WritePlan::Truncate(_)) {
+            self.commit_implicit().await?;
+        }
         let Some(transaction) = &mut self.transaction else {
             let writing = async move { plan.execute_alone(execution, parameters).await };
             return Ok(sql.runtime.run(writing).await?.outcome());
@@ -98,23 +131,46 @@ impl Session {
                 format!("cannot execute {} in a read-only transaction", plan.verb()),
             ));
         }
-        let cut = transaction.cut(&execution).await?;
-        let execution = Execution { cut: Some(cut.clone()), ..execution };
-        let mut pending = std::mem::take(&mut transaction.pending);
-        let writing = async move {
-            let written = plan.execute_within(execution, &cut, parameters, &mut pending).await?;
-            Ok((written, pending))
-        };
-        let (written, pending) = sql.runtime.run(writing).await?;
-        transaction.pending = pending;
-        if transaction.pending.bytes() > WRITE_BYTES_MAX {
-            return Err(Error::new(
-                sqlstate::PROGRAM_LIMIT_EXCEEDED,
-                format!("a transaction can write at most {WRITE_BYTES_MAX} bytes"),
-            )
-            .hint("COMMIT more often"));
-        }
+        let snapshot = Some(transaction.snapshot(&execution).await?);
+        let execution = Execution { snapshot, ..execution };
+        let writing = async move { plan.execute_within(execution, parameters).await };
+        let (written, statement) = sql.runtime.run(writing).await?;
+        Arc::make_mut(&mut transaction.pending).absorb(statement)?;
         Ok(written.outcome())
+    }
+
+    /// Notes the rows that a transaction locks: its COMMIT fails if they are written meanwhile.
+    pub(super) async fn lock(
+        &mut self,
+        locks: &LockPlan,
+        execution: &Execution,
+        parameters: &[ScalarValue],
+    ) -> Result<(), Error> {
+        let (Some(transaction), Some(snapshot)) = (&mut self.transaction, &execution.snapshot)
+        else {
+            return Ok(());
+        };
+        let query = locks.query.clone();
+        let given = parameters.iter().take(query.parameters.len()).cloned().collect();
+        let given = query.cast_parameters(given)?;
+        let mut rows = execution.clone().start(query, given).await?;
+        let mut statement = Pending::default();
+        let mut count = 0;
+        while let Some(batch) = rows.next().await? {
+            count += batch.num_rows();
+            if count > LOCKED_ROWS_MAX {
+                return Err(Error::new(
+                    sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                    format!("a statement can lock at most {LOCKED_ROWS_MAX} rows"),
+                ));
+            }
+            for (stream, keys) in locks.streams.iter().zip(batch.columns()) {
+                for key in keys.as_binary_view().iter().flatten() {
+                    statement.check(stream, key, snapshot.round());
+                }
+            }
+        }
+        Arc::make_mut(&mut transaction.pending).absorb(statement)
     }
 
     pub(super) async fn transaction_statement(
@@ -128,6 +184,11 @@ impl Session {
             )
         };
         match (statement, self.transaction.as_mut()) {
+            (SessionStatement::Begin { read_only }, Some(transaction)) if transaction.implicit => {
+                transaction.implicit = false;
+                transaction.read_only |= read_only;
+                Ok(Done::tag("BEGIN"))
+            }
             (SessionStatement::Begin { .. }, Some(_)) => Ok(Done {
                 notices: vec!["there is already a transaction in progress".to_owned()],
                 ..Done::tag("BEGIN")
@@ -147,7 +208,7 @@ impl Session {
                 ..Done::tag("COMMIT")
             }),
             (SessionStatement::Commit, Some(transaction)) if !transaction.failed => {
-                let pending = std::mem::take(&mut transaction.pending);
+                let pending = Arc::unwrap_or_clone(std::mem::take(&mut transaction.pending));
                 self.end_transaction();
                 self.commit(pending).await?;
                 Ok(Done::tag("COMMIT"))
@@ -165,14 +226,15 @@ impl Session {
                 ))
             }
             (SessionStatement::Savepoint(name), Some(transaction)) => {
-                let pending = transaction.pending.clone();
-                transaction.savepoints.push((name, pending));
+                let mark = transaction.pending.mark();
+                transaction.savepoints.push((name, mark));
                 Ok(Done::tag("SAVEPOINT"))
             }
             (SessionStatement::RollbackTo(name), Some(transaction)) => {
                 let at = savepoint(transaction, &name)?;
                 transaction.savepoints.truncate(at + 1);
-                transaction.pending = transaction.savepoints[at].1.clone();
+                let mark = transaction.savepoints[at].1;
+                Arc::make_mut(&mut transaction.pending).go_back(mark);
                 transaction.failed = false;
                 Ok(Done::tag("ROLLBACK"))
             }

@@ -98,7 +98,6 @@ fn definitions_that_would_lie_are_refused() {
     check("CREATE STREAM t WITH (mode = 'document')", sqlstate::FEATURE_NOT_SUPPORTED);
     check("CREATE STREAM t (a int", sqlstate::SYNTAX_ERROR);
     check("CREATE INDEX i ON t (a)", sqlstate::FEATURE_NOT_SUPPORTED);
-    check("TRUNCATE t", sqlstate::FEATURE_NOT_SUPPORTED);
     check("COPY t FROM STDIN", sqlstate::FEATURE_NOT_SUPPORTED);
     check("ALTER TABLE t DROP COLUMN a", sqlstate::FEATURE_NOT_SUPPORTED);
     check("SELECT 1 FROM", sqlstate::SYNTAX_ERROR);

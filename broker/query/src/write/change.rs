@@ -1,52 +1,49 @@
 //! UPDATE and DELETE: a SELECT of keys and images, and events for what it finds.
 
 use super::Written;
-use super::conflict::{assigned_column, image};
+use super::assign::{assignments, image};
 use super::encode::assigned;
-use super::pending::{Event, Pending};
-use super::target::{Target, Written as Column};
+use super::returning::{Joined, Returned, Returning};
+use super::target::{Role, Target, Written as Column, duplicate_key};
 use crate::error::Error;
 use crate::execute::Execution;
+use crate::pending::{Event, Pending};
 use crate::plan::{PlanContext, QueryPlan};
+use crate::snapshot::Snapshot;
 use crate::sql::Sql;
 use crate::statement::folded;
-use anabranch_engine::Cut;
-use anabranch_types::PartitionIndex;
+use ahash::{HashMap, HashSet};
+use anabranch_types::{PartitionId, PartitionIndex, Timestamp};
 use bytes::Bytes;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Int32Type};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::take_record_batch;
+use datafusion::arrow::datatypes::{DataType, Int32Type, SchemaRef};
+use datafusion::execution::session_state::SessionState;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    self, BinaryOperator, Delete, Expr, FromTable, Ident, ObjectName, SelectItem, SetExpr,
-    TableFactor, TableWithJoins, Update, visit_expressions,
+    self, Delete, Expr, FromTable, Ident, ObjectName, SelectItem, SelectItemQualifiedWildcardKind,
+    SetExpr, TableFactor, TableWithJoins, Update, UpdateTableFromKind, WildcardAdditionalOptions,
+    With,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub(crate) struct ChangePlan {
     target: Target,
-    /// `_key, _value, _partition`, then the new values.
+    /// `_key, _value, _partition`, the new values, then what RETURNING reads of other relations.
     query: Arc<QueryPlan>,
     action: Action,
-    reads: Reads,
-}
-
-/// What a statement reads to find its rows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reads {
-    /// The row of one key.
-    OneRow,
-    /// Rows of the stream that it changes.
-    Rows,
-    /// Other streams too.
-    Everything,
+    returning: Option<Returning>,
+    parameters: Vec<DataType>,
 }
 
 enum Action {
     /// Columns that are set, in the order of the query's.
-    Update(Vec<Column>),
+    Update {
+        columns: Vec<Column>,
+        moves: bool,
+    },
     Delete,
 }
 
@@ -56,59 +53,92 @@ const VALUE: usize = 1;
 const PARTITION: usize = 2;
 const NEW_VALUES: usize = 3;
 
+/// The SELECT that finds a statement's rows.
+struct Finding {
+    target: Target,
+    /// How the statement names the stream, and the stream.
+    qualifier: ObjectName,
+    factor: TableFactor,
+    values: Vec<Expr>,
+    /// FROM of UPDATE, USING of DELETE.
+    others: Vec<TableWithJoins>,
+    selection: Option<Expr>,
+    with: Option<With>,
+}
+
 impl ChangePlan {
     pub(super) async fn update(
         sql: &Sql,
         context: &PlanContext,
         update: Update,
+        with: Option<With>,
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
-        if update.from.is_some() || update.returning.is_some() || update.limit.is_some() {
-            return Err(Error::unsupported("UPDATE … FROM, RETURNING and LIMIT are not supported")
-                .hint("name the rows with WHERE; subqueries are taken there"));
+        if update.limit.is_some() || update.or.is_some() || !update.order_by.is_empty() {
+            return Err(Error::unsupported("this form of UPDATE is not PostgreSQL's"));
         }
-        let (target, relation) = target(sql, &update.table, "UPDATE")?;
+        let mut finding = Finding::new(sql, &update.table, "UPDATE", update.selection, with)?;
+        finding.others = match update.from {
+            None => Vec::new(),
+            Some(UpdateTableFromKind::AfterSet(others)) => others,
+            Some(UpdateTableFromKind::BeforeSet(_)) => {
+                return Err(Error::syntax("FROM comes after SET"));
+            }
+        };
         let mut columns = Vec::new();
-        let mut values = Vec::new();
-        for assignment in update.assignments {
-            let (column, value) = assigned_column(&target, assignment)?;
+        for (column, value) in assignments(&finding.target, update.assignments)? {
             columns.push(column);
-            values.push(value);
+            finding.values.push(value);
         }
-        let reads = reads(&target, &values, update.selection.as_ref());
-        let query = select(sql, context, &relation, values, update.selection, hints).await?;
-        Ok(Self { target, query, action: Action::Update(columns), reads })
+        let moves = columns.iter().any(|column| is_key(&column.role));
+        if moves {
+            // A key is made of all its columns.
+            for column in finding.target.key_columns()? {
+                if columns.iter().all(|set| set.field.name() != column.field.name()) {
+                    let mut parts = finding.qualifier.clone();
+                    let name = Ident::with_quote('"', column.field.name());
+                    parts.0.push(ast::ObjectNamePart::Identifier(name));
+                    let parts = parts.0.iter().filter_map(|part| part.as_ident().cloned());
+                    finding.values.push(Expr::CompoundIdentifier(parts.collect()));
+                    columns.push(column);
+                }
+            }
+        }
+        let action = Action::Update { columns, moves };
+        finding.plan(sql, context, action, update.returning, hints).await
     }
 
     pub(super) async fn delete(
         sql: &Sql,
         context: &PlanContext,
         delete: Delete,
+        with: Option<With>,
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
-        if delete.using.is_some() || delete.returning.is_some() || delete.limit.is_some() {
-            return Err(Error::unsupported(
-                "DELETE … USING, RETURNING and LIMIT are not supported",
-            )
-            .hint("name the rows with WHERE; subqueries are taken there"));
+        if delete.limit.is_some() || !delete.order_by.is_empty() {
+            return Err(Error::unsupported("this form of DELETE is not PostgreSQL's")
+                .hint("WHERE key IN (SELECT … ORDER BY … LIMIT n) names the rows"));
         }
         let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
         let [table] = tables.as_slice() else {
             return Err(Error::syntax("DELETE takes one stream"));
         };
-        let (target, relation) = target(sql, table, "DELETE")?;
-        let reads = reads(&target, &[], delete.selection.as_ref());
-        let query = select(sql, context, &relation, Vec::new(), delete.selection, hints).await?;
-        Ok(Self { target, query, action: Action::Delete, reads })
+        let mut finding = Finding::new(sql, table, "DELETE", delete.selection, with)?;
+        finding.others = delete.using.unwrap_or_default();
+        finding.plan(sql, context, Action::Delete, delete.returning, hints).await
     }
 
     pub(super) fn parameters(&self) -> &[DataType] {
-        &self.query.parameters
+        &self.parameters
+    }
+
+    pub(super) fn returning_schema(&self) -> Option<&SchemaRef> {
+        self.returning.as_ref().map(Returning::schema)
     }
 
     pub(super) fn verb(&self) -> &'static str {
         match self.action {
-            Action::Update(_) => "UPDATE",
+            Action::Update { .. } => "UPDATE",
             Action::Delete => "DELETE",
         }
     }
@@ -116,183 +146,361 @@ impl ChangePlan {
     pub(super) async fn execute(
         &self,
         execution: Execution,
-        cut: &Cut,
         parameters: Vec<ScalarValue>,
-        pending: &mut Pending,
-    ) -> Result<Written, Error> {
-        let wrote_here = pending.writes_to(&self.target.stream);
-        let unreadable = match self.reads {
-            Reads::OneRow => false,
-            Reads::Rows => wrote_here,
-            Reads::Everything => !pending.is_empty(),
+    ) -> Result<(Written, Pending), Error> {
+        let snapshot = execution.snapshot().await?;
+        let state = execution.sql.state().clone();
+        let now = execution.sql.engine().now();
+        let mut given = parameters.clone();
+        given.truncate(self.query.parameters.len());
+        let mut rows = execution.start(self.query.clone(), given).await?;
+        let mut changes = Changes {
+            plan: self,
+            state: &state,
+            snapshot: &snapshot,
+            parameters: &parameters,
+            now,
+            pending: Pending::default(),
+            seen: HashSet::default(),
+            left: HashSet::default(),
+            placed: HashSet::default(),
+            occupied: Vec::new(),
+            returned: Vec::new(),
         };
-        if unreadable {
-            return Err(Pending::unreadable());
-        }
-        let mut rows = execution.start(self.query.clone(), parameters).await?;
-        let mut count = 0;
         while let Some(batch) = rows.next().await? {
-            count += batch.num_rows();
-            self.batch(&batch, cut, pending)?;
+            changes.batch(&batch)?;
         }
-        if count == 0 && wrote_here {
-            // The row may be one that this transaction has inserted.
-            return Err(Pending::unreadable());
-        }
-        Ok(Written { verb: self.verb(), count, returning: None })
+        changes.check_occupied()?;
+        let Changes { pending, seen, returned, .. } = changes;
+        let returning = self.returning.as_ref().map(|of| (of.schema().clone(), returned));
+        Ok((Written { verb: self.verb(), count: seen.len(), returning }, pending))
     }
+}
 
-    fn batch(&self, batch: &RecordBatch, cut: &Cut, pending: &mut Pending) -> Result<(), Error> {
+/// One execution.
+struct Changes<'a> {
+    plan: &'a ChangePlan,
+    state: &'a SessionState,
+    snapshot: &'a Snapshot,
+    parameters: &'a [ScalarValue],
+    now: Timestamp,
+    pending: Pending,
+    /// Keys of the rows that were found: a join may find one again, and the first counts.
+    seen: HashSet<Bytes>,
+    /// Keys that rows have moved away from.
+    left: HashSet<Bytes>,
+    /// New keys of rows.
+    placed: HashSet<Bytes>,
+    /// Those of them that rows had before: these must have gone elsewhere.
+    occupied: Vec<Bytes>,
+    returned: Vec<RecordBatch>,
+}
+
+impl Changes<'_> {
+    fn batch(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let target = &self.plan.target;
         let keys = batch.column(KEY).as_binary_view();
-        let values = batch.column(VALUE).as_binary_view();
         let partitions = batch.column(PARTITION).as_primitive::<Int32Type>();
-        let columns: Vec<(&Column, ArrayRef)> = match &self.action {
-            Action::Delete => Vec::new(),
-            Action::Update(columns) => columns
-                .iter()
-                .enumerate()
-                .map(|(number, column)| {
-                    let array = batch.column(NEW_VALUES + number);
-                    Ok((column, assigned(&self.target, column, array)?))
-                })
-                .collect::<Result<_, Error>>()?,
-        };
-        let stream = &self.target.stream;
+        let mut found = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
             if keys.is_null(row) {
                 return Err(Error::internal("a row of a keyed stream has no key"));
             }
             let key = Bytes::copy_from_slice(keys.value(row));
-            if pending.writes(stream, &key) {
-                return Err(Error::unsupported(
-                    "a row cannot be written twice in one transaction yet",
-                )
-                .hint("COMMIT in between"));
+            if !self.seen.insert(key.clone()) {
+                continue;
             }
-            pending.check(stream, &key, cut.round);
-            let value = match &self.action {
-                Action::Delete => None,
-                Action::Update(_) => Some(image(values.value(row), &columns, row)?),
-            };
+            self.pending.check(&target.stream, &key, self.snapshot.round());
             // A row is changed where it stands, so that its partition keeps the order of its key.
-            let partition = stream
+            let partition = target
+                .stream
                 .partition(PartitionIndex(partitions.value(row)))
-                .unwrap_or_else(|| self.target.partition_of(&key));
-            pending.push(Event { stream: stream.clone(), partition, key: Some(key), value })?;
+                .unwrap_or_else(|| target.partition_of(&key));
+            found.push(Found { row, key, partition });
         }
+        let returned = match &self.plan.action {
+            Action::Delete => self.delete(batch, found)?,
+            Action::Update { columns, moves } => self.update(batch, columns, *moves, found)?,
+        };
+        self.give(batch, &returned)
+    }
+
+    fn delete(
+        &mut self,
+        batch: &RecordBatch,
+        found: Vec<Found>,
+    ) -> Result<Vec<(usize, Returned)>, Error> {
+        let values = batch.column(VALUE).as_binary_view();
+        let mut returned = Vec::new();
+        for Found { row, key, partition } in found {
+            if self.plan.returning.is_some() {
+                let value = Some(Bytes::copy_from_slice(values.value(row)));
+                returned.push((row, Returned { partition, key: Some(key.clone()), value }));
+            }
+            self.push(partition, key, None)?;
+        }
+        Ok(returned)
+    }
+
+    fn update(
+        &mut self,
+        batch: &RecordBatch,
+        columns: &[Column],
+        moves: bool,
+        found: Vec<Found>,
+    ) -> Result<Vec<(usize, Returned)>, Error> {
+        let target = &self.plan.target;
+        let columns: Vec<(&Column, ArrayRef)> = columns
+            .iter()
+            .enumerate()
+            .map(|(number, column)| {
+                let array = batch.column(NEW_VALUES + number);
+                Ok((column, assigned(target, column, array)?))
+            })
+            .collect::<Result<_, Error>>()?;
+        let new_keys = match moves {
+            true => found
+                .iter()
+                .map(|found| target.key_of(&columns, found.row))
+                .collect::<Result<Vec<_>, _>>()?,
+            false => Vec::new(),
+        };
+        let in_place = self.where_they_stand(&found, &new_keys)?;
+        let values = batch.column(VALUE).as_binary_view();
+        let mut returned = Vec::new();
+        for (number, Found { row, key, partition }) in found.into_iter().enumerate() {
+            let value = image(values.value(row), &columns, row)?;
+            let new_key = new_keys.get(number).filter(|new| **new != key);
+            let (partition, key) = match new_key {
+                None => (partition, key),
+                Some(new) => {
+                    self.left.insert(key.clone());
+                    if !self.placed.contains(&key) {
+                        self.push(partition, key, None)?;
+                    }
+                    (self.place(new, &in_place)?, new.clone())
+                }
+            };
+            if self.plan.returning.is_some() {
+                let (key, value) = (Some(key.clone()), Some(value.clone()));
+                returned.push((row, Returned { partition, key, value }));
+            }
+            self.push(partition, key, Some(value))?;
+        }
+        Ok(returned)
+    }
+
+    /// Partitions of the new keys that rows have already.
+    fn where_they_stand(
+        &self,
+        found: &[Found],
+        new_keys: &[Bytes],
+    ) -> Result<HashMap<Bytes, PartitionId>, Error> {
+        let moved: Vec<Bytes> = found
+            .iter()
+            .zip(new_keys)
+            .filter(|(found, new)| found.key != **new)
+            .map(|(_, new)| new.clone())
+            .collect();
+        let rows = self.snapshot.get_many(&self.plan.target.stream, &moved)?;
+        let there = moved.into_iter().zip(rows);
+        Ok(there.filter_map(|(key, row)| Some((key, row?.stamp.partition))).collect())
+    }
+
+    /// Where a row with a new key goes.
+    fn place(
+        &mut self,
+        key: &Bytes,
+        in_place: &HashMap<Bytes, PartitionId>,
+    ) -> Result<PartitionId, Error> {
+        let target = &self.plan.target;
+        if !self.placed.insert(key.clone()) {
+            return Err(duplicate_key(&target.stream, key));
+        }
+        self.pending.check(&target.stream, key, self.snapshot.round());
+        Ok(match in_place.get(key) {
+            Some(partition) => {
+                self.occupied.push(key.clone());
+                *partition
+            }
+            None => target.partition_of(key),
+        })
+    }
+
+    /// As the SQL standard has it, keys are unique at the end of the statement.
+    fn check_occupied(&self) -> Result<(), Error> {
+        for key in &self.occupied {
+            if !self.left.contains(key) {
+                return Err(duplicate_key(&self.plan.target.stream, key));
+            }
+        }
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        partition: PartitionId,
+        key: Bytes,
+        value: Option<Bytes>,
+    ) -> Result<(), Error> {
+        let (stream, timestamp) = (self.plan.target.stream.clone(), self.now);
+        self.pending.push(Event { stream, partition, key: Some(key), value, timestamp })
+    }
+
+    fn give(&mut self, batch: &RecordBatch, rows: &[(usize, Returned)]) -> Result<(), Error> {
+        let Some(returning) = self.plan.returning.as_ref().filter(|_| !rows.is_empty()) else {
+            return Ok(());
+        };
+        let first = NEW_VALUES + self.plan.new_values();
+        let others: Vec<_> = (first..batch.num_columns()).collect();
+        let numbers = rows.iter().map(|(row, _)| u32::try_from(*row).unwrap_or(u32::MAX));
+        let numbers = UInt32Array::from_iter_values(numbers);
+        let others = match others.as_slice() {
+            [] => None,
+            others => Some(take_record_batch(&batch.project(others)?, &numbers)?),
+        };
+        let target = &self.plan.target;
+        let rows = rows.iter().map(|(_, row)| row);
+        self.returned.push(returning.batch(
+            self.state,
+            target,
+            rows,
+            others.as_ref(),
+            self.parameters,
+        )?);
         Ok(())
     }
 }
 
-fn reads(target: &Target, values: &[Expr], selection: Option<&Expr>) -> Reads {
-    let has_subquery = |expr: &Expr| {
-        let found = visit_expressions(expr, |expr| match expr {
-            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
-                ControlFlow::Break(())
-            }
-            _ => ControlFlow::Continue(()),
-        });
-        found.is_break()
-    };
-    if values.iter().chain(selection).any(has_subquery) {
-        return Reads::Everything;
-    }
-    let mut pinned = Vec::new();
-    if let Some(selection) = selection {
-        pinned_columns(selection, &mut pinned);
-    }
-    let mut key = target.stream.columns.iter().filter(|column| column.in_key).peekable();
-    let is_pinned = |name: &str| pinned.iter().any(|pinned| pinned == name);
-    let one_row = match key.peek() {
-        Some(_) => key.all(|column| is_pinned(&column.name)),
-        None => is_pinned("_key"),
-    };
-    if one_row { Reads::OneRow } else { Reads::Rows }
+/// A row that a statement changes.
+struct Found {
+    row: usize,
+    key: Bytes,
+    partition: PartitionId,
 }
 
-/// The columns that `selection` sets equal to a constant.
-fn pinned_columns(selection: &Expr, out: &mut Vec<String>) {
-    match selection {
-        Expr::Nested(inner) => pinned_columns(inner, out),
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            pinned_columns(left, out);
-            pinned_columns(right, out);
+impl ChangePlan {
+    fn new_values(&self) -> usize {
+        match &self.action {
+            Action::Update { columns, .. } => columns.len(),
+            Action::Delete => 0,
         }
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-            for (column, value) in [(left, right), (right, left)] {
-                let name = match column.as_ref() {
-                    Expr::Identifier(name) => Some(name),
-                    Expr::CompoundIdentifier(names) => names.last(),
-                    _ => None,
-                };
-                if let (Some(name), true) = (name, is_constant(value)) {
-                    out.push(folded(name));
-                }
-            }
+    }
+}
+
+fn is_key(role: &Role) -> bool {
+    matches!(role, Role::Key(_) | Role::RawKey)
+}
+
+impl Finding {
+    fn new(
+        sql: &Sql,
+        table: &TableWithJoins,
+        verb: &str,
+        selection: Option<Expr>,
+        with: Option<With>,
+    ) -> Result<Self, Error> {
+        let factor = &table.relation;
+        let TableFactor::Table { name, alias, args: None, .. } = factor else {
+            return Err(Error::syntax(format!("{verb} takes the name of a stream")));
+        };
+        if !table.joins.is_empty() {
+            return Err(Error::syntax(format!(
+                "{verb} takes one stream; name others in FROM or USING"
+            )));
         }
-        _ => {}
+        let target = Target::find(sql, name)?;
+        if !target.is_keyed() {
+            return Err(Error::unsupported(format!(
+                "stream \"{}\" keeps every event: {verb} is only for upsert streams",
+                target.stream.name
+            ))
+            .hint("INSERT an event that says what changed; retention removes old events"));
+        }
+        let qualifier = match alias {
+            Some(alias) => ObjectName::from(alias.name.clone()),
+            None => name.clone(),
+        };
+        let (factor, values, others) = (factor.clone(), Vec::new(), Vec::new());
+        Ok(Self { target, qualifier, factor, values, others, selection, with })
+    }
+
+    /// `SELECT _key, _value, _partition, values…, others.* FROM stream, others WHERE selection`
+    async fn plan(
+        self,
+        sql: &Sql,
+        context: &PlanContext,
+        action: Action,
+        returning: Option<Vec<SelectItem>>,
+        hints: &[Option<DataType>],
+    ) -> Result<ChangePlan, Error> {
+        let Self { target, qualifier, factor, values, others, selection, with } = self;
+        let text = format!(
+            "SELECT {qualifier}._key, {qualifier}._value, {qualifier}._partition FROM {factor}"
+        );
+        let dialect = PostgreSqlDialect {};
+        let mut query = Parser::new(&dialect).try_with_sql(&text)?.parse_query()?;
+        query.with = with;
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            let values = values.into_iter().enumerate().map(|(number, expr)| {
+                SelectItem::ExprWithAlias { expr, alias: Ident::new(format!("value_{number}")) }
+            });
+            select.projection.extend(values);
+            if returning.is_some() {
+                let mut names = Vec::new();
+                others.iter().for_each(|other| relation_names(other, &mut names));
+                select.projection.extend(names.into_iter().map(star_of));
+            }
+            select.from.extend(others);
+            select.selection = selection;
+        }
+        let statement = ast::Statement::Query(query);
+        let text = statement.to_string();
+        let query = QueryPlan::new(sql, context, &text, statement, hints).await?;
+        let mut parameters = query.parameters.clone();
+        let returning = match returning {
+            None => None,
+            Some(items) => {
+                let first = NEW_VALUES
+                    + match &action {
+                        Action::Update { columns, .. } => columns.len(),
+                        Action::Delete => 0,
+                    };
+                super::add_parameters(&items, &mut parameters);
+                let others: Vec<Joined> = query.columns().skip(first).collect();
+                let name = qualifier.0.last().and_then(|part| part.as_ident()).map(folded);
+                let name = name.unwrap_or_else(|| target.stream.name.clone());
+                Some(Returning::new(sql.state(), &target, &name, others, &items)?)
+            }
+        };
+        Ok(ChangePlan { target, query: Arc::new(query), action, returning, parameters })
     }
 }
 
-fn is_constant(expr: &Expr) -> bool {
-    match expr {
-        Expr::Value(_) | Expr::TypedString(_) => true,
-        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => is_constant(inner),
-        Expr::UnaryOp { expr: inner, .. } => is_constant(inner),
-        _ => false,
+/// Names of the relations of a FROM clause.
+fn relation_names(table: &TableWithJoins, names: &mut Vec<ObjectName>) {
+    let joined = table.joins.iter().map(|join| &join.relation);
+    for factor in std::iter::once(&table.relation).chain(joined) {
+        match factor {
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                relation_names(table_with_joins, names);
+            }
+            TableFactor::Table { alias: Some(alias), .. }
+            | TableFactor::Derived { alias: Some(alias), .. }
+            | TableFactor::NestedJoin { alias: Some(alias), .. }
+            | TableFactor::Function { alias: Some(alias), .. }
+            | TableFactor::UNNEST { alias: Some(alias), .. } => {
+                names.push(ObjectName::from(alias.name.clone()));
+            }
+            TableFactor::Table { name, .. } => names.push(name.clone()),
+            _ => {}
+        }
     }
 }
 
-/// The stream, and how the statement names it.
-fn target(
-    sql: &Sql,
-    table: &TableWithJoins,
-    verb: &str,
-) -> Result<(Target, (ObjectName, TableFactor)), Error> {
-    let factor = &table.relation;
-    let TableFactor::Table { name, alias, args: None, .. } = factor else {
-        return Err(Error::syntax(format!("{verb} takes the name of a stream")));
-    };
-    if !table.joins.is_empty() {
-        return Err(Error::unsupported(format!("{verb} of a join is not supported")));
-    }
-    let target = Target::find(sql, name)?;
-    if !target.is_keyed() {
-        return Err(Error::unsupported(format!(
-            "stream \"{}\" keeps every event: {verb} is only for upsert streams",
-            target.stream.name
-        ))
-        .hint("INSERT an event that says what changed; retention removes old events"));
-    }
-    let qualifier = match alias {
-        Some(alias) => ObjectName::from(alias.name.clone()),
-        None => name.clone(),
-    };
-    Ok((target, (qualifier, factor.clone())))
-}
-
-/// `SELECT _key, _value, _partition, values… FROM relation WHERE selection`
-async fn select(
-    sql: &Sql,
-    context: &PlanContext,
-    (qualifier, factor): &(ObjectName, TableFactor),
-    values: Vec<Expr>,
-    selection: Option<Expr>,
-    hints: &[Option<DataType>],
-) -> Result<Arc<QueryPlan>, Error> {
-    let text = format!(
-        "SELECT {qualifier}._key, {qualifier}._value, {qualifier}._partition FROM {factor}"
-    );
-    let dialect = PostgreSqlDialect {};
-    let mut query = Parser::new(&dialect).try_with_sql(&text)?.parse_query()?;
-    if let SetExpr::Select(select) = query.body.as_mut() {
-        let values = values.into_iter().enumerate().map(|(number, expr)| {
-            SelectItem::ExprWithAlias { expr, alias: Ident::new(format!("value_{number}")) }
-        });
-        select.projection.extend(values);
-        select.selection = selection;
-    }
-    let statement = ast::Statement::Query(query);
-    let text = statement.to_string();
-    Ok(Arc::new(QueryPlan::new(sql, context, &text, statement, hints).await?))
+fn star_of(name: ObjectName) -> SelectItem {
+    SelectItem::QualifiedWildcard(
+        SelectItemQualifiedWildcardKind::ObjectName(name),
+        WildcardAdditionalOptions::default(),
+    )
 }

@@ -1,10 +1,11 @@
 //! `ON CONFLICT`: what INSERT does with keys that exist.
 
+use super::assign::image;
 use super::encode::assigned;
 use super::target::{Role, Target, Written};
-use crate::error::{Error, sqlstate};
+use crate::error::Error;
 use crate::evaluate;
-use crate::rows::{RowsBuilder, patched, write_json_value};
+use crate::rows::RowsBuilder;
 use crate::scan::push_row;
 use crate::statement::folded;
 use anabranch_engine::table::Row;
@@ -19,8 +20,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    self, Assignment, AssignmentTarget, ConflictTarget, Ident, OnConflict, OnConflictAction,
-    OnInsert, VisitMut, VisitorMut,
+    self, ConflictTarget, Ident, OnConflict, OnConflictAction, OnInsert, VisitMut, VisitorMut,
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -46,7 +46,7 @@ impl ConflictAction {
     pub(super) fn new(
         state: &SessionState,
         target: &Target,
-        alias: Option<&Ident>,
+        name: &str,
         on: Option<OnInsert>,
     ) -> Result<Self, Error> {
         let Some(on) = on else { return Ok(Self::Fail) };
@@ -63,8 +63,7 @@ impl ConflictAction {
         match action {
             OnConflictAction::DoNothing => Ok(Self::Nothing),
             OnConflictAction::DoUpdate(update) => {
-                let name = alias.map_or_else(|| target.stream.name.clone(), folded);
-                ConflictUpdate::new(state, target, &name, update).map(Self::Update)
+                ConflictUpdate::new(state, target, name, update).map(Self::Update)
             }
         }
     }
@@ -108,8 +107,14 @@ impl ConflictUpdate {
             evaluate::logical(state, &expr, &schema)
         };
         let mut assignments = Vec::new();
-        for assignment in update.assignments {
-            let (column, value) = assigned_column(target, assignment)?;
+        for (column, value) in super::assign::assignments(target, update.assignments)? {
+            if matches!(column.role, Role::Key(_) | Role::RawKey) {
+                return Err(Error::unsupported(format!(
+                    "column \"{}\" is part of the primary key: DO UPDATE cannot change it",
+                    column.field.name()
+                ))
+                .hint("UPDATE changes keys"));
+            }
             assignments.push((column, logical(value)?));
         }
         let selection = update.selection.map(logical).transpose()?;
@@ -167,52 +172,6 @@ impl ConflictUpdate {
         }
         Ok(RecordBatch::try_new(Arc::new(self.schema.as_arrow().clone()), columns)?)
     }
-}
-
-/// A row's value with columns set.
-pub(super) fn image(
-    old: &[u8],
-    columns: &[(&Written, ArrayRef)],
-    row: usize,
-) -> Result<Bytes, Error> {
-    let mut changes = Vec::with_capacity(columns.len());
-    for (column, array) in columns {
-        if column.role == Role::RawValue {
-            return super::encode::raw_bytes(array, row).ok_or_else(|| {
-                Error::new(
-                    sqlstate::NOT_NULL_VIOLATION,
-                    "a null value would delete the row: use DELETE",
-                )
-            });
-        }
-        let mut value = Vec::new();
-        write_json_value(array, row, &column.field, &mut value)?;
-        changes.push((column.field.name().as_str(), value));
-    }
-    Ok(Bytes::from(patched(old, &changes)))
-}
-
-/// The column that an assignment sets; none of the key.
-pub(super) fn assigned_column(
-    target: &Target,
-    assignment: Assignment,
-) -> Result<(Written, ast::Expr), Error> {
-    let AssignmentTarget::ColumnName(name) = &assignment.target else {
-        return Err(Error::unsupported("setting several columns at once is not supported")
-            .hint("write SET a = …, b = …"));
-    };
-    let Some(ident) = name.0.last().and_then(|part| part.as_ident()) else {
-        return Err(Error::syntax(format!("{name} is not the name of a column")));
-    };
-    let column = target.column(&folded(ident))?;
-    if matches!(column.role, Role::Key(_) | Role::RawKey) {
-        return Err(Error::unsupported(format!(
-            "column \"{}\" is part of the primary key and cannot be changed",
-            column.field.name()
-        ))
-        .hint("DELETE the row and INSERT another, in one transaction"));
-    }
-    Ok((column, assignment.value))
 }
 
 /// Names without a table mean the row that exists.

@@ -1,33 +1,27 @@
 //! INSERT.
 
-use super::Written;
 use super::conflict::ConflictAction;
 use super::encode::Encoder;
-use super::pending::{Event, Pending};
-use super::target::{Target, Written as Column, check_columns};
+use super::returning::{Returned, Returning};
+use super::target::{Target, Written as Column, check_columns, duplicate_key};
 use super::values::{self, Cell};
+use super::{Written, add_parameters};
 use crate::error::{Error, sqlstate};
-use crate::evaluate;
 use crate::execute::Execution;
-use crate::plan::{PlanContext, QueryPlan, placeholder_number};
-use crate::rows::{RowHeaders, RowInput, RowsBuilder};
+use crate::pending::{Event, Pending};
+use crate::plan::{PlanContext, QueryPlan};
+use crate::snapshot::Snapshot;
 use crate::sql::Sql;
 use crate::statement::folded;
 use ahash::HashSet;
-use anabranch_engine::Cut;
 use anabranch_engine::table::Row;
-use anabranch_types::{Offset, PartitionIndex};
+use anabranch_types::{PartitionId, Timestamp};
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::DFSchema;
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{
-    self, Insert, OnInsert, SelectItem, SetExpr, TableObject, Visit, Visitor,
-};
-use std::ops::ControlFlow;
+use datafusion::sql::sqlparser::ast::{self, Insert, SetExpr, TableObject};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -45,14 +39,6 @@ pub(crate) struct InsertPlan {
 enum Source {
     Values(Vec<Vec<Cell>>),
     Query(Arc<QueryPlan>),
-}
-
-/// `RETURNING …`, over the rows as they were written.
-struct Returning {
-    exprs: Vec<Expr>,
-    /// The columns that `*` shows.
-    rows: DFSchema,
-    schema: SchemaRef,
 }
 
 impl InsertPlan {
@@ -93,12 +79,14 @@ impl InsertPlan {
         let columns: Vec<_> =
             names[..width].iter().map(|name| target.column(name)).collect::<Result<_, Error>>()?;
         check_columns(&target, &columns)?;
-        add_conflict_parameters(&insert.on, &mut parameters);
+        add_parameters(&insert.on, &mut parameters);
+        add_parameters(&insert.returning, &mut parameters);
         let alias = insert.table_alias.as_ref().map(|alias| &alias.alias);
-        let conflict = ConflictAction::new(sql.state(), &target, alias, insert.on)?;
+        let name = alias.map_or_else(|| target.stream.name.clone(), folded);
+        let conflict = ConflictAction::new(sql.state(), &target, &name, insert.on)?;
         let returning = match insert.returning {
             None => None,
-            Some(items) => Some(Returning::new(sql.state(), &target, &items)?),
+            Some(items) => Some(Returning::new(sql.state(), &target, &name, Vec::new(), &items)?),
         };
         let turn = AtomicUsize::new(0);
         Ok(Self { target, columns, source, conflict, returning, parameters, turn })
@@ -109,30 +97,26 @@ impl InsertPlan {
     }
 
     pub(super) fn returning_schema(&self) -> Option<&SchemaRef> {
-        self.returning.as_ref().map(|returning| &returning.schema)
+        self.returning.as_ref().map(Returning::schema)
     }
 
     pub(super) async fn execute(
         &self,
         execution: Execution,
-        cut: &Cut,
         parameters: Vec<ScalarValue>,
-        pending: &mut Pending,
-    ) -> Result<Written, Error> {
-        if let Source::Query(_) = &self.source
-            && !pending.is_empty()
-        {
-            return Err(Pending::unreadable());
-        }
+    ) -> Result<(Written, Pending), Error> {
+        let snapshot = execution.snapshot().await?;
         let state = execution.sql.state().clone();
         let mut writer = Writer {
             plan: self,
             state: &state,
-            cut,
+            snapshot: &snapshot,
             parameters: &parameters,
             turn: self.turn.fetch_add(1, Ordering::Relaxed),
-            pending,
-            written: Vec::new(),
+            now: execution.sql.engine().now(),
+            pending: Pending::default(),
+            count: 0,
+            returned: Vec::new(),
         };
         match &self.source {
             Source::Values(rows) => {
@@ -140,21 +124,24 @@ impl InsertPlan {
                 writer.batch(&batch)?;
             }
             Source::Query(plan) => {
-                let mut rows = execution.start(plan.clone(), parameters.clone()).await?;
+                let mut given = parameters.clone();
+                given.truncate(plan.parameters.len());
+                let mut rows = execution.start(plan.clone(), given).await?;
                 while let Some(batch) = rows.next().await? {
                     writer.batch(&batch)?;
                 }
             }
         }
-        let written = writer.written;
+        let Writer { pending, count, returned, .. } = writer;
         let returning = match &self.returning {
             None => None,
             Some(returning) => {
-                let batch = returning.rows(&state, &self.target, &written, &parameters)?;
-                Some((returning.schema.clone(), vec![batch]))
+                let rows = returned.iter();
+                let batch = returning.batch(&state, &self.target, rows, None, &parameters)?;
+                Some((returning.schema().clone(), vec![batch]))
             }
         };
-        Ok(Written { verb: "INSERT", count: written.len(), returning })
+        Ok((Written { verb: "INSERT", count, returning }, pending))
     }
 }
 
@@ -188,23 +175,6 @@ async fn source(
     Ok((Source::Query(Arc::new(plan)), width, parameters))
 }
 
-/// Parameters that only ON CONFLICT has are text.
-fn add_conflict_parameters(on: &Option<OnInsert>, parameters: &mut Vec<DataType>) {
-    struct Highest(usize);
-    impl Visitor for Highest {
-        type Break = ();
-        fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
-            self.0 = self.0.max(placeholder_number(expr).unwrap_or(0));
-            ControlFlow::Continue(())
-        }
-    }
-    let mut highest = Highest(0);
-    let _ = on.visit(&mut highest);
-    if highest.0 > parameters.len() {
-        parameters.resize(highest.0, DataType::Utf8);
-    }
-}
-
 fn last_part(name: &ast::ObjectName) -> Result<String, Error> {
     match name.0.last().and_then(|part| part.as_ident()) {
         Some(ident) => Ok(folded(ident)),
@@ -216,28 +186,30 @@ fn last_part(name: &ast::ObjectName) -> Result<String, Error> {
 struct Writer<'a> {
     plan: &'a InsertPlan,
     state: &'a SessionState,
-    cut: &'a Cut,
+    snapshot: &'a Snapshot,
     parameters: &'a [ScalarValue],
     turn: usize,
-    pending: &'a mut Pending,
-    /// Key and value of each row written, for RETURNING.
-    written: Vec<(Option<Bytes>, Option<Bytes>)>,
+    now: Timestamp,
+    pending: Pending,
+    count: usize,
+    /// The rows, if they are asked for.
+    returned: Vec<Returned>,
 }
 
 impl Writer<'_> {
     fn batch(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         let encoder = Encoder::new(&self.plan.target, &self.plan.columns, batch)?;
-        match self.plan.target.stream.table {
-            Some(table) if self.plan.target.is_keyed() => {
+        match self.plan.target.is_keyed() {
+            true => {
                 let keys = (0..batch.num_rows())
                     .map(|row| {
                         encoder.key(row)?.ok_or_else(|| Error::internal("a keyed row has no key"))
                     })
                     .collect::<Result<Vec<_>, Error>>()?;
-                let existing = self.cut.tables.get_many(table, &keys)?;
+                let existing = self.snapshot.get_many(&self.plan.target.stream, &keys)?;
                 self.keyed(&encoder, &keys, existing)
             }
-            _ => self.append(&encoder, batch.num_rows()),
+            false => self.append(&encoder, batch.num_rows()),
         }
     }
 
@@ -265,15 +237,19 @@ impl Writer<'_> {
         let mut numbers = Vec::new();
         for (number, (key, row)) in keys.iter().zip(existing).enumerate() {
             let stream = &self.plan.target.stream;
-            let again = self.pending.writes(stream, key) || seen.contains(key);
-            self.pending.check(stream, key, self.cut.round);
+            let again = self.pending.last(stream.id, key).is_some() || seen.contains(key);
+            self.pending.check(stream, key, self.snapshot.round());
             match (&self.plan.conflict, row, again) {
                 (_, None, false) => {
                     let partition = self.plan.target.partition_of(key);
                     let value = encoder.value(number)?;
                     self.push(partition, Some(key.clone()), value)?;
                 }
-                (ConflictAction::Fail, ..) => return Err(self.duplicate(key)),
+                (ConflictAction::Fail, ..) => {
+                    return Err(
+                        duplicate_key(stream, key).hint("use ON CONFLICT DO UPDATE or DO NOTHING")
+                    );
+                }
                 (ConflictAction::Nothing, ..) => {}
                 (ConflictAction::Update(_), _, true) => {
                     return Err(Error::new(
@@ -322,91 +298,16 @@ impl Writer<'_> {
 
     fn push(
         &mut self,
-        partition: anabranch_types::PartitionId,
+        partition: PartitionId,
         key: Option<Bytes>,
         value: Option<Bytes>,
     ) -> Result<(), Error> {
-        self.written.push((key.clone(), value.clone()));
-        let stream = self.plan.target.stream.clone();
-        self.pending.push(Event { stream, partition, key, value })
-    }
-
-    fn duplicate(&self, key: &[u8]) -> Error {
-        let stream = &self.plan.target.stream;
-        let columns: Vec<_> = stream.key_columns().map(|column| column.name.as_str()).collect();
-        let columns = if columns.is_empty() { "_key".to_owned() } else { columns.join(", ") };
-        Error::new(
-            sqlstate::UNIQUE_VIOLATION,
-            format!(
-                "duplicate key value violates unique constraint \"{}_pkey\": key ({columns})=({}) \
-                 already exists",
-                stream.name,
-                String::from_utf8_lossy(key)
-            ),
-        )
-        .hint("use ON CONFLICT DO UPDATE or DO NOTHING")
-    }
-}
-
-impl Returning {
-    fn new(state: &SessionState, target: &Target, items: &[SelectItem]) -> Result<Self, Error> {
-        let visible = target.layout.visible_schema();
-        let rows = DFSchema::try_from_qualified_schema(target.stream.name.as_str(), &visible)?;
-        let mut exprs = Vec::new();
-        let mut fields = Vec::new();
-        for item in items {
-            let (expr, alias) = match item {
-                SelectItem::Wildcard(_) => {
-                    for (index, field) in visible.fields().iter().enumerate() {
-                        exprs.push(Expr::Column(rows.columns()[index].clone()));
-                        fields.push(field.as_ref().clone());
-                    }
-                    continue;
-                }
-                SelectItem::UnnamedExpr(expr) => (expr, None),
-                SelectItem::ExprWithAlias { expr, alias } => (expr, Some(folded(alias))),
-                other => {
-                    return Err(Error::unsupported(format!("RETURNING {other} is not supported")));
-                }
-            };
-            let logical = evaluate::logical(state, expr, &rows)?;
-            let field = evaluate::field(&logical, &rows)?;
-            let name = alias.unwrap_or_else(|| match &logical {
-                Expr::Column(column) => column.name.clone(),
-                _ => "?column?".to_owned(),
-            });
-            fields.push(field.as_ref().clone().with_name(name).with_nullable(true));
-            exprs.push(logical);
+        self.count += 1;
+        if self.plan.returning.is_some() {
+            let (key, value) = (key.clone(), value.clone());
+            self.returned.push(Returned { partition, key, value });
         }
-        let fields: Vec<Field> = fields;
-        Ok(Self { exprs, rows, schema: Arc::new(Schema::new(fields)) })
-    }
-
-    fn rows(
-        &self,
-        state: &SessionState,
-        target: &Target,
-        written: &[(Option<Bytes>, Option<Bytes>)],
-        parameters: &[ScalarValue],
-    ) -> Result<RecordBatch, Error> {
-        let visible: Vec<_> = (0..target.layout.visible).collect();
-        let mut rows = RowsBuilder::new(&target.layout, &target.stream, &visible);
-        for (key, value) in written {
-            rows.push(RowInput {
-                partition: PartitionIndex(-1),
-                offset: Offset(-1),
-                timestamp: anabranch_types::Timestamp(-1),
-                key: key.as_deref(),
-                value: value.as_deref(),
-                headers: RowHeaders::Row(&[]),
-            });
-        }
-        let batch = rows.finish()?;
-        let columns = self
-            .exprs
-            .iter()
-            .map(|expr| evaluate::values(state, expr, &self.rows, &batch, parameters))
-            .collect::<Result<Vec<_>, Error>>()?;
-        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+        let (stream, timestamp) = (self.plan.target.stream.clone(), self.now);
+        self.pending.push(Event { stream, partition, key, value, timestamp })
     }
 }

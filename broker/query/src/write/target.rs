@@ -9,6 +9,8 @@ use crate::statement::{Name, folded};
 use anabranch_engine::{Column, Mode, Stream};
 use anabranch_types::partitioner::partition_of;
 use anabranch_types::{PartitionId, PartitionIndex};
+use bytes::Bytes;
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use std::sync::Arc;
@@ -114,6 +116,39 @@ impl Target {
         self.stream.columns.iter().find(|column| column.name == name)
     }
 
+    /// The columns that make the key, in its order.
+    pub(super) fn key_columns(&self) -> Result<Vec<Written>, Error> {
+        if self.layout.key == KeyShape::Raw {
+            return Ok(vec![self.column(System::Key.name())?]);
+        }
+        self.stream.key_columns().map(|column| self.column(&column.name)).collect()
+    }
+
+    /// The key of row `row`, of which all columns are among `columns`.
+    pub(super) fn key_of(
+        &self,
+        columns: &[(&Written, ArrayRef)],
+        row: usize,
+    ) -> Result<Bytes, Error> {
+        let raw = columns.iter().find(|(column, _)| column.role == Role::RawKey);
+        if let Some((_, array)) = raw {
+            return super::encode::raw_bytes(array, row)
+                .ok_or_else(|| null_violation(&self.stream, System::Key.name()));
+        }
+        let mut parts: Vec<(usize, ArrayRef)> = columns
+            .iter()
+            .filter_map(|(column, array)| match column.role {
+                Role::Key(part) => Some((part, array.clone())),
+                _ => None,
+            })
+            .collect();
+        parts.sort_by_key(|(part, _)| *part);
+        let parts: Vec<_> = parts.into_iter().map(|(_, array)| array).collect();
+        let mut key = Vec::new();
+        self.layout.key.encode(&parts, row, &mut key)?;
+        Ok(Bytes::from(key))
+    }
+
     /// Where a new key goes.
     pub(super) fn partition_of(&self, key: &[u8]) -> PartitionId {
         let count = i32::try_from(self.stream.partitions.len()).unwrap_or(i32::MAX);
@@ -163,6 +198,22 @@ pub(super) fn null_violation(stream: &Stream, column: &str) -> Error {
         format!(
             "null value in column \"{column}\" of stream \"{}\" violates not-null constraint",
             stream.name
+        ),
+    )
+}
+
+/// A row with this key is there already.
+pub(super) fn duplicate_key(stream: &Stream, key: &[u8]) -> Error {
+    let columns: Vec<_> = stream.key_columns().map(|column| column.name.as_str()).collect();
+    let columns =
+        if columns.is_empty() { System::Key.name().to_owned() } else { columns.join(", ") };
+    Error::new(
+        sqlstate::UNIQUE_VIOLATION,
+        format!(
+            "duplicate key value violates unique constraint \"{}_pkey\": key ({columns})=({}) \
+             already exists",
+            stream.name,
+            String::from_utf8_lossy(key)
         ),
     )
 }

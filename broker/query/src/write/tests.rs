@@ -125,8 +125,151 @@ async fn rows_are_updated_and_deleted_by_what_where_says() {
     broker.produce("u", &[(Some("a"), Some(r#"{"n":1,"more":[1,2]}"#), 0)]).await;
     broker.run("UPDATE u SET n = 2").await;
     assert_eq!(broker.lines("SELECT _json FROM u").await, [r#"{"more":[1,2],"n":2}"#]);
-    let error = broker.fails("UPDATE t SET k = 'z'").await;
-    assert_eq!(error.sqlstate, sqlstate::FEATURE_NOT_SUPPORTED);
+}
+
+#[tokio::test]
+async fn statements_return_what_they_wrote() {
+    let broker = keyed().await;
+    broker.run("INSERT INTO t VALUES ('a', 1, 'x'), ('b', 2, 'y'), ('c', 3, 'z')").await;
+    let given =
+        broker.run("UPDATE t AS r SET n = n + 10 WHERE n > 1 RETURNING r.*, n * 2 AS twice").await;
+    assert_eq!(given.columns, ["k", "n", "note", "twice"]);
+    assert_eq!(
+        (given.tag.as_str(), given.lines()),
+        ("UPDATE 2", vec!["b|12|y|24".to_owned(), "c|13|z|26".to_owned()])
+    );
+    let given = broker.run("DELETE FROM t WHERE k = 'b' RETURNING *").await;
+    assert_eq!((given.tag.as_str(), given.lines()), ("DELETE 1", vec!["b|12|y".to_owned()]));
+    let given = broker.run("DELETE FROM t WHERE false RETURNING k").await;
+    assert_eq!((given.columns.clone(), given.rows.len()), (vec!["k".to_owned()], 0));
+    let given = broker
+        .run("INSERT INTO t AS r VALUES ('d', 4) RETURNING r.k || '!', _json->>'n' AS n")
+        .await;
+    assert_eq!(given.lines(), ["d!|4"]);
+    assert_eq!(
+        broker.fails("DELETE FROM t RETURNING nothing").await.sqlstate,
+        sqlstate::UNDEFINED_COLUMN
+    );
+    assert_eq!(broker.fails("DELETE FROM t RETURNING u.*").await.sqlstate, "42P01");
+    assert_eq!(broker.lines("SELECT k FROM t ORDER BY k").await, ["a", "c", "d"]);
+}
+
+#[tokio::test]
+async fn rows_are_found_by_joins() {
+    let broker = keyed().await;
+    broker.run("CREATE STREAM u (id int PRIMARY KEY, k text, more int)").await;
+    broker.run("INSERT INTO t VALUES ('a', 1, 'x'), ('b', 2, 'y'), ('c', 3, 'z')").await;
+    broker
+        .run("INSERT INTO u VALUES (1, 'a', 100), (2, 'b', 200), (3, 'b', 200), (4, 'q', 0)")
+        .await;
+    let given = broker
+        .run("UPDATE t SET n = t.n + u.more FROM u WHERE u.k = t.k RETURNING t.k, t.n, u.more")
+        .await;
+    assert_eq!(given.tag, "UPDATE 2");
+    let mut lines = given.lines();
+    lines.sort();
+    assert_eq!(lines, ["a|101|100", "b|202|200"]);
+    let given = broker
+        .run(
+            "UPDATE t SET (n, note) = (v.n, v.note) FROM (VALUES ('a', 5, 'five'), ('c', 6, 'six')) \
+             AS v (k, n, note) WHERE t.k = v.k RETURNING *",
+        )
+        .await;
+    assert_eq!(given.columns, ["k", "n", "note", "k", "n", "note"]);
+    assert_eq!(given.rows.len(), 2);
+    assert_eq!(
+        broker.lines("SELECT * FROM t ORDER BY k").await,
+        ["a|5|five", "b|202|y", "c|6|six"]
+    );
+    broker.run("UPDATE t SET (n, note) = (SELECT max(more), 'max' FROM u WHERE u.k = t.k) WHERE k = 'b'").await;
+    assert_eq!(broker.lines("SELECT * FROM t WHERE k = 'b'").await, ["b|200|max"]);
+    let given = broker.run("WITH gone AS (SELECT k FROM u WHERE more > 100) DELETE FROM t USING gone WHERE gone.k = t.k").await;
+    assert_eq!(given.tag, "DELETE 1");
+    let given = broker.run("DELETE FROM t USING u, (SELECT 5 AS five) f WHERE u.k = t.k AND t.n = f.five RETURNING u.id, five").await;
+    assert_eq!(given.lines(), ["1|5"]);
+    broker.run("WITH n AS (SELECT 9 AS nine) INSERT INTO t SELECT 'w', nine FROM n").await;
+    assert_eq!(broker.lines("SELECT k, n FROM t ORDER BY k").await, ["c|6", "w|9"]);
+    let check = async |text: &str, expected: &str| {
+        assert_eq!(broker.fails(text).await.sqlstate, expected, "{text}");
+    };
+    check("UPDATE t SET (n, note) = (1, 'a', 2)", sqlstate::SYNTAX_ERROR).await;
+    check("UPDATE t SET n = 1, n = 2", sqlstate::SYNTAX_ERROR).await;
+    check("UPDATE t SET n = u.more FROM u WHERE k = 'c'", "42702").await;
+    check("WITH x AS (DELETE FROM t RETURNING k) SELECT * FROM x", sqlstate::FEATURE_NOT_SUPPORTED)
+        .await;
+}
+
+#[tokio::test]
+async fn keys_are_changed_as_one() {
+    let broker = Broker::start();
+    broker
+        .run("CREATE STREAM t (a int, b text, n int, PRIMARY KEY (a, b)) WITH (partitions = 3)")
+        .await;
+    broker.run("INSERT INTO t VALUES (1, 'x', 10), (2, 'x', 20), (3, 'x', 30)").await;
+    // As a whole, not row by row.
+    let given = broker.run("UPDATE t SET a = a + 1, n = n + 1 RETURNING a, b, n").await;
+    assert_eq!(given.tag, "UPDATE 3");
+    assert_eq!(
+        broker.lines("SELECT a, b, n FROM t ORDER BY a").await,
+        ["2|x|11", "3|x|21", "4|x|31"]
+    );
+    assert_eq!(broker.lines("SELECT _json->>'a' FROM t ORDER BY a").await, ["2", "3", "4"]);
+    let check = async |text: &str, expected: &str| {
+        assert_eq!(broker.fails(text).await.sqlstate, expected, "{text}");
+    };
+    check("UPDATE t SET a = 2 WHERE a = 3", sqlstate::UNIQUE_VIOLATION).await;
+    check("UPDATE t SET a = 9", sqlstate::UNIQUE_VIOLATION).await;
+    check("UPDATE t SET a = NULL", sqlstate::NOT_NULL_VIOLATION).await;
+    broker.run("UPDATE t SET b = 'y' WHERE a = 2").await;
+    assert_eq!(broker.lines("SELECT n FROM t WHERE a = 2 AND b = 'y'").await, ["11"]);
+    assert_eq!(broker.lines("SELECT count(*) FROM t").await, ["3"]);
+    let mut session = broker.session();
+    run(&mut session, "BEGIN; UPDATE t SET a = 5 WHERE a = 4").await.expect("moved");
+    let own = run(&mut session, "SELECT a FROM t ORDER BY a").await.expect("rows").lines();
+    assert_eq!(own, ["2", "3", "5"]);
+    // The new key is taken meanwhile.
+    broker.run("INSERT INTO t VALUES (5, 'x', 0)").await;
+    let error = run(&mut session, "COMMIT").await.expect_err("a conflict");
+    assert_eq!(error.sqlstate, sqlstate::SERIALIZATION_FAILURE);
+}
+
+#[tokio::test]
+async fn truncate_empties_streams() {
+    let broker = keyed().await;
+    broker.run("CREATE STREAM e (n int) WITH (partitions = 2)").await;
+    broker.run("INSERT INTO t VALUES ('a', 1), ('b', 2)").await;
+    broker.run("INSERT INTO e VALUES (1), (2)").await;
+    let mut session = broker.session();
+    run(&mut session, "BEGIN; INSERT INTO t VALUES ('c', 3); TRUNCATE TABLE t")
+        .await
+        .expect("within");
+    assert_eq!(run(&mut session, "SELECT count(*) FROM t").await.expect("rows").lines(), ["0"]);
+    run(&mut session, "ROLLBACK").await.expect("rollback");
+    assert_eq!(broker.lines("SELECT count(*) FROM t").await, ["2"]);
+    let error = run(&mut session, "BEGIN; TRUNCATE e").await.expect_err("cannot be undone");
+    assert_eq!(error.sqlstate, sqlstate::TRANSACTION_ACTIVE);
+    assert_eq!(broker.run("TRUNCATE t, e RESTRICT").await.tag, "TRUNCATE TABLE");
+    assert_eq!(
+        broker.lines("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM e)").await,
+        ["0|0"]
+    );
+    broker.run("INSERT INTO t VALUES ('a', 3); INSERT INTO e VALUES (3)").await;
+    assert_eq!(broker.lines("SELECT t.n, e.n FROM t, e").await, ["3|3"]);
+    // Nothing to undo.
+    run(&mut broker.session(), "BEGIN; TRUNCATE e; COMMIT").await.expect_err("not empty");
+    broker.run("TRUNCATE e").await;
+    run(&mut broker.session(), "BEGIN; TRUNCATE e; COMMIT").await.expect("empty");
+}
+
+#[tokio::test]
+async fn a_statement_writes_more_than_one_batch_takes() {
+    let broker = Broker::start();
+    broker.run("CREATE STREAM t (k int PRIMARY KEY, note text) WITH (partitions = 1)").await;
+    broker.run("INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 9000) AS all_rows (n)").await;
+    assert_eq!(broker.lines("SELECT count(*), sum(length(note)) FROM t").await, ["9000|9000000"]);
+    assert_eq!(broker.lines("SELECT count(*) FROM log.t").await, ["9000"]);
+    let error = broker.fails("INSERT INTO t VALUES (0, repeat('x', 2000000))").await;
+    assert_eq!(error.sqlstate, sqlstate::PROGRAM_LIMIT_EXCEEDED);
 }
 
 #[tokio::test]

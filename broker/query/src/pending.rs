@@ -1,0 +1,246 @@
+//! What a transaction has written and not committed yet: events that wait for their append.
+
+use crate::error::{Error, sqlstate};
+use crate::limits::WRITE_BYTES_MAX;
+use anabranch_engine::table::KeyRange;
+use anabranch_engine::{
+    Append, Atomicity, Mode, Part, Preconditions, Session as EngineSession, Stream, key_hash,
+};
+use anabranch_types::batch::{BatchBuilder, ValidateOptions, validate};
+use anabranch_types::{PartitionId, Round, StreamId, Timestamp};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// What one statement or transaction is going to append, all of it or nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Pending {
+    events: Vec<Event>,
+    bytes: usize,
+    /// What was read to decide upon the events: the oldest cut, and the keys.
+    cut: Option<Round>,
+    checked: Vec<(PartitionId, u64)>,
+    /// Of each keyed stream, where the last event of each key stands in `events`.
+    rows: HashMap<StreamId, BTreeMap<Bytes, usize>>,
+}
+
+/// One event.
+#[derive(Clone)]
+pub(crate) struct Event {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) partition: PartitionId,
+    pub(crate) key: Option<Bytes>,
+    /// `None` deletes the key.
+    pub(crate) value: Option<Bytes>,
+    /// When it was written.
+    pub(crate) timestamp: Timestamp,
+}
+
+/// A point to go back to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    events: usize,
+    checked: usize,
+}
+
+/// Overhead of an event that is counted.
+const EVENT_BYTES: usize = 64;
+
+impl Event {
+    fn bytes(&self) -> usize {
+        let size = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        EVENT_BYTES + size(&self.key) + size(&self.value)
+    }
+}
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// The last event of a keyed stream's key.
+    pub(crate) fn last(&self, stream: StreamId, key: &[u8]) -> Option<&Event> {
+        let at = self.rows.get(&stream)?.get(key)?;
+        Some(&self.events[*at])
+    }
+
+    /// The keys of `range` that are written to a keyed stream, in order, with their last events.
+    pub(crate) fn range<'a>(
+        &'a self,
+        stream: StreamId,
+        range: &KeyRange,
+    ) -> impl Iterator<Item = (&'a Bytes, &'a Event)> + use<'a> {
+        let rows = self.rows.get(&stream).filter(|_| !is_empty(range));
+        let found = rows.map(|rows| rows.range((range.from.clone(), range.to.clone())));
+        found.into_iter().flatten().map(|(key, at)| (key, &self.events[*at]))
+    }
+
+    /// All events of a stream, in the order they were written.
+    pub(crate) fn of(&self, stream: StreamId) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(move |event| event.stream.id == stream)
+    }
+
+    /// Adds an event; too many are refused rather than kept.
+    pub(crate) fn push(&mut self, event: Event) -> Result<(), Error> {
+        self.bytes += event.bytes();
+        if self.bytes > WRITE_BYTES_MAX {
+            return Err(Error::new(
+                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                format!("one statement or transaction can write at most {WRITE_BYTES_MAX} bytes"),
+            )
+            .hint("write in parts (LIMIT, or ranges of a key), or produce with a Kafka client"));
+        }
+        if let (Some(key), Mode::Upsert) = (&event.key, event.stream.mode) {
+            let rows = self.rows.entry(event.stream.id).or_default();
+            rows.insert(key.clone(), self.events.len());
+        }
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Notes that `key` was read at `cut`: whatever partition it may stand in, nobody may have
+    /// written it since.
+    pub(crate) fn check(&mut self, stream: &Stream, key: &[u8], cut: Round) {
+        self.cut = Some(self.cut.map_or(cut, |before| before.min(cut)));
+        let hash = key_hash(key);
+        self.checked.extend(stream.partitions.iter().map(|&partition| (partition, hash)));
+    }
+
+    /// Adds what a statement of this transaction has written.
+    pub(crate) fn absorb(&mut self, statement: Self) -> Result<(), Error> {
+        for event in statement.events {
+            self.push(event)?;
+        }
+        self.checked.extend(statement.checked);
+        self.cut = self.cut.into_iter().chain(statement.cut).min();
+        Ok(())
+    }
+
+    /// Where it stands.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { events: self.events.len(), checked: self.checked.len() }
+    }
+
+    /// Forgets what came after `mark`.
+    pub(crate) fn go_back(&mut self, mark: Mark) {
+        if mark.events == self.events.len() && mark.checked == self.checked.len() {
+            return;
+        }
+        self.checked.truncate(mark.checked);
+        self.events.truncate(mark.events);
+        self.bytes = self.events.iter().map(Event::bytes).sum();
+        self.rows.clear();
+        for (at, event) in self.events.iter().enumerate() {
+            if let (Some(key), Mode::Upsert) = (&event.key, event.stream.mode) {
+                self.rows.entry(event.stream.id).or_default().insert(key.clone(), at);
+            }
+        }
+    }
+
+    /// Appends everything in one round; durable and visible when this returns. Of a key that was
+    /// written several times, only the last event is.
+    ///
+    /// # Errors
+    /// `Conflict`: a key was written since it was read; nothing was appended.
+    pub(crate) async fn append(self, engine: &EngineSession) -> Result<(), Error> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        if !self.rows.is_empty() {
+            engine.table_room().await;
+        }
+        engine.append(self.into_append()?).await?;
+        Ok(())
+    }
+
+    fn into_append(self) -> Result<Append, Error> {
+        let Self { events, cut, checked, rows, .. } = self;
+        let is_last = |at: usize, event: &Event| match (&event.key, event.stream.mode) {
+            (Some(key), Mode::Upsert) => {
+                rows.get(&event.stream.id).and_then(|rows| rows.get(key)) == Some(&at)
+            }
+            _ => true,
+        };
+        let mut batches: BTreeMap<PartitionId, Batches> = BTreeMap::new();
+        for (_, event) in events.iter().enumerate().filter(|(at, event)| is_last(*at, event)) {
+            let batches =
+                batches.entry(event.partition).or_insert_with(|| Batches::of(&event.stream));
+            batches.push(event)?;
+        }
+        let mut parts = Vec::with_capacity(batches.len());
+        for (partition, batches) in batches {
+            parts.extend(batches.finish(partition)?);
+        }
+        let preconditions = cut.map(|cut| Box::new(Preconditions { cut, keys: checked }));
+        Ok(Append { parts: parts.into(), atomicity: Atomicity::AllParts, preconditions })
+    }
+}
+
+/// What `BTreeMap::range` would not take.
+fn is_empty(range: &KeyRange) -> bool {
+    match (&range.from, &range.to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (
+            Bound::Included(from) | Bound::Excluded(from),
+            Bound::Excluded(to) | Bound::Included(to),
+        ) => from >= to,
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+    }
+}
+
+/// The batches of one partition, none larger than its stream takes.
+struct Batches {
+    stream: Arc<Stream>,
+    builder: BatchBuilder,
+    full: Vec<BatchBuilder>,
+}
+
+/// Most bytes that a record, and a batch, have besides key and value.
+const RECORD_OVERHEAD: usize = 32;
+const BATCH_OVERHEAD: usize = 64;
+
+impl Batches {
+    fn of(stream: &Arc<Stream>) -> Self {
+        Self { stream: stream.clone(), builder: BatchBuilder::default(), full: Vec::new() }
+    }
+
+    fn push(&mut self, event: &Event) -> Result<(), Error> {
+        let max = self.stream.options.batch_bytes_max as usize;
+        let size = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let bytes = size(&event.key) + size(&event.value) + RECORD_OVERHEAD;
+        if bytes + BATCH_OVERHEAD > max {
+            return Err(Error::new(
+                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                format!(
+                    "a row of {bytes} bytes for stream \"{}\"; max.message.bytes is {max}",
+                    self.stream.name
+                ),
+            )
+            .hint("ALTER STREAM … SET (max_message_bytes = …)"));
+        }
+        if self.builder.count() > 0 && self.builder.bytes() + bytes + BATCH_OVERHEAD > max {
+            self.full.push(std::mem::take(&mut self.builder));
+        }
+        self.builder.push(event.timestamp, event.key.as_deref(), event.value.as_deref(), &[]);
+        Ok(())
+    }
+
+    fn finish(self, partition: PartitionId) -> Result<Vec<Part>, Error> {
+        let keyed = self.stream.mode == Mode::Upsert;
+        let options = ValidateOptions { keys_required: keyed, hash_keys: keyed };
+        let mut scratch = Vec::new();
+        let all = self.full.into_iter().chain([self.builder]);
+        all.map(|builder| {
+            let batch = builder
+                .build()
+                .map_err(|error| Error::internal(format!("cannot build a batch: {error}")))?
+                .freeze();
+            let passed = validate(&batch, options, key_hash, &mut scratch).map_err(|error| {
+                Error::internal(format!("a batch of ours is not valid: {error}"))
+            })?;
+            Ok(Part::new(partition, batch, passed))
+        })
+        .collect()
+    }
+}

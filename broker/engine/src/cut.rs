@@ -49,6 +49,19 @@ impl Tables {
         Ok(self.view.get_many(table, keys)?)
     }
 
+    /// As [`Self::get_many`], if no disk has to be waited for; `None` if one may have to.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_many_at_hand(
+        &self,
+        table: TableId,
+        keys: &[Bytes],
+    ) -> Result<Option<Vec<Option<Row>>>, Error> {
+        self.check(table)?;
+        Ok(self.view.get_many_at_hand(table, keys)?)
+    }
+
     /// The rows of a range in key order. Takes memory for one piece of rows.
     ///
     /// # Errors

@@ -300,11 +300,16 @@ impl Connection {
     }
 
     async fn statements_of(&mut self, text: &str) -> Result<(), Failure> {
+        let cancel = self.running.begin();
+        let known = async { Ok(self.session.execute_known(text).await) };
+        let known = undisturbed(&mut self.socket, &self.shared, &cancel, known).await?;
+        if let Some(done) = known {
+            return self.tell(done?, true, &cancel).await;
+        }
         let statements = parse(text)?;
         if statements.is_empty() {
             self.out.empty_query();
         }
-        let cancel = self.running.begin();
         let (count, together) = (statements.len(), statements.len() > 1);
         for (number, statement) in statements.into_iter().enumerate() {
             self.forget(&statement);
@@ -316,22 +321,38 @@ impl Connection {
             let prepared = undisturbed(&mut self.socket, &self.shared, &cancel, preparing).await?;
             let mut prepared = Arc::new(prepared);
             let executing = self.session.execute(&mut prepared, Vec::new());
-            match undisturbed(&mut self.socket, &self.shared, &cancel, executing).await? {
-                Outcome::Done(done) => {
-                    self.end_together(is_last, &cancel).await?;
-                    self.done(done);
-                }
-                Outcome::Rows(rows, verb) => {
-                    let formats = vec![Format::Text; rows.schema().fields().len()];
-                    let mut sending = Sending::new(rows, formats, verb);
-                    // What fails at its first row has no columns to describe.
-                    self.fetch(&mut sending, &cancel).await?;
-                    let schema = sending.rows.schema().clone();
-                    self.out.row_description(&schema, &sending.formats);
-                    self.send(&mut sending, u64::MAX, &cancel).await?;
-                    self.end_together(is_last, &cancel).await?;
-                    self.out.complete(sending.tag());
-                }
+            let outcome = undisturbed(&mut self.socket, &self.shared, &cancel, executing).await?;
+            self.tell(outcome, is_last, &cancel).await?;
+        }
+        if count == 1 {
+            let remembering = async { Ok(self.session.remember(text).await) };
+            undisturbed(&mut self.socket, &self.shared, &cancel, remembering).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells what a statement of a simple query gave.
+    async fn tell(
+        &mut self,
+        outcome: Outcome,
+        is_last: bool,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
+        match outcome {
+            Outcome::Done(done) => {
+                self.end_together(is_last, cancel).await?;
+                self.done(done);
+            }
+            Outcome::Rows(rows, verb) => {
+                let formats = vec![Format::Text; rows.schema().fields().len()];
+                let mut sending = Sending::new(rows, formats, verb);
+                // What fails at its first row has no columns to describe.
+                self.fetch(&mut sending, cancel).await?;
+                let schema = sending.rows.schema().clone();
+                self.out.row_description(&schema, &sending.formats);
+                self.send(&mut sending, u64::MAX, cancel).await?;
+                self.end_together(is_last, cancel).await?;
+                self.out.complete(sending.tag());
             }
         }
         Ok(())

@@ -37,7 +37,13 @@ pub(crate) fn values(
     batch: &RecordBatch,
     parameters: &[ScalarValue],
 ) -> Result<ArrayRef, Error> {
-    let expr = expr.clone().transform(|expr| {
+    let physical = state.create_physical_expr(bound(expr.clone(), parameters)?, schema)?;
+    Ok(physical.evaluate(batch)?.into_array(batch.num_rows())?)
+}
+
+/// `expr` with the values of its parameters.
+pub(crate) fn bound(expr: Expr, parameters: &[ScalarValue]) -> Result<Expr, Error> {
+    let bound = expr.transform(|expr| {
         let Expr::Placeholder(placeholder) = &expr else {
             return Ok(Transformed::no(expr));
         };
@@ -49,6 +55,5 @@ pub(crate) fn values(
             }
         }
     })?;
-    let physical = state.create_physical_expr(expr.data, schema)?;
-    Ok(physical.evaluate(batch)?.into_array(batch.num_rows())?)
+    Ok(bound.data)
 }

@@ -119,20 +119,18 @@ impl Execution {
         plan: Arc<QueryPlan>,
         parameters: Vec<ScalarValue>,
     ) -> Result<Rows, Error> {
-        let sql = self.sql.clone();
         let schema = plan.schema.clone();
-        let reading = async move {
-            let timeout = self.timeout;
-            let work = async {
-                let snapshot = self.snapshot().await?;
-                match &plan.point {
-                    Some(point) => point.read(&snapshot, &parameters),
-                    None => Err(Error::internal("no lookup to do")),
-                }
-            };
-            within(timeout, work).await
+        // Rows in memory are read here: two changes of threads took as long as all the rest.
+        let snapshot = within(self.timeout, self.snapshot()).await?;
+        let read = move |may_wait| match &plan.point {
+            Some(point) => point.read(&snapshot, &parameters, may_wait),
+            None => Err(Error::internal("no lookup to do")),
         };
-        let (batch, notice) = sql.runtime.run(reading).await?;
+        let found = match read(false)? {
+            Some(found) => Some(found),
+            None => self.sql.runtime.run(async move { read(true) }).await?,
+        };
+        let (batch, notice) = found.ok_or_else(|| Error::internal("a lookup did not wait"))?;
         let rows = Rows::ready(schema, [batch]);
         if let Some(notice) = notice {
             rows.add_notice(notice);

@@ -3,6 +3,7 @@
 mod definition;
 mod roles;
 mod settings;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -23,6 +24,7 @@ use datafusion::scalar::ScalarValue;
 use settings::SessionSettings;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use templates::Templates;
 use transaction::Transaction;
 
 /// One client's session. Statements of a session run one at a time.
@@ -35,6 +37,7 @@ pub struct Session {
     process_id: i32,
     settings: SessionSettings,
     transaction: Option<Transaction>,
+    templates: Templates,
 }
 
 /// A statement that was planned once, to be executed many times.
@@ -128,7 +131,9 @@ impl Session {
     pub fn of_client(sql: Arc<Sql>, own: EngineSession, user: &str) -> Self {
         let settings = SessionSettings::new(&sql);
         let process_id = sql.next_process();
-        Self { sql, own, user: user.to_owned(), process_id, settings, transaction: None }
+        let user = user.to_owned();
+        let templates = Templates::default();
+        Self { sql, own, user, process_id, settings, transaction: None, templates }
     }
 
     /// Sees to it that nobody else's rights are used. A transaction goes on as it began.

@@ -40,7 +40,26 @@ impl Snapshot {
         stream: &Stream,
         keys: &[Bytes],
     ) -> Result<Vec<Option<Row>>, Error> {
-        let mut rows = self.cut.tables.get_many(table(stream)?, keys)?;
+        let stored = self.cut.tables.get_many(table(stream)?, keys)?;
+        Ok(self.with_own(stream, keys, stored))
+    }
+
+    /// As [`Self::get_many`], if no disk has to be waited for; `None` if one may have to.
+    pub(crate) fn get_many_at_hand(
+        &self,
+        stream: &Stream,
+        keys: &[Bytes],
+    ) -> Result<Option<Vec<Option<Row>>>, Error> {
+        let stored = self.cut.tables.get_many_at_hand(table(stream)?, keys)?;
+        Ok(stored.map(|stored| self.with_own(stream, keys, stored)))
+    }
+
+    fn with_own(
+        &self,
+        stream: &Stream,
+        keys: &[Bytes],
+        mut rows: Vec<Option<Row>>,
+    ) -> Vec<Option<Row>> {
         if !self.own.is_empty() {
             for (row, key) in rows.iter_mut().zip(keys) {
                 if let Some(event) = self.own.last(stream.id, key) {
@@ -48,7 +67,7 @@ impl Snapshot {
                 }
             }
         }
-        Ok(rows)
+        rows
     }
 
     /// The rows of a range in key order.

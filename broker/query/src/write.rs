@@ -12,6 +12,7 @@ mod assign;
 mod change;
 mod conflict;
 mod encode;
+mod find;
 mod insert;
 mod returning;
 mod target;
@@ -100,6 +101,15 @@ impl WritePlan {
             Self::Insert(_) => "INSERT",
             Self::Change(plan) => plan.verb(),
             Self::Truncate(_) => "TRUNCATE TABLE",
+        }
+    }
+
+    /// Whether parameters in place of its constants mean the same, and whether it is an INSERT.
+    pub(crate) fn takes_constants_as_parameters(&self) -> Option<bool> {
+        match self {
+            Self::Insert(plan) => plan.is_of_values().then_some(true),
+            Self::Change(plan) => plan.is_by_key().then_some(false),
+            Self::Truncate(_) => None,
         }
     }
 

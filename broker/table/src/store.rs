@@ -75,6 +75,11 @@ pub(crate) trait Snapshot: Send + Sync {
     /// As `get` for each key. The keys are sorted.
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, Error>;
 
+    /// As `get_many`, if no disk has to be waited for; `None` if one may have to.
+    fn get_many_at_hand(&self, keys: &[&[u8]]) -> Result<Option<Vec<Option<Bytes>>>, Error> {
+        self.get_many(keys).map(Some)
+    }
+
     /// Rows in order, `from` included, `to` not.
     fn cursor<'s>(&'s self, from: &[u8], to: &[u8]) -> Box<dyn Cursor + 's>;
 }

@@ -111,19 +111,43 @@ impl View {
     /// # Errors
     /// As [`Self::get`].
     pub fn get_many(&self, table: TableId, keys: &[Bytes]) -> Result<Vec<Option<Row>>, Error> {
+        let found = self.get_with(table, keys, |keys| self.find_many(keys).map(Some))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// As [`Self::get_many`], if no disk has to be waited for: for threads that must not wait.
+    /// `None` if one may have to.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_many_at_hand(
+        &self,
+        table: TableId,
+        keys: &[Bytes],
+    ) -> Result<Option<Vec<Option<Row>>>, Error> {
+        self.get_with(table, keys, |keys| self.find_many_at_hand(keys))
+    }
+
+    fn get_with(
+        &self,
+        table: TableId,
+        keys: &[Bytes],
+        find: impl Fn(&[&[u8]]) -> Result<Option<Vec<Option<Bytes>>>, Error>,
+    ) -> Result<Option<Vec<Option<Row>>>, Error> {
         self.check()?;
         if !self.shows(table) {
-            return Ok(vec![None; keys.len()]);
+            return Ok(Some(vec![None; keys.len()]));
         }
         let keys: Vec<_> = keys.iter().map(|key| codec::key(table, key)).collect();
         let mut order: Vec<usize> = (0..keys.len()).collect();
         order.sort_unstable_by(|a, b| keys[*a].cmp(&keys[*b]));
         let sorted: Vec<&[u8]> = order.iter().map(|at| &keys[*at][..]).collect();
+        let Some(found) = find(&sorted)? else { return Ok(None) };
         let mut rows = vec![None; keys.len()];
-        for (at, stored) in order.into_iter().zip(self.find_many(&sorted)?) {
+        for (at, stored) in order.into_iter().zip(found) {
             rows[at] = stored.map_or(Ok(None), codec::row)?;
         }
-        Ok(rows)
+        Ok(Some(rows))
     }
 
     /// The rows of a range in key order. Takes memory for one piece of rows from the store, 64 KiB
@@ -165,6 +189,20 @@ impl View {
             }
         }
         Ok(found)
+    }
+
+    fn find_many_at_hand(&self, keys: &[&[u8]]) -> Result<Option<Vec<Option<Bytes>>>, Error> {
+        let mut found: Vec<_> = keys.iter().map(|key| self.find_in_runs(key)).collect();
+        let missing: Vec<_> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(Some(found));
+        }
+        let keys: Vec<_> = missing.iter().map(|at| keys[*at]).collect();
+        let Some(stored) = self.snapshot.get_many_at_hand(&keys)? else { return Ok(None) };
+        for (at, stored) in missing.into_iter().zip(stored) {
+            found[at] = stored;
+        }
+        Ok(Some(found))
     }
 
     fn find_in_runs(&self, key: &[u8]) -> Option<Bytes> {

@@ -1,17 +1,20 @@
 //! Reading rows by key without executing a plan: a lookup, a decode, done.
 
 use crate::error::Error;
+use crate::evaluate;
 use crate::rows::{Layout, RowsBuilder};
-use crate::scan::{KeyAccess, Literal, Predicate, StreamTable, predicate, push_row};
+use crate::scan::{KeyAccess, Predicate, StreamTable, predicate, push_row};
 use crate::snapshot::Snapshot;
 use anabranch_engine::Stream;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::default_table_source::source_as_provider;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
+
+/// Most keys that are looked up where nothing may take long.
+const KEYS_AT_HAND_MAX: usize = 16;
 
 /// A query that only looks up keys: `SELECT columns FROM stream WHERE key = …`.
 pub(crate) struct PointRead {
@@ -71,23 +74,33 @@ impl PointRead {
         })
     }
 
-    /// Reads the rows; a second result is a notice. May touch the disk.
+    /// Reads the rows; a second result is a notice. Touches the disk only if it `may_wait`: else
+    /// there is no result where it would have to.
     pub(crate) fn read(
         &self,
         snapshot: &Snapshot,
         parameters: &[ScalarValue],
-    ) -> Result<(RecordBatch, Option<String>), Error> {
+        may_wait: bool,
+    ) -> Result<Option<(RecordBatch, Option<String>)>, Error> {
         let filters = self
             .filters
             .iter()
-            .map(|filter| bound(filter, parameters))
+            .map(|filter| evaluate::bound(filter.clone(), parameters))
             .collect::<Result<Vec<_>, Error>>()?;
         let KeyAccess::Points(keys) = KeyAccess::new(&self.layout, &filters) else {
             return Err(Error::internal("a lookup by key has become a scan"));
         };
         let query = crate::scan::QueryContext::new(snapshot.clone());
         let mut rows = RowsBuilder::new(&self.layout, &self.stream, &self.projection);
-        for (key, row) in keys.iter().zip(snapshot.get_many(&self.stream, &keys)?) {
+        let found = match may_wait {
+            true => snapshot.get_many(&self.stream, &keys)?,
+            false if keys.len() > KEYS_AT_HAND_MAX => return Ok(None),
+            false => match snapshot.get_many_at_hand(&self.stream, &keys)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
+        };
+        for (key, row) in keys.iter().zip(found) {
             if self.fetch.is_some_and(|fetch| rows.rows() >= fetch) {
                 break;
             }
@@ -100,7 +113,7 @@ impl PointRead {
         let columns = self.output.iter().map(|&column| batch.column(column).clone()).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
-        Ok((batch, query.misfit_notice()))
+        Ok(Some((batch, query.misfit_notice())))
     }
 }
 
@@ -110,21 +123,4 @@ fn column(expr: &Expr) -> Option<&datafusion::common::Column> {
         Expr::Alias(alias) => column(&alias.expr),
         _ => None,
     }
-}
-
-fn bound(filter: &Expr, parameters: &[ScalarValue]) -> Result<Expr, Error> {
-    let bound = filter.clone().transform(|expr| {
-        let Some(Literal::Parameter(name)) = crate::scan::literal(&expr) else {
-            return Ok(Transformed::no(expr));
-        };
-        let value = name
-            .strip_prefix('$')
-            .and_then(|number| number.parse::<usize>().ok())
-            .and_then(|number| parameters.get(number.checked_sub(1)?));
-        match value {
-            Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
-            None => Err(Error::new("08P01", format!("there is no parameter {name}")).into()),
-        }
-    })?;
-    Ok(bound.data)
 }

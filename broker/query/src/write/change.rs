@@ -3,12 +3,13 @@
 use super::Written;
 use super::assign::{assignments, image};
 use super::encode::assigned;
+use super::find::KeyFinder;
 use super::returning::{Joined, Returned, Returning};
 use super::target::{Role, Target, Written as Column, duplicate_key};
 use crate::error::Error;
 use crate::execute::Execution;
 use crate::pending::{Event, Pending};
-use crate::plan::{PlanContext, QueryPlan};
+use crate::plan::{PlanContext, QueryPlan, placeholder_number, sql_type};
 use crate::snapshot::Snapshot;
 use crate::sql::Sql;
 use crate::statement::folded;
@@ -33,6 +34,8 @@ pub(crate) struct ChangePlan {
     target: Target,
     /// `_key, _value, _partition`, the new values, then what RETURNING reads of other relations.
     query: Arc<QueryPlan>,
+    /// How to find the rows without it.
+    finder: Option<KeyFinder>,
     action: Action,
     returning: Option<Returning>,
     parameters: Vec<DataType>,
@@ -87,8 +90,8 @@ impl ChangePlan {
         };
         let mut columns = Vec::new();
         for (column, value) in assignments(&finding.target, update.assignments)? {
+            finding.values.push(of_column(value, &column));
             columns.push(column);
-            finding.values.push(value);
         }
         let moves = columns.iter().any(|column| is_key(&column.role));
         if moves {
@@ -128,6 +131,11 @@ impl ChangePlan {
         finding.plan(sql, context, Action::Delete, delete.returning, hints).await
     }
 
+    /// Whether rows are looked up.
+    pub(super) fn is_by_key(&self) -> bool {
+        self.finder.is_some() && self.returning.is_none()
+    }
+
     pub(super) fn parameters(&self) -> &[DataType] {
         &self.parameters
     }
@@ -149,14 +157,12 @@ impl ChangePlan {
         parameters: Vec<ScalarValue>,
     ) -> Result<(Written, Pending), Error> {
         let snapshot = execution.snapshot().await?;
-        let state = execution.sql.state().clone();
-        let now = execution.sql.engine().now();
-        let mut given = parameters.clone();
-        given.truncate(self.query.parameters.len());
-        let mut rows = execution.start(self.query.clone(), given).await?;
+        let sql = execution.sql.clone();
+        let state = sql.state();
+        let now = sql.engine().now();
         let mut changes = Changes {
             plan: self,
-            state: &state,
+            state,
             snapshot: &snapshot,
             parameters: &parameters,
             now,
@@ -167,8 +173,15 @@ impl ChangePlan {
             occupied: Vec::new(),
             returned: Vec::new(),
         };
-        while let Some(batch) = rows.next().await? {
-            changes.batch(&batch)?;
+        if let Some(finder) = &self.finder {
+            changes.batch(&finder.find(state, &self.target, &snapshot, &parameters)?)?;
+        } else {
+            let mut given = parameters.clone();
+            given.truncate(self.query.parameters.len());
+            let mut rows = execution.start(self.query.clone(), given).await?;
+            while let Some(batch) = rows.next().await? {
+                changes.batch(&batch)?;
+            }
         }
         changes.check_occupied()?;
         let Changes { pending, seen, returned, .. } = changes;
@@ -435,6 +448,12 @@ impl Finding {
         hints: &[Option<DataType>],
     ) -> Result<ChangePlan, Error> {
         let Self { target, qualifier, factor, values, others, selection, with } = self;
+        let name = qualifier.0.last().and_then(|part| part.as_ident()).map(folded);
+        let name = name.unwrap_or_else(|| target.stream.name.clone());
+        let finder = match others.is_empty() && with.is_none() {
+            true => KeyFinder::new(sql.state(), &target, &name, &values, selection.as_ref()),
+            false => None,
+        };
         let text = format!(
             "SELECT {qualifier}._key, {qualifier}._value, {qualifier}._partition FROM {factor}"
         );
@@ -468,12 +487,25 @@ impl Finding {
                     };
                 super::add_parameters(&items, &mut parameters);
                 let others: Vec<Joined> = query.columns().skip(first).collect();
-                let name = qualifier.0.last().and_then(|part| part.as_ident()).map(folded);
-                let name = name.unwrap_or_else(|| target.stream.name.clone());
                 Some(Returning::new(sql.state(), &target, &name, others, &items)?)
             }
         };
-        Ok(ChangePlan { target, query: Arc::new(query), action, returning, parameters })
+        let query = Arc::new(query);
+        Ok(ChangePlan { target, query, finder, action, returning, parameters })
+    }
+}
+
+/// A parameter that a column is set to has the column's type.
+fn of_column(value: Expr, column: &Column) -> Expr {
+    match sql_type(column.field.data_type()) {
+        Some(data_type) if placeholder_number(&value).is_some() => Expr::Cast {
+            kind: ast::CastKind::Cast,
+            expr: Box::new(value),
+            data_type,
+            array: false,
+            format: None,
+        },
+        _ => value,
     }
 }
 

@@ -92,6 +92,13 @@ impl InsertPlan {
         Ok(Self { target, columns, source, conflict, returning, parameters, turn })
     }
 
+    /// Whether it writes values, and does no more.
+    pub(super) fn is_of_values(&self) -> bool {
+        matches!(self.source, Source::Values(_))
+            && !matches!(self.conflict, ConflictAction::Update(_))
+            && self.returning.is_none()
+    }
+
     pub(super) fn parameters(&self) -> &[DataType] {
         &self.parameters
     }
@@ -106,10 +113,11 @@ impl InsertPlan {
         parameters: Vec<ScalarValue>,
     ) -> Result<(Written, Pending), Error> {
         let snapshot = execution.snapshot().await?;
-        let state = execution.sql.state().clone();
+        let sql = execution.sql.clone();
+        let state = sql.state();
         let mut writer = Writer {
             plan: self,
-            state: &state,
+            state,
             snapshot: &snapshot,
             parameters: &parameters,
             turn: self.turn.fetch_add(1, Ordering::Relaxed),
@@ -137,7 +145,7 @@ impl InsertPlan {
             None => None,
             Some(returning) => {
                 let rows = returned.iter();
-                let batch = returning.batch(&state, &self.target, rows, None, &parameters)?;
+                let batch = returning.batch(state, &self.target, rows, None, &parameters)?;
                 Some((returning.schema().clone(), vec![batch]))
             }
         };

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::compaction_filter::Decision;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DBRawIterator,
-    IngestExternalFileOptions, LogLevel, Options, Range, ReadOptions, SstFileWriter,
+    BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DBRawIterator, ErrorKind,
+    IngestExternalFileOptions, LogLevel, Options, Range, ReadOptions, ReadTier, SstFileWriter,
     WaitForCompactOptions, WriteOptions, properties,
 };
 use std::io;
@@ -142,7 +142,7 @@ impl RocksStore {
         options.set_timeout(CATCH_UP_MICROS);
         while self.property(&properties::num_files_at_level(0)) >= FILES_WAIT {
             match self.db.wait_for_compact(&options) {
-                Err(error) if error.kind() == rocksdb::ErrorKind::TimedOut => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => {}
                 Err(error) => return Err(store_error(error)),
                 Ok(()) => break,
             }
@@ -262,7 +262,7 @@ impl Store for RocksStore {
 }
 
 fn store_error(error: rocksdb::Error) -> Error {
-    if error.kind() == rocksdb::ErrorKind::Corruption {
+    if error.kind() == ErrorKind::Corruption {
         Error::Damaged(error.into_string())
     } else {
         Error::Store(error.into_string())
@@ -289,6 +289,19 @@ impl RocksSnapshot {
         options
     }
 
+    fn read_many(
+        &self,
+        keys: &[&[u8]],
+        options: &ReadOptions,
+    ) -> Result<Vec<Option<Bytes>>, rocksdb::Error> {
+        let db = self.0.borrow_owner();
+        let sorted = true;
+        db.batched_multi_get_cf_opt(self.family(), keys.iter().copied(), sorted, options)
+            .into_iter()
+            .map(|found| Ok(found?.map(|stored| Bytes::copy_from_slice(&stored))))
+            .collect()
+    }
+
     fn family(&self) -> &ColumnFamily {
         self.0.borrow_owner().cf_handle(FAMILY).expect("it was opened with the database")
     }
@@ -301,16 +314,18 @@ impl Snapshot for RocksSnapshot {
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, Error> {
-        let db = self.0.borrow_owner();
-        let options = self.read_options();
-        let sorted = true;
-        db.batched_multi_get_cf_opt(self.family(), keys.iter().copied(), sorted, &options)
-            .into_iter()
-            .map(|found| {
-                let found = found.map_err(store_error)?;
-                Ok(found.map(|stored| Bytes::copy_from_slice(&stored)))
-            })
-            .collect()
+        self.read_many(keys, &self.read_options()).map_err(store_error)
+    }
+
+    fn get_many_at_hand(&self, keys: &[&[u8]]) -> Result<Option<Vec<Option<Bytes>>>, Error> {
+        let mut options = self.read_options();
+        options.set_read_tier(ReadTier::BlockCache);
+        match self.read_many(keys, &options) {
+            Ok(found) => Ok(Some(found)),
+            // It stands in a block that is not in the cache.
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(None),
+            Err(error) => Err(store_error(error)),
+        }
     }
 
     fn cursor<'s>(&'s self, from: &[u8], to: &[u8]) -> Box<dyn Cursor + 's> {

@@ -16,6 +16,7 @@ mod information;
 mod pg;
 mod sys;
 
+pub(crate) use functions::definitions::COLUMN_DEFAULT;
 pub(crate) use functions::register;
 pub(crate) use sys::streams_of;
 
@@ -91,6 +92,12 @@ struct Streams {
     relation: Relation,
 }
 
+impl Streams {
+    fn is_sequence(&self, name: &str) -> bool {
+        self.relation == Relation::Rows && pg::is_sequence(&self.engine, name)
+    }
+}
+
 impl fmt::Debug for Streams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streams").field("relation", &self.relation).finish_non_exhaustive()
@@ -104,13 +111,18 @@ impl SchemaProvider for Streams {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if self.is_sequence(name) {
+            let (engine, name) = (self.engine.clone(), name.to_owned());
+            let rows = move |schema| pg::sequence_row(&engine, &name, schema);
+            return computed::computed(pg::sequence_schema(), rows).map(Some);
+        }
         Ok(find(&self.engine, name).map(|stream| {
             Arc::new(StreamTable::new(self.engine.clone(), stream, self.relation)) as _
         }))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        find(&self.engine, name).is_some()
+        find(&self.engine, name).is_some() || self.is_sequence(name)
     }
 }
 

@@ -25,6 +25,7 @@ mod plan;
 mod rows;
 mod runtime;
 mod scan;
+mod sequences;
 mod session;
 mod sql;
 mod statement;

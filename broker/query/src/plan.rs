@@ -12,8 +12,8 @@ use crate::rows::{Layout, Relation};
 use crate::scan::StreamTable;
 use crate::sql::Sql;
 use crate::statement::{
-    OutputNames, SessionFacts, hide_system_columns, output_names, replace_session_functions,
-    unique_projection,
+    OutputNames, SessionFacts, bind_sequence_calls, hide_system_columns, output_names,
+    replace_default_lookups, replace_session_functions, unique_projection,
 };
 use anabranch_semantics::{cast_value, desugar, resolve};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -25,6 +25,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -149,9 +150,17 @@ struct Rewritten {
     dialect: Dialect,
 }
 
-fn rewritten(sql: &Sql, context: &PlanContext, text: &str, statement: ast::Statement) -> Rewritten {
+fn rewritten(
+    sql: &Sql,
+    context: &PlanContext,
+    text: &str,
+    mut statement: ast::Statement,
+) -> Rewritten {
     let names = output_names(&statement);
-    let (mut statement, dialect) = compatible(sql, text, statement);
+    let bound = bind_sequence_calls(&mut statement, context.process_id);
+    let bound = replace_default_lookups(&mut statement) || bound;
+    let text = if bound { Cow::Owned(statement.to_string()) } else { Cow::Borrowed(text) };
+    let (mut statement, dialect) = compatible(sql, &text, statement);
     let setting = |name: &str| context.settings.get(name).cloned();
     let facts = SessionFacts {
         user: &context.user,

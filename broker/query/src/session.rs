@@ -14,6 +14,7 @@ pub use transaction::TransactionState;
 use crate::error::{Error, sqlstate};
 use crate::execute::{Execution, Rows};
 use crate::plan::{PlanContext, QueryPlan};
+use crate::sequences::Remembering;
 use crate::sql::Sql;
 use crate::statement::{Kind, SessionStatement, SetValue, Statement};
 use crate::write::WritePlan;
@@ -35,6 +36,7 @@ pub struct Session {
     process_id: i32,
     settings: SessionSettings,
     transaction: Option<Transaction>,
+    remembering: Remembering,
 }
 
 /// A statement that was planned once, to be executed many times.
@@ -122,7 +124,9 @@ impl Session {
     pub fn of_client(sql: Arc<Sql>, own: EngineSession, user: &str) -> Self {
         let settings = SessionSettings::new(&sql);
         let process_id = sql.next_process();
-        Self { sql, own, user: user.to_owned(), process_id, settings, transaction: None }
+        let remembering = Remembering { calls: sql.sequences().clone(), session: process_id };
+        let user = user.to_owned();
+        Self { sql, own, user, process_id, settings, transaction: None, remembering }
     }
 
     /// Sees to it that nobody else's rights are used. A transaction goes on as it began.
@@ -219,7 +223,7 @@ impl Session {
                     );
                 Plan::Query(Arc::new(self.sql.runtime.run(planning).await?))
             }
-            Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) => {
+            Kind::Insert(..) | Kind::Update(_) | Kind::Delete(_) => {
                 let (sql, context) = (self.sql.clone(), self.plan_context());
                 let (kind, hints) = (statement.kind.clone(), hints.clone());
                 let planning =
@@ -364,6 +368,7 @@ impl Session {
                         "DISCARD ALL cannot run inside a transaction block",
                     ));
                 }
+                self.remembering.calls.forget(self.process_id);
                 Done { reported: self.settings.reset_all(), ..Done::tag("DISCARD ALL") }
             }
             // The door keeps prepared statements and does the rest.

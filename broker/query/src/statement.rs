@@ -5,8 +5,10 @@
 
 mod cursor;
 mod ddl;
+mod default_lookups;
 mod names;
 mod roles;
+mod sequence_calls;
 mod session;
 mod session_functions;
 #[cfg(test)]
@@ -14,9 +16,14 @@ mod tests;
 mod visible;
 
 pub(crate) use cursor::Name;
-pub(crate) use ddl::{AlterStream, CreateStream, DropStream, StreamAction};
+pub(crate) use ddl::{
+    AlterStream, CreateStream, DropStream, Filling, Needless, NewCheck, NewColumn, Retyped,
+    SequenceKind, SequenceOptions, SequenceStatement, StreamAction,
+};
+pub(crate) use default_lookups::replace_default_lookups;
 pub(crate) use names::{OutputNames, output_names, unique_projection};
 pub(crate) use roles::{Grantee, Objects, Privileges, RoleStatement, Secret};
+pub(crate) use sequence_calls::{bind_sequence_calls, next_value_of};
 pub(crate) use session::{SessionStatement, SetValue};
 pub(crate) use session_functions::{SessionFacts, replace_session_functions};
 pub(crate) use visible::{folded, hide_system_columns};
@@ -54,14 +61,24 @@ pub enum Forgets<'a> {
 pub(crate) enum Kind {
     /// SELECT, VALUES, TABLE, WITH … SELECT, EXPLAIN.
     Query(Box<ast::Statement>),
-    Insert(Box<ast::Insert>),
+    Insert(Box<ast::Insert>, Overriding),
     Update(Box<ast::Update>),
     Delete(Box<ast::Delete>),
     Create(CreateStream),
     Alter(AlterStream),
     Drop(DropStream),
+    Sequence(SequenceStatement),
+    Needless(Needless),
     Role(RoleStatement),
     Session(SessionStatement),
+}
+
+/// Whether an INSERT gives values to columns that compute their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overriding {
+    Nothing,
+    /// OVERRIDING SYSTEM VALUE
+    System,
 }
 
 impl Statement {
@@ -168,16 +185,39 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
         }
         _ => tokens,
     };
+    let (tokens, overriding) = take_overriding(tokens)?;
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let statement = parser.parse_statement()?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         return Err(Error::syntax(format!("syntax error at or near \"{}\"", next.token)));
     }
-    classify(text, statement)
+    classify(text, statement, overriding)
 }
 
-fn classify(text: &str, statement: ast::Statement) -> Result<Kind, Error> {
+/// Takes `OVERRIDING SYSTEM VALUE` out of an INSERT, which the parser does not know.
+fn take_overriding(
+    mut tokens: Vec<TokenWithSpan>,
+) -> Result<(Vec<TokenWithSpan>, Overriding), Error> {
+    let is = |token: Option<&TokenWithSpan>, word: &str| {
+        matches!(token.map(|token| &token.token), Some(Token::Word(found))
+            if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
+    };
+    let found = match is(tokens.first(), "INSERT") {
+        true => (0..tokens.len())
+            .find(|at| is(tokens.get(*at), "OVERRIDING") && is(tokens.get(at + 2), "VALUE")),
+        false => None,
+    };
+    let Some(at) = found else { return Ok((tokens, Overriding::Nothing)) };
+    if !is(tokens.get(at + 1), "SYSTEM") {
+        return Err(Error::unsupported("OVERRIDING USER VALUE is not supported")
+            .hint("leave the identity column away"));
+    }
+    tokens.drain(at..at + 3);
+    Ok((tokens, Overriding::System))
+}
+
+fn classify(text: &str, statement: ast::Statement, overriding: Overriding) -> Result<Kind, Error> {
     match statement {
         ast::Statement::Query(query) => match *query.body {
             ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_) => Err(
@@ -189,7 +229,7 @@ fn classify(text: &str, statement: ast::Statement) -> Result<Kind, Error> {
             ast::Statement::Query(_) => Ok(Kind::Query(Box::new(statement))),
             _ => Err(Error::unsupported("EXPLAIN takes a SELECT")),
         },
-        ast::Statement::Insert(insert) => Ok(Kind::Insert(Box::new(insert))),
+        ast::Statement::Insert(insert) => Ok(Kind::Insert(Box::new(insert), overriding)),
         ast::Statement::Update(update) => Ok(Kind::Update(Box::new(update))),
         ast::Statement::Delete(delete) => Ok(Kind::Delete(Box::new(delete))),
         _ => {

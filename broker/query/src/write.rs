@@ -9,16 +9,23 @@
 //! not what the statement says (apache/datafusion #24654).
 
 mod change;
+mod complete;
 mod conflict;
 mod encode;
 mod insert;
+mod length;
 mod pending;
+mod rules;
+mod stored;
 mod target;
 #[cfg(test)]
 mod tests;
+mod validate;
 mod values;
 
 pub(crate) use pending::Pending;
+pub(crate) use stored::parsed;
+pub(crate) use validate::{missing_value, validate};
 
 use crate::error::Error;
 use crate::execute::{Execution, Rows};
@@ -56,8 +63,8 @@ impl WritePlan {
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
         match kind {
-            Kind::Insert(insert) => {
-                let planning = InsertPlan::new(sql, context, *insert, hints);
+            Kind::Insert(insert, overriding) => {
+                let planning = InsertPlan::new(sql, context, *insert, overriding, hints);
                 Box::pin(planning).await.map(|plan| Self::Insert(Box::new(plan)))
             }
             Kind::Update(update) => {

@@ -4,6 +4,7 @@ use super::Written;
 use super::conflict::{assigned_column, image};
 use super::encode::assigned;
 use super::pending::{Event, Pending};
+use super::rules::RowRules;
 use super::target::{Target, Written as Column};
 use crate::error::Error;
 use crate::execute::Execution;
@@ -45,8 +46,8 @@ enum Reads {
 }
 
 enum Action {
-    /// Columns that are set, in the order of the query's.
-    Update(Vec<Column>),
+    /// Columns that are set, in the order of the query's, and what rows must be then.
+    Update(Vec<Column>, RowRules),
     Delete,
 }
 
@@ -77,7 +78,8 @@ impl ChangePlan {
         }
         let reads = reads(&target, &values, update.selection.as_ref());
         let query = select(sql, context, &relation, values, update.selection, hints).await?;
-        Ok(Self { target, query, action: Action::Update(columns), reads })
+        let rules = RowRules::new(sql, context, &target)?;
+        Ok(Self { target, query, action: Action::Update(columns, rules), reads })
     }
 
     pub(super) async fn delete(
@@ -108,7 +110,7 @@ impl ChangePlan {
 
     pub(super) fn verb(&self) -> &'static str {
         match self.action {
-            Action::Update(_) => "UPDATE",
+            Action::Update(..) => "UPDATE",
             Action::Delete => "DELETE",
         }
     }
@@ -129,11 +131,12 @@ impl ChangePlan {
         if unreadable {
             return Err(Pending::unreadable());
         }
+        let sql = execution.sql.clone();
         let mut rows = execution.start(self.query.clone(), parameters).await?;
         let mut count = 0;
         while let Some(batch) = rows.next().await? {
             count += batch.num_rows();
-            self.batch(&batch, cut, pending)?;
+            self.batch(&sql, &batch, cut, pending)?;
         }
         if count == 0 && wrote_here {
             // The row may be one that this transaction has inserted.
@@ -142,21 +145,38 @@ impl ChangePlan {
         Ok(Written { verb: self.verb(), count, returning: None })
     }
 
-    fn batch(&self, batch: &RecordBatch, cut: &Cut, pending: &mut Pending) -> Result<(), Error> {
+    /// The rows of `batch` as UPDATE leaves them: their values.
+    fn images(&self, sql: &Sql, batch: &RecordBatch) -> Result<Option<Vec<Bytes>>, Error> {
+        let Action::Update(columns, rules) = &self.action else {
+            return Ok(None);
+        };
+        let assigned = |(number, column)| {
+            let array: &ArrayRef = batch.column(NEW_VALUES + number);
+            Ok((column, assigned(&self.target, column, array)?))
+        };
+        let columns = columns.iter().enumerate().map(assigned);
+        let columns: Vec<(&Column, ArrayRef)> = columns.collect::<Result<_, Error>>()?;
         let keys = batch.column(KEY).as_binary_view();
         let values = batch.column(VALUE).as_binary_view();
+        let images = (0..batch.num_rows()).map(|row| {
+            let key = Bytes::copy_from_slice(keys.value(row));
+            Ok((key, image(values.value(row), &columns, row)?))
+        });
+        let images = images.collect::<Result<Vec<_>, Error>>()?;
+        let images = rules.images(sql, &self.target, images)?;
+        Ok(Some(images.into_iter().map(|(_, value)| value).collect()))
+    }
+
+    fn batch(
+        &self,
+        sql: &Sql,
+        batch: &RecordBatch,
+        cut: &Cut,
+        pending: &mut Pending,
+    ) -> Result<(), Error> {
+        let keys = batch.column(KEY).as_binary_view();
         let partitions = batch.column(PARTITION).as_primitive::<Int32Type>();
-        let columns: Vec<(&Column, ArrayRef)> = match &self.action {
-            Action::Delete => Vec::new(),
-            Action::Update(columns) => columns
-                .iter()
-                .enumerate()
-                .map(|(number, column)| {
-                    let array = batch.column(NEW_VALUES + number);
-                    Ok((column, assigned(&self.target, column, array)?))
-                })
-                .collect::<Result<_, Error>>()?,
-        };
+        let images = self.images(sql, batch)?;
         let stream = &self.target.stream;
         for row in 0..batch.num_rows() {
             if keys.is_null(row) {
@@ -170,10 +190,7 @@ impl ChangePlan {
                 .hint("COMMIT in between"));
             }
             pending.check(stream, &key, cut.round);
-            let value = match &self.action {
-                Action::Delete => None,
-                Action::Update(_) => Some(image(values.value(row), &columns, row)?),
-            };
+            let value = images.as_ref().map(|images| images[row].clone());
             // A row is changed where it stands, so that its partition keeps the order of its key.
             let partition = stream
                 .partition(PartitionIndex(partitions.value(row)))

@@ -1,12 +1,17 @@
 //! `ON CONFLICT`: what INSERT does with keys that exist.
 
+use super::complete::{default_value, is_default};
 use super::encode::assigned;
+use super::rules::RowRules;
 use super::target::{Role, Target, Written};
 use crate::error::{Error, sqlstate};
 use crate::evaluate;
+use crate::plan::PlanContext;
 use crate::rows::{RowsBuilder, patched, write_json_value};
 use crate::scan::push_row;
+use crate::sql::Sql;
 use crate::statement::folded;
+use anabranch_engine::Filled;
 use anabranch_engine::table::Row;
 use bytes::Bytes;
 use datafusion::arrow::array::{
@@ -15,7 +20,6 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, TableReference};
-use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
@@ -31,7 +35,7 @@ pub(super) enum ConflictAction {
     /// 23505.
     Fail,
     Nothing,
-    Update(ConflictUpdate),
+    Update(Box<ConflictUpdate>),
 }
 
 /// `DO UPDATE SET …`
@@ -40,11 +44,13 @@ pub(super) struct ConflictUpdate {
     selection: Option<Expr>,
     /// The row that exists, and what was to be inserted (`excluded`).
     schema: DFSchema,
+    rules: RowRules,
 }
 
 impl ConflictAction {
     pub(super) fn new(
-        state: &SessionState,
+        sql: &Sql,
+        context: &PlanContext,
         target: &Target,
         alias: Option<&Ident>,
         on: Option<OnInsert>,
@@ -64,7 +70,8 @@ impl ConflictAction {
             OnConflictAction::DoNothing => Ok(Self::Nothing),
             OnConflictAction::DoUpdate(update) => {
                 let name = alias.map_or_else(|| target.stream.name.clone(), folded);
-                ConflictUpdate::new(state, target, &name, update).map(Self::Update)
+                ConflictUpdate::new(sql, context, target, &name, update)
+                    .map(|update| Self::Update(Box::new(update)))
             }
         }
     }
@@ -90,7 +97,8 @@ fn check_target(target: &Target, conflict: Option<ConflictTarget>) -> Result<(),
 
 impl ConflictUpdate {
     fn new(
-        state: &SessionState,
+        sql: &Sql,
+        context: &PlanContext,
         target: &Target,
         name: &str,
         update: ast::DoUpdate,
@@ -105,7 +113,7 @@ impl ConflictUpdate {
         let schema = DFSchema::new_with_metadata(fields, HashMap::new())?;
         let logical = |mut expr: ast::Expr| {
             let _ = expr.visit(&mut Qualify { table: name });
-            evaluate::logical(state, &expr, &schema)
+            evaluate::logical(sql.state(), &expr, &schema)
         };
         let mut assignments = Vec::new();
         for assignment in update.assignments {
@@ -113,14 +121,15 @@ impl ConflictUpdate {
             assignments.push((column, logical(value)?));
         }
         let selection = update.selection.map(logical).transpose()?;
-        Ok(Self { assignments, selection, schema })
+        let rules = RowRules::new(sql, context, target)?;
+        Ok(Self { assignments, selection, schema, rules })
     }
 
     /// The new values of rows that exist; `None` where WHERE does not hold. `numbers` are the
     /// rows of `excluded` (arrays by name) that they belong to.
     pub(super) fn values(
         &self,
-        state: &SessionState,
+        sql: &Sql,
         target: &Target,
         existing: &[(Bytes, Row)],
         excluded: &RecordBatch,
@@ -128,19 +137,28 @@ impl ConflictUpdate {
         parameters: &[ScalarValue],
     ) -> Result<Vec<Option<Bytes>>, Error> {
         let batch = self.joined(target, existing, excluded, numbers)?;
-        let evaluate = |expr| evaluate::values(state, expr, &self.schema, &batch, parameters);
+        let evaluate = |expr| evaluate::values(sql.state(), expr, &self.schema, &batch, parameters);
         let holds = self.selection.as_ref().map(evaluate).transpose()?;
         let mut columns: Vec<(&Written, ArrayRef)> = Vec::new();
         for (column, expr) in &self.assignments {
             columns.push((column, assigned(target, column, &evaluate(expr)?)?));
         }
-        let mut values = Vec::with_capacity(existing.len());
-        for (number, (_, row)) in existing.iter().enumerate() {
+        let mut values = vec![None; existing.len()];
+        let mut images = Vec::with_capacity(existing.len());
+        let mut numbers = Vec::with_capacity(existing.len());
+        for (number, (key, row)) in existing.iter().enumerate() {
             let holds = holds.as_ref().is_none_or(|holds| {
                 let holds = holds.as_boolean();
                 holds.is_valid(number) && holds.value(number)
             });
-            values.push(if holds { Some(image(&row.value, &columns, number)?) } else { None });
+            if holds {
+                images.push((key.clone(), image(&row.value, &columns, number)?));
+                numbers.push(number);
+            }
+        }
+        let images = self.rules.images(sql, target, images)?;
+        for (number, (_, value)) in numbers.into_iter().zip(images) {
+            values[number] = Some(value);
         }
         Ok(values)
     }
@@ -187,7 +205,7 @@ pub(super) fn image(
         }
         let mut value = Vec::new();
         write_json_value(array, row, &column.field, &mut value)?;
-        changes.push((column.field.name().as_str(), value));
+        changes.push((column.json.as_str(), value));
     }
     Ok(Bytes::from(patched(old, &changes)))
 }
@@ -211,6 +229,18 @@ pub(super) fn assigned_column(
             column.field.name()
         ))
         .hint("DELETE the row and INSERT another, in one transaction"));
+    }
+    let declared = target.declared(column.field.name());
+    if is_default(&assignment.value) {
+        return Ok((column, default_value(declared)?));
+    }
+    let computes = |column: &anabranch_engine::Column| {
+        matches!(column.filled, Some(Filled::Generated(_) | Filled::Identity { always: true, .. }))
+    };
+    if declared.is_some_and(computes) {
+        let name = column.field.name();
+        let message = format!("column \"{name}\" can only be updated to DEFAULT");
+        return Err(Error::new("428C9", message));
     }
     Ok((column, assignment.value))
 }

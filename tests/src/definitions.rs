@@ -18,7 +18,7 @@ fn psql_shows_what_was_defined() {
     );
     let shown = query(&broker, "\\d orders").join("\n");
     for expected in [
-        "id|integer||not null|nextval('orders_id_seq'::REGCLASS)",
+        "id|integer||not null|nextval('orders_id_seq'::regclass)",
         "no|bigint||not null|generated always as identity",
         "name|character varying(20)||not null|'none'",
         "price|integer|||",

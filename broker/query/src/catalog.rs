@@ -93,6 +93,15 @@ struct Streams {
 }
 
 impl Streams {
+    /// Relations of `pg_catalog` that are found without naming it.
+    fn of_catalogue(&self, name: &str) -> Option<Result<Arc<dyn TableProvider>>> {
+        let is_hidden = find(&self.engine, name).is_some();
+        match self.relation {
+            Relation::Rows if !is_hidden => pg::definitions_of(&self.engine, name),
+            _ => None,
+        }
+    }
+
     fn is_sequence(&self, name: &str) -> bool {
         self.relation == Relation::Rows && pg::is_sequence(&self.engine, name)
     }
@@ -111,6 +120,9 @@ impl SchemaProvider for Streams {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if let Some(relation) = self.of_catalogue(name) {
+            return relation.map(Some);
+        }
         if self.is_sequence(name) {
             let (engine, name) = (self.engine.clone(), name.to_owned());
             let rows = move |schema| pg::sequence_row(&engine, &name, schema);
@@ -122,7 +134,9 @@ impl SchemaProvider for Streams {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        find(&self.engine, name).is_some() || self.is_sequence(name)
+        find(&self.engine, name).is_some()
+            || self.is_sequence(name)
+            || self.of_catalogue(name).is_some()
     }
 }
 

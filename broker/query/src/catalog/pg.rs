@@ -109,9 +109,7 @@ impl SchemaProvider for PgCatalog {
                 computed(attribute_schema(), move |schema| attributes(&engine, schema)).map(Some)
             }
             name if definitions::RELATIONS.contains(&name) => {
-                let name = name.to_owned();
-                let schema = definitions::schema_of(&name);
-                computed(schema, move |schema| definitions::rows(&name, &engine, schema)).map(Some)
+                definitions_of(&engine, name).transpose()
             }
             roles::PG_ROLES => {
                 computed(roles::roles_schema(), move |schema| roles::roles(&engine, schema))
@@ -130,6 +128,17 @@ impl SchemaProvider for PgCatalog {
             || definitions::RELATIONS.contains(&name)
             || self.others.table_exist(name)
     }
+}
+
+/// A relation that tells of definitions, if `name` is one.
+pub(super) fn definitions_of(
+    engine: &EngineSession,
+    name: &str,
+) -> Option<Result<Arc<dyn TableProvider>>> {
+    let (name, engine) =
+        (definitions::RELATIONS.into_iter().find(|other| *other == name)?, engine.clone());
+    let schema = definitions::schema_of(name);
+    Some(computed(schema, move |schema| definitions::rows(name, &engine, schema)))
 }
 
 /// A relation with the columns that `*` shows.

@@ -8,7 +8,10 @@ use crate::statement::{SessionFacts, next_value_of, replace_session_functions};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::Expr;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast::{self, Ident, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -20,6 +23,8 @@ use std::sync::Arc;
 pub(crate) struct Stored {
     expr: Expr,
     schema: DFSchema,
+    /// Whether it depends on when it is computed.
+    tells_time: bool,
     /// Sequences whose next values it takes.
     pub(crate) sequences: Vec<String>,
 }
@@ -53,7 +58,11 @@ impl Stored {
         let fields: Vec<FieldRef> = row.iter().cloned().chain(values).collect();
         let schema = DFSchema::try_from(Schema::new(fields))?;
         let expr = evaluate::logical(sql.state(), &expr, &schema)?;
-        Ok(Self { expr, schema, sequences: next.sequences })
+        let tells_time = expr.exists(|expr| {
+            Ok(matches!(expr, Expr::ScalarFunction(function)
+                if function.func.signature().volatility == Volatility::Stable))
+        })?;
+        Ok(Self { expr, schema, tells_time, sequences: next.sequences })
     }
 
     /// The type that it gives.
@@ -91,7 +100,27 @@ impl Stored {
         let schema = Arc::new(self.schema.as_arrow().clone());
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
-        evaluate::values(sql.state(), &self.expr, &self.schema, &batch, &[])
+        if !self.tells_time {
+            return evaluate::values(sql.state(), &self.expr, &self.schema, &batch, &[]);
+        }
+        let expr = self.at_this_time(sql)?;
+        evaluate::values(sql.state(), &expr, &self.schema, &batch, &[])
+    }
+}
+
+impl Stored {
+    /// The expression with the time in place of `now()` and the like.
+    fn at_this_time(&self, sql: &Sql) -> Result<Expr, Error> {
+        let mut state = sql.state().clone();
+        state.mark_start_execution();
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(self.schema.clone()))
+            .with_config_options(Arc::clone(state.config_options()))
+            .with_query_execution_start_time(state.execution_props().query_execution_start_time)
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let expr = simplifier.coerce(self.expr.clone(), &self.schema)?;
+        Ok(simplifier.simplify(expr)?)
     }
 }
 

@@ -294,7 +294,7 @@ async fn tables_as_tools_make_them() {
             )
             .await,
         [
-            "id|nextval('t_id_seq'::REGCLASS)|NO|integer|",
+            "id|nextval('t_id_seq'::regclass)|NO|integer|",
             "name|'a'::CHARACTER VARYING|NO|character varying|255",
             "at||YES|timestamp without time zone|",
         ]

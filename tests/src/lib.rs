@@ -23,6 +23,8 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod definitions;
+#[cfg(test)]
 #[path = "../fuzz/src/doors.rs"]
 mod doors;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::engine::{ACCESS, CATALOG, GROUPS, TRANSACTIONS};
 use crate::ledger;
 use crate::settings::options_of;
-use crate::stream::{Column, Mode, Stream};
+use crate::stream::{Check, Column, Mode, Stream};
 use crate::{Error, ErrorKind};
 use anabranch_log::Inspection;
 use anabranch_table::TableId;
@@ -140,6 +140,10 @@ pub(crate) struct StreamRecord {
     table: Option<u32>,
     #[serde(default)]
     columns: Vec<Column>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<Check>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retired: Vec<String>,
     #[serde(default)]
     settings: BTreeMap<String, String>,
 }
@@ -149,6 +153,8 @@ pub(crate) struct StreamRecord {
 pub(crate) struct NextIds {
     pub(crate) partition: u32,
     pub(crate) table: u32,
+    #[serde(default)]
+    pub(crate) sequence: u32,
 }
 
 pub(crate) const STREAM_PREFIX: &str = "stream/";
@@ -176,6 +182,8 @@ pub(crate) fn encode_stream(stream: &Stream) -> Vec<u8> {
         partitions: stream.partitions.iter().map(|id| id.0).collect(),
         table: stream.table.map(|id| id.0),
         columns: stream.columns.clone(),
+        checks: stream.checks.clone(),
+        retired: stream.retired.clone(),
         settings: stream.settings.clone(),
     })
 }
@@ -198,6 +206,8 @@ pub(crate) fn decode_stream(key: &[u8], value: &[u8]) -> Result<Stream, Error> {
         partitions: record.partitions.into_iter().map(PartitionId).collect(),
         table: record.table.map(TableId),
         columns: record.columns,
+        checks: record.checks,
+        retired: record.retired,
         options: options_of(&record.settings),
         settings: record.settings,
     })

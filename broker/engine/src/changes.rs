@@ -3,8 +3,9 @@
 use crate::applier::Feed;
 use crate::catalog::{Catalog, NEXT_KEY, NextIds, dropped_key, encode_stream, stream_key, to_json};
 use crate::engine::{Engine, log_settings};
+use crate::sequences::SequenceSpec;
 use crate::settings::{check_settings, mode_of, options_of};
-use crate::stream::{Column, Mode, Stream};
+use crate::stream::{Check, Column, Mode, Stream};
 use crate::{Error, ErrorKind};
 use anabranch_log::{AppendError, Command, KnownProducer, Operation};
 use anabranch_table::TableId;
@@ -29,6 +30,10 @@ pub struct StreamSpec {
     pub partitions: Option<i32>,
     /// Declared columns.
     pub columns: Vec<Column>,
+    /// What rows must be.
+    pub checks: Vec<Check>,
+    /// Sequences that are made with the stream and go with it.
+    pub sequences: Vec<SequenceSpec>,
     /// Kafka's names and ours; unknown names and bad values are refused.
     pub settings: BTreeMap<String, String>,
 }
@@ -36,13 +41,32 @@ pub struct StreamSpec {
 /// One change of a stream.
 #[derive(Debug, Clone)]
 pub enum StreamChange {
-    /// Declares columns (replacing what was declared).
-    SetColumns(Vec<Column>),
+    /// Declares columns and what rows must be (replacing what was declared).
+    Define(Box<Definition>),
+    /// Gives it another name. Grants stay with the old one.
+    Rename(String),
     /// Sets (`Some`) or resets (`None`) settings.
     Settings(BTreeMap<String, Option<String>>),
     /// Adds partitions, to this many. Of a keyed stream, rows stay where they are: who writes a
     /// key next wins, in whatever partition.
     Partitions(i32),
+}
+
+/// What a stream is to be, and what was seen when that was decided.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// The stream as it was seen. If somebody else has defined it anew since, nothing is changed.
+    pub seen: Arc<Stream>,
+    /// All columns.
+    pub columns: Vec<Column>,
+    /// All checks.
+    pub checks: Vec<Check>,
+    /// All fields that were columns once.
+    pub retired: Vec<String>,
+    /// Sequences that are made with this and go with the stream.
+    pub sequences: Vec<SequenceSpec>,
+    /// Columns whose sequences go.
+    pub dropped: Vec<String>,
 }
 
 impl Engine {
@@ -111,16 +135,21 @@ impl Engine {
             partitions,
             table,
             columns: spec.columns,
+            checks: spec.checks,
+            retired: Vec::new(),
             options: options_of(&spec.settings),
             settings: spec.settings,
         });
-        let entries = vec![
+        let made = self.inner.sequences.made(spec.sequences, Some(stream.id), &mut next)?;
+        let mut entries = vec![
             (stream_key(stream.id), Some(encode_stream(&stream))),
             (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
         ];
+        entries.extend(made.entries());
         let operations = stream.partitions.iter().map(|id| Operation::Create(*id)).collect();
         let settings = log_settings(&stream);
         self.inner.catalog_ledger.change(entries, operations, settings).await?;
+        self.inner.sequences.add(made);
         self.feed(&stream, &stream.partitions);
         self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
         Ok(stream)
@@ -191,10 +220,8 @@ impl Engine {
                 self.check_partitions(name, count)?;
                 return self.add_partitions(stream, count.unsigned_abs()).await;
             }
-            StreamChange::SetColumns(columns) => {
-                check_columns(stream.mode, &columns)?;
-                stream.columns = columns;
-            }
+            StreamChange::Define(definition) => return self.define(stream, *definition).await,
+            StreamChange::Rename(name) => return self.rename(&old, name).await,
             StreamChange::Settings(changes) => {
                 for (name, value) in changes {
                     match value {
@@ -215,6 +242,48 @@ impl Engine {
         self.inner.catalog_ledger.put(entries).await?;
         self.configure(&stream);
         self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
+        Ok(stream)
+    }
+
+    async fn define(&self, mut stream: Stream, new: Definition) -> Result<Arc<Stream>, Error> {
+        if stream.columns != new.seen.columns || stream.checks != new.seen.checks {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("{} was altered by somebody else at the same time: try again", stream.name),
+            ));
+        }
+        check_columns(stream.mode, &new.columns)?;
+        stream.columns = new.columns;
+        stream.checks = new.checks;
+        stream.retired = new.retired;
+        let stream = Arc::new(stream);
+        let mut next = self.next_ids()?;
+        let sequences = &self.inner.sequences;
+        let made = sequences.made(new.sequences, Some(stream.id), &mut next)?;
+        let owned = |column: &str| new.dropped.iter().any(|dropped| dropped == column);
+        let gone = sequences.going(stream.id, owned).await;
+        let mut entries = vec![
+            (stream_key(stream.id), Some(encode_stream(&stream))),
+            (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
+        ];
+        entries.extend(made.entries());
+        entries.extend(gone.entries());
+        self.inner.catalog_ledger.put(entries).await?;
+        sequences.remove(gone);
+        sequences.add(made);
+        self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
+        Ok(stream)
+    }
+
+    async fn rename(&self, old: &Arc<Stream>, name: String) -> Result<Arc<Stream>, Error> {
+        check_name(&name)?;
+        if self.catalog().by_name(&name).is_some() {
+            return Err(Error::new(ErrorKind::AlreadyExists, format!("the stream {name} exists")));
+        }
+        let stream = Arc::new(Stream { name, ..Stream::clone(old) });
+        let entries = vec![(stream_key(stream.id), Some(encode_stream(&stream)))];
+        self.inner.catalog_ledger.put(entries).await?;
+        self.set_catalog(|catalog| catalog.without(old).with(Arc::clone(&stream)));
         Ok(stream)
     }
 
@@ -317,9 +386,12 @@ impl Engine {
             // between leaves none behind.
             entries.push((dropped_key(table), Some(b"true".to_vec())));
         }
+        let gone = self.inner.sequences.going(stream.id, |_| true).await;
+        entries.extend(gone.entries());
         let operations = stream.partitions.iter().map(|id| Operation::Delete(*id)).collect();
         let settings = log_settings(&stream);
         self.inner.catalog_ledger.change(entries, operations, settings).await?;
+        self.inner.sequences.remove(gone);
         self.set_catalog(|catalog| catalog.without(&stream));
         if let Some(table) = stream.table {
             self.inner.applier.drop_table(table);
@@ -332,7 +404,7 @@ impl Engine {
         *catalog = Arc::new(change(&catalog));
     }
 
-    fn next_ids(&self) -> Result<NextIds, Error> {
+    pub(crate) fn next_ids(&self) -> Result<NextIds, Error> {
         let record = self.inner.catalog_ledger.get(NEXT_KEY.as_bytes());
         record.and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
             Error::new(ErrorKind::Storage, "the catalog does not know which ids are used")
@@ -350,7 +422,7 @@ fn refuse_internal(stream: &Stream) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let problem = if name.is_empty() || name == "." || name == ".." {
         "a stream needs a name other than . and .."

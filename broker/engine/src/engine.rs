@@ -7,6 +7,7 @@ use crate::catalog::{
 };
 use crate::interest::Published;
 use crate::ledger::Ledger;
+use crate::sequences::{SEQUENCE_PREFIX, Sequences};
 use crate::stream::{Durability, Stream, Timestamps};
 use crate::transactions::Transactions;
 use crate::{Error, ErrorKind};
@@ -91,6 +92,7 @@ pub(crate) struct Inner {
     pub(crate) transactions_ledger: Ledger,
     pub(crate) transactions: Transactions,
     pub(crate) access: AccessState,
+    pub(crate) sequences: Sequences,
     /// Changes of the catalog, one at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// Written while offsets expire, read while they are committed.
@@ -215,6 +217,7 @@ impl Engine {
         let transactions_ledger = Ledger::open(Arc::clone(&log), TRANSACTIONS)?;
         let transactions = Transactions::load(transactions_ledger.scan(b"["))?;
         let access = AccessState::load(Ledger::open(Arc::clone(&log), ACCESS)?)?;
+        let sequences = Sequences::load(catalog_ledger.scan(SEQUENCE_PREFIX.as_bytes()))?;
         let cluster_id = cluster_id(&catalog_ledger)?;
         let catalog = Catalog::load(catalog_ledger.scan(STREAM_PREFIX.as_bytes()))?;
         let applier = Applier::new(Arc::clone(log.shared()), Arc::clone(&tables));
@@ -233,6 +236,7 @@ impl Engine {
                 transactions_ledger,
                 transactions,
                 access,
+                sequences,
                 changing: tokio::sync::Mutex::default(),
                 expiring_offsets: tokio::sync::RwLock::default(),
                 producer_ids: tokio::sync::Mutex::new(0..0),
@@ -588,7 +592,7 @@ fn cluster_id(ledger: &Ledger) -> Result<String, Error> {
             .map_err(|_| Error::new(ErrorKind::Storage, "the cluster id is damaged"));
     }
     let id = base64url(uuid::Uuid::new_v4().as_bytes());
-    let next = NextIds { partition: FIRST_PARTITION, table: 1 };
+    let next = NextIds { partition: FIRST_PARTITION, table: 1, sequence: 0 };
     let entries = vec![
         (CLUSTER_KEY.as_bytes().to_vec(), Some(id.clone().into_bytes())),
         (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),

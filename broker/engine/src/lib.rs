@@ -27,6 +27,7 @@ mod offsets;
 mod own;
 mod resources;
 mod retention;
+mod sequences;
 mod session;
 mod settings;
 mod stream;
@@ -50,7 +51,7 @@ pub use anabranch_table::{self as table, TableId};
 pub use anabranch_types::StreamId;
 pub use backup::{Backup, BackupError, Manifest, restore, verify_backup};
 pub use catalog::Catalog;
-pub use changes::{StreamChange, StreamSpec};
+pub use changes::{Definition, StreamChange, StreamSpec};
 pub use cut::{Cut, Tables};
 pub use engine::{Engine, Reserved, Settings, Stats};
 pub use error::{Error, ErrorKind};
@@ -58,10 +59,14 @@ pub use interest::Interest;
 pub use marks::Marks;
 pub use offsets::{CommittedOffset, GroupEntry};
 pub use resources::Resource;
+pub use sequences::{
+    Sequence, SequenceChange, SequenceError, SequenceOwner, SequenceSpec, SequenceStatus,
+};
 pub use session::{Login, Session, StreamRef};
 pub use settings::{KNOWN_SETTINGS, KnownSetting, SettingKind, check_setting, known_setting};
 pub use stream::{
-    Column, ColumnType, Durability, ItemType, Mode, Stream, StreamOptions, Timestamps,
+    Check, Column, ColumnType, Durability, Filled, ItemType, Mode, Stream, StreamOptions,
+    TextLength, Timestamps,
 };
 pub use transactions::{
     EpochAfter, TRANSACTION_TIMEOUT_MS_MAX, TransactionError, TransactionStatus,

@@ -7,6 +7,7 @@
 mod append;
 mod groups;
 mod manage;
+mod sequences;
 mod streams;
 
 pub use streams::StreamRef;

@@ -20,6 +20,10 @@ pub struct Stream {
     pub table: Option<TableId>,
     /// Declared columns, in order; none for a topic that nobody declared.
     pub columns: Vec<Column>,
+    /// What every row that SQL writes must be.
+    pub checks: Vec<Check>,
+    /// Fields of JSON values that were columns once; no other column is ever read from them.
+    pub retired: Vec<String>,
     /// Settings that were set, by Kafka's names (`retention.ms`), ours included (`durability`).
     pub settings: BTreeMap<String, String>,
     /// The settings that the log and the doors act on, parsed.
@@ -35,6 +39,8 @@ impl Stream {
             partitions: vec![partition],
             table: None,
             columns: Vec::new(),
+            checks: Vec::new(),
+            retired: Vec::new(),
             settings: BTreeMap::new(),
             options: crate::settings::options_of(&BTreeMap::new()),
         }
@@ -68,8 +74,8 @@ pub enum Mode {
     Upsert,
 }
 
-/// A declared column. Columns of the key come from the record's key, all others from the field
-/// of the same name in the record's JSON value.
+/// A declared column. Columns of the key come from the record's key, all others from a field of
+/// the record's JSON value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// Its name, as PostgreSQL folds it.
@@ -83,6 +89,76 @@ pub struct Column {
     /// Whether it was declared NOT NULL.
     #[serde(default)]
     pub not_null: bool,
+    /// The field of the JSON value, where it is not called as the column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Most characters of a text: `varchar(n)`, `char(n)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<TextLength>,
+    /// Where a value comes from when SQL writes a row and gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filled: Option<Filled>,
+    /// JSON that is read where an event has no such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+impl Column {
+    /// A column that takes anything of its type.
+    #[must_use]
+    pub fn new(name: impl Into<String>, data_type: ColumnType) -> Self {
+        Self {
+            name: name.into(),
+            data_type,
+            in_key: false,
+            not_null: false,
+            field: None,
+            length: None,
+            filled: None,
+            missing: None,
+        }
+    }
+
+    /// The field of the JSON value that it is read from and written to.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        self.field.as_deref().unwrap_or(&self.name)
+    }
+}
+
+/// Most characters of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextLength {
+    /// In characters.
+    pub max: u32,
+    /// `char(n)`: blanks at the end mean nothing.
+    pub is_fixed: bool,
+}
+
+/// Where the value of a column comes from when SQL writes a row and gives none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filled {
+    /// `DEFAULT`: an expression in SQL.
+    Default(String),
+    /// `GENERATED ALWAYS AS (…) STORED`: an expression in SQL, over the row.
+    Generated(String),
+    /// `GENERATED … AS IDENTITY`.
+    Identity {
+        /// The sequence that its values are taken from.
+        sequence: String,
+        /// Whether no other values are taken.
+        always: bool,
+    },
+}
+
+/// What every row that SQL writes must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Unique in the stream.
+    pub name: String,
+    /// An expression in SQL that must not be false.
+    pub expression: String,
 }
 
 /// Types a column can be declared with.

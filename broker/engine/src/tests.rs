@@ -2,8 +2,8 @@ mod access;
 mod transactions;
 
 use crate::{
-    Append, Atomicity, Column, ColumnType, CommittedOffset, Engine, ErrorKind, Mode, Part,
-    Preconditions, Settings, StreamChange, StreamSpec, Until, key_hash,
+    Append, Atomicity, Column, ColumnType, CommittedOffset, Definition, Engine, ErrorKind, Mode,
+    Part, Preconditions, Settings, StreamChange, StreamSpec, Until, key_hash,
 };
 use anabranch_log::Command;
 use anabranch_table::KeyRange;
@@ -211,9 +211,16 @@ async fn bad_names_and_settings_are_refused_with_a_reason() {
     assert_eq!(error.kind, ErrorKind::InvalidArgument);
     let stream = engine.alter_stream("s", change("retention.ms", "1000")).await.expect("good");
     assert_eq!(stream.options.retention_ms, Some(1000));
-    let key =
-        Column { name: "id".to_owned(), data_type: ColumnType::Text, in_key: true, not_null: true };
-    let error = engine.alter_stream("s", StreamChange::SetColumns(vec![key])).await;
+    let key = Column { in_key: true, not_null: true, ..Column::new("id", ColumnType::Text) };
+    let definition = Definition {
+        seen: stream,
+        columns: vec![key],
+        checks: Vec::new(),
+        retired: Vec::new(),
+        sequences: Vec::new(),
+        dropped: Vec::new(),
+    };
+    let error = engine.alter_stream("s", StreamChange::Define(Box::new(definition))).await;
     assert_eq!(error.expect_err("append streams have no key").kind, ErrorKind::InvalidArgument);
     engine.stop();
 }
@@ -492,5 +499,56 @@ async fn logs_are_compacted_and_tables_stay() {
     std::fs::remove_dir_all(directory.path().join("tables")).expect("it is there");
     let engine = open();
     assert_eq!(rows(&engine, "t").await, expected);
+    engine.stop();
+}
+
+fn sequence(name: &str, max: i64) -> crate::SequenceSpec {
+    crate::SequenceSpec {
+        name: name.to_owned(),
+        data_type: ColumnType::Bigint,
+        start: 1,
+        increment: 1,
+        min: 1,
+        max,
+        cache: 1,
+        cycle: false,
+        column: None,
+    }
+}
+
+#[tokio::test]
+async fn sequences_give_no_value_twice_over_restarts() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut highest = 0;
+    for start in 0..3 {
+        let engine = open(directory.path());
+        if start == 0 {
+            engine.create_sequence(sequence("s", i64::MAX)).await.expect("new");
+        }
+        for count in [1, 1, 40, 31, 3] {
+            let values = engine.next_values("s", count).await.expect("far from its end");
+            assert_eq!(values.len(), count);
+            assert!(values[0] > highest, "{values:?} after {highest}");
+            highest = *values.last().expect("some");
+        }
+        engine.stop();
+    }
+    assert!(highest < 3 * (76 + 33), "{highest}: gaps are small");
+}
+
+#[tokio::test]
+async fn a_sequence_ends_and_goes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    engine.create_sequence(sequence("s", 3)).await.expect("new");
+    assert_eq!(engine.next_values("s", 3).await.expect("within"), [1, 2, 3]);
+    let error = engine.next_values("s", 1).await.expect_err("at its end");
+    assert!(matches!(error, crate::SequenceError::Exhausted { limit: 3, .. }), "{error}");
+    let set = |value| engine.change_sequence("s", crate::SequenceChange::Set(value, false));
+    assert!(set(4).await.is_err());
+    set(2).await.expect("within");
+    assert_eq!(engine.next_values("s", 1).await.expect("set back"), [2]);
+    engine.drop_sequence("s").await.expect("exists");
+    assert!(engine.next_values("s", 1).await.is_err());
     engine.stop();
 }

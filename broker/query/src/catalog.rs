@@ -16,6 +16,7 @@ mod information;
 mod pg;
 mod sys;
 
+pub(crate) use functions::definitions::COLUMN_DEFAULT;
 pub(crate) use functions::register;
 pub(crate) use sys::streams_of;
 
@@ -91,6 +92,21 @@ struct Streams {
     relation: Relation,
 }
 
+impl Streams {
+    /// Relations of `pg_catalog` that are found without naming it.
+    fn of_catalogue(&self, name: &str) -> Option<Result<Arc<dyn TableProvider>>> {
+        let is_hidden = find(&self.engine, name).is_some();
+        match self.relation {
+            Relation::Rows if !is_hidden => pg::definitions_of(&self.engine, name),
+            _ => None,
+        }
+    }
+
+    fn is_sequence(&self, name: &str) -> bool {
+        self.relation == Relation::Rows && pg::is_sequence(&self.engine, name)
+    }
+}
+
 impl fmt::Debug for Streams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streams").field("relation", &self.relation).finish_non_exhaustive()
@@ -104,6 +120,14 @@ impl SchemaProvider for Streams {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if let Some(relation) = self.of_catalogue(name) {
+            return relation.map(Some);
+        }
+        if self.is_sequence(name) {
+            let (engine, name) = (self.engine.clone(), name.to_owned());
+            let rows = move |schema| pg::sequence_row(&engine, &name, schema);
+            return computed::computed(pg::sequence_schema(), rows).map(Some);
+        }
         Ok(find(&self.engine, name).map(|stream| {
             Arc::new(StreamTable::new(self.engine.clone(), stream, self.relation)) as _
         }))
@@ -111,6 +135,8 @@ impl SchemaProvider for Streams {
 
     fn table_exist(&self, name: &str) -> bool {
         find(&self.engine, name).is_some()
+            || self.is_sequence(name)
+            || self.of_catalogue(name).is_some()
     }
 }
 

@@ -1,15 +1,19 @@
 //! Expressions over rows that are at hand, without a plan.
 
 use crate::error::Error;
+use crate::plan::depends_on_time;
 use anabranch_semantics::{desugar, resolve_expr};
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast;
+use std::sync::Arc;
 
 /// `expr` over rows of `schema`.
 pub(crate) fn logical(
@@ -37,8 +41,25 @@ pub(crate) fn values(
     batch: &RecordBatch,
     parameters: &[ScalarValue],
 ) -> Result<ArrayRef, Error> {
-    let physical = state.create_physical_expr(bound(expr.clone(), parameters)?, schema)?;
+    let expr = at_this_time(state, bound(expr.clone(), parameters)?, schema)?;
+    let physical = state.create_physical_expr(expr, schema)?;
     Ok(physical.evaluate(batch)?.into_array(batch.num_rows())?)
+}
+
+/// `expr` with the time in place of `now()` and the like.
+fn at_this_time(state: &SessionState, expr: Expr, schema: &DFSchema) -> Result<Expr, Error> {
+    if !depends_on_time(&expr) {
+        return Ok(expr);
+    }
+    let mut now = state.execution_props().clone();
+    now.mark_start_execution(state.config_options().clone());
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(state.config_options().clone())
+        .with_query_execution_start_time(now.query_execution_start_time)
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    Ok(simplifier.simplify(simplifier.coerce(expr, schema)?)?)
 }
 
 /// `expr` with the values of its parameters.

@@ -18,7 +18,9 @@ pub(crate) fn definition(engine: &EngineSession, stream: &Stream) -> Result<Vec<
     let mut columns: Vec<(&str, &Field)> = sample
         .order
         .iter()
-        .filter(|name| stream.columns.iter().all(|column| &column.name != *name))
+        .filter(|name| {
+            stream.columns.iter().all(|column| column.field() != *name && &column.name != *name)
+        })
         .filter_map(|name| Some((name.as_str(), sample.fields.get(name)?)))
         .collect();
     columns.retain(|(name, _)| !name.starts_with('_') && !name.is_empty());

@@ -26,6 +26,7 @@ mod plan;
 mod rows;
 mod runtime;
 mod scan;
+mod sequences;
 mod session;
 mod snapshot;
 mod sql;

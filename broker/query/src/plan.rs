@@ -14,8 +14,8 @@ use crate::rows::{Layout, Relation};
 use crate::scan::StreamTable;
 use crate::sql::Sql;
 use crate::statement::{
-    OutputNames, SessionFacts, hide_system_columns, output_names, replace_session_functions,
-    unique_projection,
+    OutputNames, SessionFacts, bind_sequence_calls, hide_system_columns, output_names,
+    replace_default_lookups, replace_session_functions, unique_projection,
 };
 use anabranch_semantics::{cast_value, desugar, resolve};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -27,6 +27,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -161,9 +162,17 @@ struct Rewritten {
     dialect: Dialect,
 }
 
-fn rewritten(sql: &Sql, context: &PlanContext, text: &str, statement: ast::Statement) -> Rewritten {
+fn rewritten(
+    sql: &Sql,
+    context: &PlanContext,
+    text: &str,
+    mut statement: ast::Statement,
+) -> Rewritten {
     let names = output_names(&statement);
-    let (mut statement, dialect) = compatible(sql, text, statement);
+    let bound = bind_sequence_calls(&mut statement, context.process_id);
+    let bound = replace_default_lookups(&mut statement) || bound;
+    let text = if bound { Cow::Owned(statement.to_string()) } else { Cow::Borrowed(text) };
+    let (mut statement, dialect) = compatible(sql, &text, statement);
     let setting = |name: &str| context.settings.get(name).cloned();
     let facts = SessionFacts {
         user: &context.user,
@@ -388,7 +397,7 @@ fn facts_of(plan: &LogicalPlan) -> Result<(bool, bool), Error> {
 }
 
 /// `now()` and the like become constants when a plan is optimized.
-fn depends_on_time(expr: &Expr) -> bool {
+pub(crate) fn depends_on_time(expr: &Expr) -> bool {
     use datafusion::common::tree_node::TreeNode;
     expr.exists(|expr| {
         Ok(matches!(

@@ -13,7 +13,7 @@ mod print;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cell::{hex_bytes, parse_text};
+pub(crate) use cell::{arrow_type, hex_bytes, parse_text};
 pub(crate) use decode::{RowHeaders, RowInput, RowsBuilder};
 pub(crate) use key::{KeyShape, text_of};
 pub(crate) use layout::{Layout, Relation, Source, System};

@@ -15,6 +15,7 @@ pub use transaction::TransactionState;
 use crate::error::{Error, sqlstate};
 use crate::execute::{Execution, Rows};
 use crate::plan::{PlanContext, QueryPlan};
+use crate::sequences::Remembering;
 use crate::sql::Sql;
 use crate::statement::{Kind, SessionStatement, SetValue, Statement};
 use crate::write::WritePlan;
@@ -38,6 +39,7 @@ pub struct Session {
     settings: SessionSettings,
     transaction: Option<Transaction>,
     templates: Templates,
+    remembering: Remembering,
 }
 
 /// A statement that was planned once, to be executed many times.
@@ -133,7 +135,8 @@ impl Session {
         let process_id = sql.next_process();
         let user = user.to_owned();
         let templates = Templates::default();
-        Self { sql, own, user, process_id, settings, transaction: None, templates }
+        let remembering = Remembering { calls: sql.sequences().clone(), session: process_id };
+        Self { sql, own, user, process_id, settings, transaction: None, templates, remembering }
     }
 
     /// Sees to it that nobody else's rights are used. A transaction goes on as it began.
@@ -233,7 +236,7 @@ impl Session {
                     );
                 Plan::Query(Arc::new(self.sql.runtime.run(planning).await?))
             }
-            Kind::Insert(_) | Kind::Update(..) | Kind::Delete(..) | Kind::Truncate(_) => {
+            Kind::Insert(..) | Kind::Update(..) | Kind::Delete(..) | Kind::Truncate(_) => {
                 let (sql, context) = (self.sql.clone(), self.plan_context());
                 let (kind, hints) = (statement.kind.clone(), hints.clone());
                 let planning =
@@ -381,6 +384,7 @@ impl Session {
                         "DISCARD ALL cannot run inside a transaction block",
                     ));
                 }
+                self.remembering.calls.forget(self.process_id);
                 Done { reported: self.settings.reset_all(), ..Done::tag("DISCARD ALL") }
             }
             // The door keeps prepared statements and does the rest.

@@ -5,6 +5,7 @@ use crate::error::Error as SqlError;
 use crate::json_rows::JsonRows;
 use crate::limits::SCAN_ROWS;
 use crate::runtime::QueryRuntime;
+use crate::sequences::SequenceCalls;
 use crate::session::Session;
 use anabranch_engine::{Error, Session as EngineSession};
 use datafusion::catalog::MemoryCatalogProviderList;
@@ -56,6 +57,7 @@ pub struct Sql {
     pub(crate) runtime: Arc<QueryRuntime>,
     state: SessionState,
     compatibility: Arc<PostgresCompatibilityParser>,
+    sequences: SequenceCalls,
     next_process: Arc<AtomicI32>,
 }
 
@@ -75,8 +77,10 @@ impl Sql {
     }
 
     fn start_inner(engine: EngineSession, settings: Settings) -> Result<Arc<Self>, SqlError> {
-        let state = session_state(&engine, &settings, memory(&settings)?)?;
+        let sequences = SequenceCalls::new(engine.clone());
+        let state = session_state(&engine, &sequences, &settings, memory(&settings)?)?;
         Ok(Arc::new(Self {
+            sequences,
             runtime: Arc::new(QueryRuntime::start(settings.threads)?),
             engine,
             settings,
@@ -94,8 +98,10 @@ impl Sql {
     pub fn of(&self, engine: EngineSession) -> Result<Arc<Self>, Error> {
         // One memory for all: a bound that each login had anew would be none.
         let memory = Arc::clone(self.state.runtime_env());
-        let state = session_state(&engine, &self.settings, memory)?;
+        let sequences = self.sequences.of(engine.clone());
+        let state = session_state(&engine, &sequences, &self.settings, memory)?;
         Ok(Arc::new(Self {
+            sequences,
             runtime: Arc::clone(&self.runtime),
             engine,
             settings: self.settings.clone(),
@@ -138,6 +144,11 @@ impl Sql {
         &self.state
     }
 
+    /// What functions of sequences do.
+    pub(crate) fn sequences(&self) -> &SequenceCalls {
+        &self.sequences
+    }
+
     /// Rewrites what psql and tools ask the system catalogue.
     pub(crate) fn compatibility(&self) -> &PostgresCompatibilityParser {
         &self.compatibility
@@ -164,6 +175,7 @@ fn memory(settings: &Settings) -> Result<Arc<RuntimeEnv>, SqlError> {
 
 fn session_state(
     engine: &EngineSession,
+    sequences: &SequenceCalls,
     settings: &Settings,
     memory: Arc<RuntimeEnv>,
 ) -> Result<SessionState, SqlError> {
@@ -190,6 +202,6 @@ fn session_state(
         .build();
     let mut context = SessionContext::new_with_state(state);
     setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|error| *error)?;
-    catalog::register(&mut context)?;
+    catalog::register(&mut context, engine, sequences)?;
     Ok(context.state())
 }

@@ -5,8 +5,10 @@
 
 mod cursor;
 mod ddl;
+mod default_lookups;
 mod names;
 mod roles;
+mod sequence_calls;
 mod session;
 mod session_functions;
 #[cfg(test)]
@@ -14,9 +16,14 @@ mod tests;
 mod visible;
 
 pub(crate) use cursor::Name;
-pub(crate) use ddl::{AlterStream, CreateStream, DropStream, StreamAction};
+pub(crate) use ddl::{
+    AlterStream, CreateStream, DropStream, Filling, Needless, NewCheck, NewColumn, Retyped,
+    SequenceKind, SequenceOptions, SequenceStatement, StreamAction,
+};
+pub(crate) use default_lookups::replace_default_lookups;
 pub(crate) use names::{OutputNames, output_names, unique_projection};
 pub(crate) use roles::{Grantee, Objects, Privileges, RoleStatement, Secret};
+pub(crate) use sequence_calls::{bind_sequence_calls, next_value_of};
 pub(crate) use session::{SessionStatement, SetValue};
 pub(crate) use session_functions::{SessionFacts, replace_session_functions};
 pub(crate) use visible::{folded, hide_system_columns};
@@ -54,7 +61,7 @@ pub enum Forgets<'a> {
 pub(crate) enum Kind {
     /// SELECT, VALUES, TABLE, WITH … SELECT, EXPLAIN.
     Query(Box<ast::Statement>),
-    Insert(Box<ast::Insert>),
+    Insert(Box<ast::Insert>, Overriding),
     /// With what WITH names.
     Update(Box<ast::Update>, Option<ast::With>),
     Delete(Box<ast::Delete>, Option<ast::With>),
@@ -62,8 +69,18 @@ pub(crate) enum Kind {
     Create(CreateStream),
     Alter(AlterStream),
     Drop(DropStream),
+    Sequence(SequenceStatement),
+    Needless(Needless),
     Role(RoleStatement),
     Session(SessionStatement),
+}
+
+/// Whether an INSERT gives values to columns that compute their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overriding {
+    Nothing,
+    /// OVERRIDING SYSTEM VALUE
+    System,
 }
 
 impl Statement {
@@ -170,13 +187,14 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
         }
         _ => tokens,
     };
-    let mut parser = Parser::new(&dialect).with_tokens_with_locations(plain_locks(tokens));
+    let (tokens, overriding) = take_overriding(plain_locks(tokens))?;
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let statement = parser.parse_statement()?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         return Err(Error::syntax(format!("syntax error at or near \"{}\"", next.token)));
     }
-    classify(text, statement)
+    classify(text, statement, overriding)
 }
 
 /// `FOR NO KEY UPDATE` and `FOR KEY SHARE`, which the parser does not know, as what they weaken: to
@@ -203,14 +221,36 @@ fn plain_locks(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
-fn classify(text: &str, statement: ast::Statement) -> Result<Kind, Error> {
+/// Takes `OVERRIDING SYSTEM VALUE` out of an INSERT, which the parser does not know.
+fn take_overriding(
+    mut tokens: Vec<TokenWithSpan>,
+) -> Result<(Vec<TokenWithSpan>, Overriding), Error> {
+    let is = |token: Option<&TokenWithSpan>, word: &str| {
+        matches!(token.map(|token| &token.token), Some(Token::Word(found))
+            if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
+    };
+    let found = match is(tokens.first(), "INSERT") {
+        true => (0..tokens.len())
+            .find(|at| is(tokens.get(*at), "OVERRIDING") && is(tokens.get(at + 2), "VALUE")),
+        false => None,
+    };
+    let Some(at) = found else { return Ok((tokens, Overriding::Nothing)) };
+    if !is(tokens.get(at + 1), "SYSTEM") {
+        return Err(Error::unsupported("OVERRIDING USER VALUE is not supported")
+            .hint("leave the identity column away"));
+    }
+    tokens.drain(at..at + 3);
+    Ok((tokens, Overriding::System))
+}
+
+fn classify(text: &str, statement: ast::Statement, overriding: Overriding) -> Result<Kind, Error> {
     match statement {
-        ast::Statement::Query(query) => query_or_write(*query),
+        ast::Statement::Query(query) => query_or_write(*query, overriding),
         ast::Statement::Explain { statement: ref inner, .. } => match inner.as_ref() {
             ast::Statement::Query(_) => Ok(Kind::Query(Box::new(statement))),
             _ => Err(Error::unsupported("EXPLAIN takes a SELECT")),
         },
-        ast::Statement::Insert(insert) => Ok(Kind::Insert(Box::new(insert))),
+        ast::Statement::Insert(insert) => Ok(Kind::Insert(Box::new(insert), overriding)),
         ast::Statement::Update(update) => Ok(Kind::Update(Box::new(update), None)),
         ast::Statement::Delete(delete) => Ok(Kind::Delete(Box::new(delete), None)),
         ast::Statement::Truncate(truncate) => Ok(Kind::Truncate(Box::new(truncate))),
@@ -222,7 +262,7 @@ fn classify(text: &str, statement: ast::Statement) -> Result<Kind, Error> {
 }
 
 /// A query, or what writes behind WITH.
-fn query_or_write(mut query: ast::Query) -> Result<Kind, Error> {
+fn query_or_write(mut query: ast::Query, overriding: Overriding) -> Result<Kind, Error> {
     let is_write = |body: &ast::SetExpr| {
         matches!(body, ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_))
     };
@@ -241,7 +281,7 @@ fn query_or_write(mut query: ast::Query) -> Result<Kind, Error> {
                 Some(source) if source.with.is_none() => source.with = with,
                 _ => return Err(Error::unsupported("INSERT takes one WITH")),
             }
-            Ok(Kind::Insert(Box::new(insert)))
+            Ok(Kind::Insert(Box::new(insert), overriding))
         }
         ast::SetExpr::Update(ast::Statement::Update(update)) => {
             Ok(Kind::Update(Box::new(update), with))

@@ -10,16 +10,24 @@
 
 mod assign;
 mod change;
+mod complete;
 mod conflict;
 mod encode;
 mod find;
 mod insert;
+mod length;
 mod returning;
+mod rules;
+mod stored;
 mod target;
 #[cfg(test)]
 mod tests;
 mod truncate;
+mod validate;
 mod values;
+
+pub(crate) use stored::parsed;
+pub(crate) use validate::{missing_value, validate};
 
 use crate::error::Error;
 use crate::execute::{Execution, Rows};
@@ -63,8 +71,8 @@ impl WritePlan {
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
         match kind {
-            Kind::Insert(insert) => {
-                let planning = InsertPlan::new(sql, context, *insert, hints);
+            Kind::Insert(insert, overriding) => {
+                let planning = InsertPlan::new(sql, context, *insert, overriding, hints);
                 Box::pin(planning).await.map(|plan| Self::Insert(Box::new(plan)))
             }
             Kind::Update(update, with) => {

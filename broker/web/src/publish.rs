@@ -113,7 +113,8 @@ pub(crate) fn prepare(
     if events.is_empty() {
         return Err(Failure::invalid("there are no events to publish"));
     }
-    let key_columns: Vec<&str> = stream.key_columns().map(|column| column.name.as_str()).collect();
+    let key_columns: Vec<&str> =
+        stream.key_columns().map(anabranch_engine::Column::field).collect();
     let mut packer = Packer::new(stream, defaults);
     let many = events.len() > 1;
     for (number, mut event) in events.into_iter().enumerate() {

@@ -9,7 +9,7 @@ use client::{Broker, Client};
 use serde_json::{Value, json};
 
 fn text_column(name: &str, in_key: bool) -> Column {
-    Column { name: name.to_owned(), data_type: ColumnType::Text, in_key, not_null: in_key }
+    Column { in_key, not_null: in_key, ..Column::new(name, ColumnType::Text) }
 }
 
 /// An `upsert` stream of aircraft, by tail number.

@@ -191,9 +191,14 @@ impl Session {
     ) -> Result<Arc<Stream>, Error> {
         let operation = match &change {
             StreamChange::Settings(_) => Operation::AlterConfigs,
-            StreamChange::SetColumns(_) | StreamChange::Partitions(_) => Operation::Alter,
+            StreamChange::Define(_) | StreamChange::Rename(_) | StreamChange::Partitions(_) => {
+                Operation::Alter
+            }
         };
         self.check_stream_access(operation, name)?;
+        if let StreamChange::Rename(new) = &change {
+            self.check_create(new)?;
+        }
         self.engine.alter_stream(name, change).await
     }
 

@@ -646,6 +646,7 @@ fn check(
         partitions: Some(1),
         columns: stream.columns.clone(),
         settings,
+        ..StreamSpec::default()
     };
     match shared.own.check_stream(&spec) {
         Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),

@@ -1,8 +1,12 @@
 //! Functions and operators that PostgreSQL has and DataFusion has not.
 
+pub(crate) mod definitions;
+mod sequences;
 mod sleep;
 
 use super::pg::is_visible;
+use crate::sequences::SequenceCalls;
+use anabranch_engine::Session as EngineSession;
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::DFSchema;
@@ -21,7 +25,11 @@ use datafusion_functions_json::udfs;
 use std::sync::Arc;
 
 /// Registers them.
-pub(crate) fn register(context: &mut SessionContext) -> Result<()> {
+pub(crate) fn register(
+    context: &mut SessionContext,
+    engine: &EngineSession,
+    calls: &SequenceCalls,
+) -> Result<()> {
     for udf in [
         udfs::json_get_json_udf(),
         udfs::json_as_text_udf(),
@@ -34,6 +42,9 @@ pub(crate) fn register(context: &mut SessionContext) -> Result<()> {
     context.register_expr_planner(Arc::new(JsonOperators))?;
     anabranch_semantics::register(context)?;
     context.register_udf(Arc::new(sleep::Sleep::udf()))?;
+    for function in sequences::all(calls).into_iter().chain(definitions::all(engine)) {
+        context.register_udf(Arc::new(function))?;
+    }
     context.register_udf(Arc::new(create_udf(
         "pg_table_is_visible",
         vec![DataType::Int32],

@@ -4,13 +4,18 @@
 //! shows the declared types; all others, which hardly anybody reads, come from
 //! `datafusion-pg-catalog`.
 
+mod definitions;
 mod roles;
+
+pub(super) use definitions::{
+    column_default, constraint_definition, default_text, is_sequence, sequence_row, sequence_schema,
+};
 
 use super::computed::computed;
 use super::{DATABASE, LOG, PUBLIC, SCHEMAS, find, streams_of, sys};
 use crate::error::Error;
 use crate::rows::{Layout, Relation};
-use anabranch_engine::{Session as EngineSession, Stream};
+use anabranch_engine::{Column, ColumnType, Session as EngineSession, Stream};
 use anabranch_semantics::is_json;
 use async_trait::async_trait;
 use datafusion::arrow::array::{
@@ -88,6 +93,8 @@ impl SchemaProvider for PgCatalog {
     fn table_names(&self) -> Vec<String> {
         let mut names = self.others.table_names();
         names.push(roles::PG_USER.to_owned());
+        let ours = definitions::RELATIONS.iter().map(ToString::to_string);
+        names.extend(ours.filter(|name| !names.contains(name)).collect::<Vec<_>>());
         names
     }
 
@@ -100,6 +107,9 @@ impl SchemaProvider for PgCatalog {
             }
             "pg_attribute" => {
                 computed(attribute_schema(), move |schema| attributes(&engine, schema)).map(Some)
+            }
+            name if definitions::RELATIONS.contains(&name) => {
+                definitions_of(&engine, name).transpose()
             }
             roles::PG_ROLES => {
                 computed(roles::roles_schema(), move |schema| roles::roles(&engine, schema))
@@ -114,8 +124,21 @@ impl SchemaProvider for PgCatalog {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        name == roles::PG_USER || self.others.table_exist(name)
+        name == roles::PG_USER
+            || definitions::RELATIONS.contains(&name)
+            || self.others.table_exist(name)
     }
+}
+
+/// A relation that tells of definitions, if `name` is one.
+pub(super) fn definitions_of(
+    engine: &EngineSession,
+    name: &str,
+) -> Option<Result<Arc<dyn TableProvider>>> {
+    let (name, engine) =
+        (definitions::RELATIONS.into_iter().find(|other| *other == name)?, engine.clone());
+    let schema = definitions::schema_of(name);
+    Some(computed(schema, move |schema| definitions::rows(name, &engine, schema)))
 }
 
 /// A relation with the columns that `*` shows.
@@ -125,6 +148,18 @@ struct Described {
     name: String,
     columns: SchemaRef,
     not_null: Vec<String>,
+    /// `relkind`.
+    kind: &'static str,
+    /// Whose rows it is.
+    stream: Option<Arc<Stream>>,
+}
+
+impl Described {
+    /// What was declared of a column.
+    fn declared(&self, name: &str) -> Option<&Column> {
+        let stream = self.stream.as_ref()?;
+        stream.columns.iter().find(|column| column.name == name)
+    }
 }
 
 fn relations(engine: &EngineSession) -> Vec<Described> {
@@ -137,6 +172,8 @@ fn relations(engine: &EngineSession) -> Vec<Described> {
                 name: name.to_owned(),
                 columns,
                 not_null: Vec::new(),
+                kind: "v",
+                stream: None,
             });
         }
     }
@@ -148,14 +185,28 @@ fn relations(engine: &EngineSession) -> Vec<Described> {
             .map(|column| column.name.clone())
             .collect();
         for (schema, relation, step) in [(PUBLIC, Relation::Rows, 0), (LOG, Relation::Log, 1)] {
+            let is_rows = relation == Relation::Rows;
             all.push(Described {
+                kind: if is_rows { "r" } else { "v" },
+                stream: is_rows.then(|| Arc::clone(&stream)),
                 oid: rows_oid(&stream).saturating_add(step),
                 schema,
                 name: stream.name.clone(),
                 columns: Layout::new(&stream, relation).visible_schema(),
-                not_null: if relation == Relation::Rows { not_null.clone() } else { Vec::new() },
+                not_null: if is_rows { not_null.clone() } else { Vec::new() },
             });
         }
+    }
+    for sequence in engine.sequences() {
+        all.push(Described {
+            oid: definitions::sequence_oid(&sequence),
+            schema: PUBLIC,
+            name: sequence.sequence.spec.name,
+            columns: sequence_schema(),
+            not_null: Vec::new(),
+            kind: "S",
+            stream: None,
+        });
     }
     all
 }
@@ -238,9 +289,13 @@ fn classes(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Err
             "relnatts" => Arc::new(Int16Array::from_iter_values(
                 all.iter().map(|r| i16::try_from(r.columns.fields().len()).unwrap_or(i16::MAX)),
             )),
-            "relkind" => {
-                let kind = |relation: &Described| if relation.schema == PUBLIC { "r" } else { "v" };
-                Arc::new(StringArray::from_iter_values(all.iter().map(kind)))
+            "relkind" => Arc::new(StringArray::from_iter_values(all.iter().map(|r| r.kind))),
+            "relchecks" => {
+                let checks = |stream: &Arc<Stream>| i16::try_from(stream.checks.len());
+                let checks = |relation: &Described| {
+                    relation.stream.as_ref().map_or(0, |stream| checks(stream).unwrap_or(i16::MAX))
+                };
+                Arc::new(Int16Array::from_iter_values(all.iter().map(checks)))
             }
             "relpersistence" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "p"))),
             "relreplident" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "d"))),
@@ -309,6 +364,16 @@ fn attributes(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, 
         .collect();
     let rows = all.len();
     let empty = || -> ArrayRef { Arc::new(StringArray::from_iter_values(all.iter().map(|_| ""))) };
+    let typed = |relation: &Described, field: &Field| match relation.declared(field.name()) {
+        Some(column) => pg_type_of_column(column, field),
+        None => pg_type(field),
+    };
+    let kinds = |of: &dyn Fn((&'static str, &'static str)) -> &'static str| -> ArrayRef {
+        let kind = |relation: &Described, field: &Field| {
+            of(relation.declared(field.name()).map_or(("", ""), definitions::attribute_kinds))
+        };
+        Arc::new(StringArray::from_iter_values(all.iter().map(|(r, _, f)| kind(r, f))))
+    };
     let columns = schema.fields().iter().map(|column| -> ArrayRef {
         match column.name().as_str() {
             "attrelid" => Arc::new(Int32Array::from_iter_values(all.iter().map(|(r, ..)| r.oid))),
@@ -316,14 +381,14 @@ fn attributes(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, 
                 Arc::new(StringArray::from_iter_values(all.iter().map(|(_, _, f)| f.name())))
             }
             "atttypid" => {
-                Arc::new(Int32Array::from_iter_values(all.iter().map(|(_, _, f)| pg_type(f).oid)))
+                Arc::new(Int32Array::from_iter_values(all.iter().map(|(r, _, f)| typed(r, f).oid)))
             }
             "attlen" => Arc::new(Int16Array::from_iter_values(
-                all.iter().map(|(_, _, f)| pg_type(f).length),
+                all.iter().map(|(r, _, f)| typed(r, f).length),
             )),
             "attnum" => Arc::new(Int16Array::from_iter_values(all.iter().map(|(_, n, _)| *n))),
             "atttypmod" => Arc::new(Int32Array::from_iter_values(
-                all.iter().map(|(_, _, f)| pg_type(f).modifier),
+                all.iter().map(|(r, _, f)| typed(r, f).modifier),
             )),
             "attstattarget" | "attcacheoff" => Arc::new(Int32Array::from_value(-1, rows)),
             "attbyval" => Arc::new(BooleanArray::from_iter(
@@ -333,7 +398,12 @@ fn attributes(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, 
                 all.iter().map(|(r, _, f)| Some(r.not_null.contains(f.name()))),
             )),
             "attislocal" => Arc::new(BooleanArray::from(vec![true; rows])),
-            "attidentity" | "attgenerated" | "attcompression" => empty(),
+            "atthasdef" => Arc::new(BooleanArray::from_iter(all.iter().map(|(r, _, f)| {
+                Some(r.declared(f.name()).is_some_and(|column| default_text(column).is_some()))
+            }))),
+            "attidentity" => kinds(&|(identity, _)| identity),
+            "attgenerated" => kinds(&|(_, generated)| generated),
+            "attcompression" => empty(),
             "attalign" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "i"))),
             "attstorage" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "p"))),
             _ => default_column(column.data_type(), rows),
@@ -352,6 +422,20 @@ pub(super) struct PgType {
     pub(super) modifier: i32,
     /// As `format_type` and `information_schema` spell it.
     pub(super) name: &'static str,
+}
+
+/// The type of a declared column: texts of a limited length have types of their own.
+pub(super) fn pg_type_of_column(column: &Column, field: &Field) -> PgType {
+    let Some(length) = column.length else { return pg_type(field) };
+    // PostgreSQL 15, varchar.c: the length and the header's 4.
+    let modifier = i32::try_from(length.max).unwrap_or(i32::MAX - 4) + 4;
+    let (oid, name) =
+        if length.is_fixed { (1042, "character") } else { (1043, "character varying") };
+    PgType { oid, length: -1, modifier, name }
+}
+
+fn pg_type_of(data_type: ColumnType) -> PgType {
+    pg_type(&definitions::arrow_field(data_type))
 }
 
 pub(super) fn pg_type(field: &Field) -> PgType {
@@ -387,7 +471,9 @@ pub(super) fn pg_type(field: &Field) -> PgType {
 }
 
 /// Types by their oids: the name in `pg_type`, and the oid of arrays of it.
-const TYPES: [(i32, &str, i32); 19] = [
+const TYPES: [(i32, &str, i32); 21] = [
+    (1042, "bpchar", 1014),
+    (1043, "varchar", 1015),
     (16, "bool", 1000),
     (17, "bytea", 1001),
     (20, "int8", 1016),

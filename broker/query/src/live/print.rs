@@ -40,6 +40,6 @@ pub(super) fn key(layout: &Layout, change: &Change, out: &mut Vec<u8>) {
 
 /// The key's columns as fields.
 fn key_fields<'a>(stream: &'a Stream, layout: &Layout, key: &[u8]) -> Vec<(&'a str, Vec<u8>)> {
-    let names = stream.key_columns().map(|column| column.name.as_str());
+    let names = stream.key_columns().map(anabranch_engine::Column::field);
     names.zip(layout.key.columns_json(key).unwrap_or_default()).collect()
 }

@@ -66,8 +66,8 @@ pub(crate) struct RowsBuilder {
 
 enum Column {
     Key(usize, CellBuilder),
-    /// Slot of the scanner.
-    Field(usize, CellBuilder),
+    /// Slot of the scanner, and what is read where there is no such field.
+    Field(usize, CellBuilder, Option<String>),
     Partition(Int32Builder),
     Offset(Int64Builder),
     Timestamp(TimestampMicrosecondBuilder),
@@ -154,8 +154,9 @@ impl RowsBuilder {
                         Err(DoesNotFit)
                     }
                 },
-                Column::Field(slot, cell) => {
-                    match self.fields.slot(*slot, value).filter(|_| has_fields) {
+                Column::Field(slot, cell, missing) => {
+                    let found = self.fields.slot(*slot, value).filter(|_| has_fields);
+                    match found.or(missing.as_deref().filter(|_| has_fields).map(str::as_bytes)) {
                         None => append_null(cell),
                         Some(raw) => cell.append_json(raw),
                     }
@@ -207,21 +208,15 @@ fn column_builder(
     index: usize,
     names: &mut Vec<String>,
 ) -> Column {
-    let declared = |name: &str| {
-        stream
-            .columns
-            .iter()
-            .find(|column| column.name == name)
-            .map_or(ColumnType::Text, |column| column.data_type)
-    };
+    let name = layout.schema.field(index).name();
+    let declared = stream.columns.iter().find(|column| &column.name == name);
+    let cells = || CellBuilder::new(declared.map_or(ColumnType::Text, |column| column.data_type));
     match &layout.sources[index] {
-        Source::Key(part) => {
-            let name = layout.schema.field(index).name();
-            Column::Key(*part, CellBuilder::new(declared(name)))
-        }
-        Source::Field(name) => {
-            names.push(name.clone());
-            Column::Field(names.len() - 1, CellBuilder::new(declared(name)))
+        Source::Key(part) => Column::Key(*part, cells()),
+        Source::Field(field) => {
+            names.push(field.clone());
+            let missing = declared.and_then(|column| column.missing.clone());
+            Column::Field(names.len() - 1, cells(), missing)
         }
         Source::System(System::Partition) => Column::Partition(Int32Builder::new()),
         Source::System(System::Offset) => Column::Offset(Int64Builder::new()),
@@ -264,7 +259,7 @@ impl Column {
 
     fn finish(&mut self) -> ArrayRef {
         match self {
-            Self::Key(_, cell) | Self::Field(_, cell) => cell.finish(),
+            Self::Key(_, cell) | Self::Field(_, cell, _) => cell.finish(),
             Self::Partition(builder) => Arc::new(builder.finish()),
             Self::Offset(builder) => Arc::new(builder.finish()),
             Self::Timestamp(builder) => Arc::new(builder.finish()),

@@ -165,7 +165,7 @@ impl Columns {
                 key_column += 1;
                 Source::Key(key_column - 1)
             } else {
-                Source::Field(column.name.clone())
+                Source::Field(column.field().to_owned())
             });
         }
     }

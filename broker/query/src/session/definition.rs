@@ -1,87 +1,185 @@
-//! CREATE, ALTER and DROP STREAM.
+//! CREATE, ALTER and DROP of streams and sequences.
+
+mod alter;
+mod columns;
+mod fit;
+mod sequences;
+#[cfg(test)]
+mod tests;
 
 use super::{Done, Outcome, Session};
 use crate::catalog::{PUBLIC, find};
 use crate::error::{Error, sqlstate};
 use crate::execute::Rows;
 use crate::infer;
-use crate::limits::COLUMNS_MAX;
-use crate::statement::{AlterStream, CreateStream, DropStream, Kind, Name, StreamAction};
-use anabranch_engine::{Column, ErrorKind, Stream, StreamChange, StreamSpec};
+use crate::plan::QueryPlan;
+use crate::sequences::quoted_name;
+use crate::statement::{
+    AlterStream, CreateStream, DropStream, Filling, Kind, Name, Needless, StreamAction, parse,
+};
+use crate::write::{WritePlan, validate};
+use anabranch_engine::{ErrorKind, Mode, Stream, StreamId, StreamOptions, StreamSpec};
+use columns::Drafts;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
 
 /// What ALTER STREAM gives.
 pub(super) fn schema_of(alter: &AlterStream) -> Option<SchemaRef> {
-    matches!(alter.action, StreamAction::InferSchema).then(schema_of_lines)
+    prints(alter).then(schema_of_lines)
+}
+
+fn prints(alter: &AlterStream) -> bool {
+    matches!(alter.actions.as_slice(), [StreamAction::InferSchema])
 }
 
 impl Session {
     /// Executes a definition. Definitions are durable at once, and no part of a transaction.
     pub(super) async fn define(&mut self, kind: Kind) -> Result<Outcome, Error> {
-        let prints =
-            matches!(&kind, Kind::Alter(AlterStream { action: StreamAction::InferSchema, .. }));
         self.commit_implicit().await?;
-        if self.transaction.is_some() && !prints {
+        let changes_nothing = match &kind {
+            Kind::Alter(alter) => prints(alter),
+            Kind::Needless(_) => true,
+            _ => false,
+        };
+        if self.transaction.is_some() && !changes_nothing {
             return Err(Error::unsupported("streams cannot be defined inside a transaction").hint(
                 "run CREATE, ALTER and DROP STREAM outside of BEGIN … COMMIT (with autocommit)",
             ));
         }
         match kind {
-            Kind::Create(create) => self.create(create).await.map(Outcome::Done),
-            Kind::Alter(alter) => self.alter(alter).await,
+            Kind::Create(create) => Box::pin(self.create(create)).await.map(Outcome::Done),
+            Kind::Alter(alter) if prints(&alter) => self.infer(&alter.name, alter.if_exists).await,
+            Kind::Alter(alter) => Box::pin(self.alter(alter)).await.map(Outcome::Done),
             Kind::Drop(drop) => self.drop_streams(drop).await.map(Outcome::Done),
+            Kind::Sequence(statement) => self.define_sequence(statement).await.map(Outcome::Done),
+            Kind::Needless(needless) => self.needless(needless).map(Outcome::Done),
             _ => Err(Error::internal("no definition")),
         }
     }
 
-    async fn create(&self, create: CreateStream) -> Result<Done, Error> {
+    fn needless(&self, needless: Needless) -> Result<Done, Error> {
+        if let Some(name) = &needless.stream {
+            let name = stream_name(name)?;
+            find(self.sql.engine(), &name).ok_or_else(|| unknown(&name))?;
+        }
+        Ok(Done { notices: vec![needless.notice], ..Done::tag(needless.tag) })
+    }
+
+    async fn create(&mut self, mut create: CreateStream) -> Result<Done, Error> {
         let name = stream_name(&create.name)?;
-        let mut done = Done { notices: create.notices, ..Done::tag("CREATE STREAM") };
-        if create.if_not_exists && find(self.sql.engine(), &name).is_some() {
+        let notices = std::mem::take(&mut create.notices);
+        let mut done = Done { notices, ..Done::tag(format!("CREATE {}", create.word)) };
+        let engine = self.sql.engine().clone();
+        if create.if_not_exists && find(&engine, &name).is_some() {
             done.notices.push(format!("stream \"{name}\" already exists, skipping"));
             return Ok(done);
         }
+        if engine.sequence(&name).is_ok() {
+            return Err(taken(&name));
+        }
+        let mut drafts = Drafts::new(&name, |name| engine.sequence(name).is_ok());
+        if let Some(filling) = &create.query {
+            if !create.columns.is_empty() {
+                return Err(Error::syntax("the columns of CREATE … AS come from the query"));
+            }
+            drafts.columns.extend(self.columns_of(filling).await?);
+        }
+        for new in create.columns {
+            drafts.add_column(new)?;
+        }
+        for check in create.checks {
+            drafts.add_check(check)?;
+        }
+        let stream = Stream {
+            id: StreamId(Default::default()),
+            name: name.clone(),
+            mode: create.mode.unwrap_or(Mode::Append),
+            partitions: Vec::new(),
+            table: None,
+            columns: drafts.columns,
+            checks: drafts.checks,
+            retired: Vec::new(),
+            settings: create.settings,
+            options: StreamOptions::default(),
+        };
+        let made: Vec<_> = drafts.sequences.iter().map(|spec| spec.name.clone()).collect();
+        validate(&self.sql, &self.plan_context(), &stream, &made)?;
         let spec = StreamSpec {
             name: name.clone(),
             mode: create.mode,
             partitions: create.partitions,
-            columns: create.columns,
-            settings: create.settings,
+            columns: stream.columns,
+            checks: stream.checks,
+            sequences: drafts.sequences,
+            settings: stream.settings,
         };
-        match self.sql.engine().create_stream(spec).await {
-            Ok(_) => Ok(done),
+        match engine.create_stream(spec).await {
+            Ok(_) => {}
             Err(error) if error.kind == ErrorKind::AlreadyExists && create.if_not_exists => {
                 done.notices.push(format!("stream \"{name}\" already exists, skipping"));
-                Ok(done)
+                return Ok(done);
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        }
+        match create.query {
+            Some(filling) if filling.with_data => {
+                done.tag = self.fill(&name, &filling).await?;
+            }
+            _ => {}
+        }
+        Ok(done)
+    }
+
+    /// Columns for what a query gives.
+    async fn columns_of(&self, filling: &Filling) -> Result<Vec<anabranch_engine::Column>, Error> {
+        let (sql, context) = (self.sql.clone(), self.plan_context());
+        let query = filling.query.clone();
+        let planning = Box::pin(async move {
+            let text = query.to_string();
+            let statement = ast::Statement::Query(query);
+            QueryPlan::new(&sql, &context, &text, statement, &[]).await
+        });
+        let plan = self.sql.runtime.run(planning).await?;
+        columns::columns_of_schema(&plan.schema, &filling.names)
+    }
+
+    /// Inserts what the query gives; if that fails, the stream goes.
+    async fn fill(&mut self, name: &str, filling: &Filling) -> Result<String, Error> {
+        let text = format!("INSERT INTO {} {}", quoted_name(name), filling.query);
+        let filled = self.run_write(&text).await;
+        match filled {
+            Ok(tag) => Ok(tag.replace("INSERT 0", "SELECT")),
+            Err(error) => {
+                self.sql.engine().drop_stream(name).await?;
+                Err(error)
+            }
         }
     }
 
-    async fn alter(&self, alter: AlterStream) -> Result<Outcome, Error> {
-        let name = stream_name(&alter.name)?;
-        let mut done = Done { notices: alter.notices, ..Done::tag("ALTER STREAM") };
+    /// Runs a statement that writes; gives its tag.
+    async fn run_write(&mut self, text: &str) -> Result<String, Error> {
+        let statement = parse(text)?.pop().ok_or_else(|| Error::internal("no statement"))?;
+        let (sql, context) = (self.sql.clone(), self.plan_context());
+        let planning =
+            Box::pin(async move { WritePlan::new(&sql, &context, statement.kind, &[]).await });
+        let plan = Arc::new(self.sql.runtime.run(planning).await?);
+        match Box::pin(self.write(plan, Vec::new())).await? {
+            Outcome::Done(done) => Ok(done.tag),
+            Outcome::Rows(..) => Err(Error::internal("a statement without rows gave some")),
+        }
+    }
+
+    async fn infer(&self, name: &Name, if_exists: bool) -> Result<Outcome, Error> {
+        let name = stream_name(name)?;
         let Some(stream) = find(self.sql.engine(), &name) else {
-            if alter.if_exists {
-                done.notices.push(format!("stream \"{name}\" does not exist, skipping"));
-                return Ok(Outcome::Done(done));
+            if if_exists {
+                let notices = vec![format!("stream \"{name}\" does not exist, skipping")];
+                return Ok(Outcome::Done(Done { notices, ..Done::tag("ALTER STREAM") }));
             }
             return Err(unknown(&name));
         };
-        let change = match alter.action {
-            StreamAction::InferSchema => return self.infer(stream).await,
-            StreamAction::Settings(settings) => StreamChange::Settings(settings),
-            StreamAction::AddColumns(columns) => {
-                StreamChange::SetColumns(extended(&stream, columns, &mut done.notices)?)
-            }
-        };
-        self.sql.engine().alter_stream(&name, change).await?;
-        Ok(Outcome::Done(done))
-    }
-
-    async fn infer(&self, stream: Arc<Stream>) -> Result<Outcome, Error> {
         let schema = schema_of_lines();
         let engine = self.sql.engine().clone();
         let lines =
@@ -94,7 +192,7 @@ impl Session {
     }
 
     async fn drop_streams(&self, drop: DropStream) -> Result<Done, Error> {
-        let mut done = Done::tag("DROP STREAM");
+        let mut done = Done::tag(format!("DROP {}", drop.word));
         let names = drop.names.iter().map(stream_name).collect::<Result<Vec<_>, _>>()?;
         if let Some(missing) = names.iter().find(|name| find(self.sql.engine(), name).is_none())
             && !drop.if_exists
@@ -139,32 +237,6 @@ pub(crate) fn unknown(name: &str) -> Error {
         .hint("SELECT name FROM sys.streams lists the streams")
 }
 
-/// The stream's columns and the new ones. Nothing is rewritten: columns are read out of the
-/// events.
-fn extended(
-    stream: &Stream,
-    added: Vec<(Column, bool)>,
-    notices: &mut Vec<String>,
-) -> Result<Vec<Column>, Error> {
-    let mut columns = stream.columns.clone();
-    for (column, may_exist) in added {
-        if columns.iter().any(|other| other.name == column.name) {
-            if !may_exist {
-                return Err(Error::new(
-                    sqlstate::DUPLICATE_COLUMN,
-                    format!(
-                        "column \"{}\" of stream \"{}\" already exists",
-                        column.name, stream.name
-                    ),
-                ));
-            }
-            notices.push(format!("column \"{}\" already exists, skipping", column.name));
-            continue;
-        }
-        columns.push(column);
-    }
-    if columns.len() > COLUMNS_MAX {
-        return Err(Error::new("54011", format!("streams can have at most {COLUMNS_MAX} columns")));
-    }
-    Ok(columns)
+fn taken(name: &str) -> Error {
+    Error::new(sqlstate::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"))
 }

@@ -31,6 +31,15 @@ impl<'a> Cursor<'a> {
         Some(&first.token)
     }
 
+    /// Takes the tokens up to the one that `ends`, or all.
+    pub(super) fn take_until(&mut self, ends: impl FnMut(&Token) -> bool) -> &'a [TokenWithSpan] {
+        let mut ends = ends;
+        let end = self.tokens.iter().position(|token| ends(&token.token));
+        let (taken, rest) = self.tokens.split_at(end.unwrap_or(self.tokens.len()));
+        self.tokens = rest;
+        taken
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.tokens.is_empty()
     }

@@ -50,6 +50,7 @@ fn streams_are_created() {
     let columns: Vec<_> = create
         .columns
         .iter()
+        .map(|new| &new.column)
         .map(|c| (c.name.as_str(), c.data_type, c.in_key, c.not_null))
         .collect();
     assert_eq!(
@@ -89,17 +90,22 @@ fn definitions_that_would_lie_are_refused() {
     check("CREATE STREAM t (a int, PRIMARY KEY (x))", sqlstate::UNDEFINED_COLUMN);
     check("CREATE STREAM t (a int, a text)", sqlstate::DUPLICATE_COLUMN);
     check("CREATE STREAM t (_offset int)", sqlstate::RESERVED_NAME);
-    check("CREATE STREAM t (a varchar(10))", sqlstate::FEATURE_NOT_SUPPORTED);
-    check("CREATE STREAM t (a int DEFAULT 1)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("CREATE TABLE t (a varchar(0))", sqlstate::INVALID_PARAMETER);
+    check("CREATE TABLE t (a int DEFAULT 1 DEFAULT 2)", sqlstate::SYNTAX_ERROR);
+    check("CREATE TABLE t (a serial DEFAULT 2)", sqlstate::SYNTAX_ERROR);
+    check("CREATE TABLE t (a text GENERATED ALWAYS AS IDENTITY)", sqlstate::INVALID_PARAMETER);
+    check("CREATE TABLE t (a int UNIQUE)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("CREATE TEMP TABLE t (a int)", sqlstate::FEATURE_NOT_SUPPORTED);
     check("CREATE STREAM t (a int REFERENCES u)", sqlstate::FEATURE_NOT_SUPPORTED);
     check("CREATE STREAM t (a int, UNIQUE (a))", sqlstate::FEATURE_NOT_SUPPORTED);
     check("CREATE STREAM t (a frob)", sqlstate::UNDEFINED_OBJECT);
     check("CREATE STREAM t (a numeric(99,2))", sqlstate::INVALID_PARAMETER);
     check("CREATE STREAM t WITH (mode = 'document')", sqlstate::FEATURE_NOT_SUPPORTED);
     check("CREATE STREAM t (a int", sqlstate::SYNTAX_ERROR);
-    check("CREATE INDEX i ON t (a)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("CREATE UNIQUE INDEX i ON t (a)", sqlstate::FEATURE_NOT_SUPPORTED);
     check("COPY t FROM STDIN", sqlstate::FEATURE_NOT_SUPPORTED);
-    check("ALTER TABLE t DROP COLUMN a", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("ALTER TABLE t ADD PRIMARY KEY (a)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u", sqlstate::FEATURE_NOT_SUPPORTED);
     check("SELECT 1 FROM", sqlstate::SYNTAX_ERROR);
     check("SELECT 'x", sqlstate::SYNTAX_ERROR);
 }
@@ -111,18 +117,23 @@ fn streams_are_altered_and_dropped() {
     ) else {
         panic!("no ALTER")
     };
-    let StreamAction::AddColumns(columns) = alter.action else { panic!("no columns") };
-    let names: Vec<_> = columns.iter().map(|(c, may)| (c.name.as_str(), *may)).collect();
-    assert_eq!(names, [("year", false), ("x y", true)]);
+    let added = |action: &StreamAction| match action {
+        StreamAction::AddColumn(new, may) => (new.column.name.clone(), *may),
+        other => panic!("{other:?}"),
+    };
+    let names: Vec<_> = alter.actions.iter().map(added).collect();
+    assert_eq!(names, [("year".to_owned(), false), ("x y".to_owned(), true)]);
     assert!(matches!(
         one("ALTER TABLE public.flights INFER SCHEMA"),
-        Kind::Alter(AlterStream { action: StreamAction::InferSchema, .. })
+        Kind::Alter(AlterStream { actions, .. }) if actions == [StreamAction::InferSchema]
     ));
     let Kind::Alter(alter) = one("ALTER STREAM f SET (retention_ms = -1, durability = 'os')")
     else {
         panic!("no ALTER")
     };
-    let StreamAction::Settings(settings) = alter.action else { panic!("no settings") };
+    let [StreamAction::Settings(settings)] = alter.actions.as_slice() else {
+        panic!("no settings")
+    };
     assert_eq!(settings.get("retention.ms"), Some(&Some("-1".to_owned())));
     let Kind::Drop(drop) = one("DROP STREAM IF EXISTS a, \"B\" CASCADE") else { panic!("no DROP") };
     assert!(drop.if_exists);

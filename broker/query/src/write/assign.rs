@@ -1,9 +1,11 @@
 //! `SET column = …`: of UPDATE, and of ON CONFLICT DO UPDATE.
 
+use super::complete::{default_value, is_default};
 use super::target::{Role, Target, Written};
 use crate::error::{Error, sqlstate};
 use crate::rows::{patched, write_json_value};
 use crate::statement::folded;
+use anabranch_engine::{Column, Filled};
 use bytes::Bytes;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::sql::sqlparser::ast::{
@@ -27,6 +29,7 @@ pub(super) fn assignments(
         };
         for (name, value) in pairs {
             let column = column(target, &name)?;
+            let value = value_of(target, &column, value)?;
             if out.iter().any(|(other, _)| other.field.name() == column.field.name()) {
                 return Err(Error::syntax(format!(
                     "multiple assignments to same column \"{}\"",
@@ -37,6 +40,23 @@ pub(super) fn assignments(
         }
     }
     Ok(out)
+}
+
+/// DEFAULT is what the column says; what is computed is not given.
+fn value_of(target: &Target, column: &Written, value: Expr) -> Result<Expr, Error> {
+    let declared = target.declared(column.field.name());
+    if is_default(&value) {
+        return default_value(declared);
+    }
+    let computes = |column: &Column| {
+        matches!(column.filled, Some(Filled::Generated(_) | Filled::Identity { always: true, .. }))
+    };
+    if declared.is_some_and(computes) {
+        let name = column.field.name();
+        let message = format!("column \"{name}\" can only be updated to DEFAULT");
+        return Err(Error::new("428C9", message));
+    }
+    Ok(value)
 }
 
 fn column(target: &Target, name: &ObjectName) -> Result<Written, Error> {
@@ -157,7 +177,7 @@ pub(super) fn image(
         }
         let mut value = Vec::new();
         write_json_value(array, row, &column.field, &mut value)?;
-        changes.push((column.field.name().as_str(), value));
+        changes.push((column.json.as_str(), value));
     }
     Ok(Bytes::from(patched(old, &changes)))
 }

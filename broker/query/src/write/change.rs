@@ -5,6 +5,7 @@ use super::assign::{assignments, image};
 use super::encode::assigned;
 use super::find::KeyFinder;
 use super::returning::{Joined, Returned, Returning};
+use super::rules::RowRules;
 use super::target::{Role, Target, Written as Column, duplicate_key};
 use crate::error::Error;
 use crate::execute::Execution;
@@ -19,7 +20,6 @@ use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{DataType, Int32Type, SchemaRef};
-use datafusion::execution::session_state::SessionState;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     self, Delete, Expr, FromTable, Ident, ObjectName, SelectItem, SelectItemQualifiedWildcardKind,
@@ -42,10 +42,11 @@ pub(crate) struct ChangePlan {
 }
 
 enum Action {
-    /// Columns that are set, in the order of the query's.
+    /// Columns that are set, in the order of the query's, and what rows must be then.
     Update {
         columns: Vec<Column>,
         moves: bool,
+        rules: RowRules,
     },
     Delete,
 }
@@ -107,7 +108,8 @@ impl ChangePlan {
                 }
             }
         }
-        let action = Action::Update { columns, moves };
+        let rules = RowRules::new(sql, context, &finding.target)?;
+        let action = Action::Update { columns, moves, rules };
         finding.plan(sql, context, action, update.returning, hints).await
     }
 
@@ -162,7 +164,7 @@ impl ChangePlan {
         let now = sql.engine().now();
         let mut changes = Changes {
             plan: self,
-            state,
+            sql: &sql,
             snapshot: &snapshot,
             parameters: &parameters,
             now,
@@ -193,7 +195,7 @@ impl ChangePlan {
 /// One execution.
 struct Changes<'a> {
     plan: &'a ChangePlan,
-    state: &'a SessionState,
+    sql: &'a Sql,
     snapshot: &'a Snapshot,
     parameters: &'a [ScalarValue],
     now: Timestamp,
@@ -233,7 +235,9 @@ impl Changes<'_> {
         }
         let returned = match &self.plan.action {
             Action::Delete => self.delete(batch, found)?,
-            Action::Update { columns, moves } => self.update(batch, columns, *moves, found)?,
+            Action::Update { columns, moves, rules } => {
+                self.update(batch, columns, *moves, rules, found)?
+            }
         };
         self.give(batch, &returned)
     }
@@ -260,6 +264,7 @@ impl Changes<'_> {
         batch: &RecordBatch,
         columns: &[Column],
         moves: bool,
+        rules: &RowRules,
         found: Vec<Found>,
     ) -> Result<Vec<(usize, Returned)>, Error> {
         let target = &self.plan.target;
@@ -280,9 +285,15 @@ impl Changes<'_> {
         };
         let in_place = self.where_they_stand(&found, &new_keys)?;
         let values = batch.column(VALUE).as_binary_view();
+        let mut images = Vec::with_capacity(found.len());
+        for (number, Found { row, key, .. }) in found.iter().enumerate() {
+            let key = new_keys.get(number).unwrap_or(key).clone();
+            images.push((key, image(values.value(*row), &columns, *row)?));
+        }
+        let images = rules.images(self.sql, target, images)?;
         let mut returned = Vec::new();
-        for (number, Found { row, key, partition }) in found.into_iter().enumerate() {
-            let value = image(values.value(row), &columns, row)?;
+        let rows = found.into_iter().zip(images).enumerate();
+        for (number, (Found { row, key, partition }, (_, value))) in rows {
             let new_key = new_keys.get(number).filter(|new| **new != key);
             let (partition, key) = match new_key {
                 None => (partition, key),
@@ -375,7 +386,7 @@ impl Changes<'_> {
         let target = &self.plan.target;
         let rows = rows.iter().map(|(_, row)| row);
         self.returned.push(returning.batch(
-            self.state,
+            self.sql.state(),
             target,
             rows,
             others.as_ref(),

@@ -2,11 +2,14 @@
 
 use super::assign::image;
 use super::encode::assigned;
+use super::rules::RowRules;
 use super::target::{Role, Target, Written};
 use crate::error::Error;
 use crate::evaluate;
+use crate::plan::PlanContext;
 use crate::rows::RowsBuilder;
 use crate::scan::push_row;
+use crate::sql::Sql;
 use crate::statement::folded;
 use anabranch_engine::table::Row;
 use bytes::Bytes;
@@ -16,7 +19,6 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, TableReference};
-use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
@@ -31,7 +33,7 @@ pub(super) enum ConflictAction {
     /// 23505.
     Fail,
     Nothing,
-    Update(ConflictUpdate),
+    Update(Box<ConflictUpdate>),
 }
 
 /// `DO UPDATE SET …`
@@ -40,11 +42,13 @@ pub(super) struct ConflictUpdate {
     selection: Option<Expr>,
     /// The row that exists, and what was to be inserted (`excluded`).
     schema: DFSchema,
+    rules: RowRules,
 }
 
 impl ConflictAction {
     pub(super) fn new(
-        state: &SessionState,
+        sql: &Sql,
+        context: &PlanContext,
         target: &Target,
         name: &str,
         on: Option<OnInsert>,
@@ -63,7 +67,8 @@ impl ConflictAction {
         match action {
             OnConflictAction::DoNothing => Ok(Self::Nothing),
             OnConflictAction::DoUpdate(update) => {
-                ConflictUpdate::new(state, target, name, update).map(Self::Update)
+                ConflictUpdate::new(sql, context, target, name, update)
+                    .map(|update| Self::Update(Box::new(update)))
             }
         }
     }
@@ -89,7 +94,8 @@ fn check_target(target: &Target, conflict: Option<ConflictTarget>) -> Result<(),
 
 impl ConflictUpdate {
     fn new(
-        state: &SessionState,
+        sql: &Sql,
+        context: &PlanContext,
         target: &Target,
         name: &str,
         update: ast::DoUpdate,
@@ -104,7 +110,7 @@ impl ConflictUpdate {
         let schema = DFSchema::new_with_metadata(fields, HashMap::new())?;
         let logical = |mut expr: ast::Expr| {
             let _ = expr.visit(&mut Qualify { table: name });
-            evaluate::logical(state, &expr, &schema)
+            evaluate::logical(sql.state(), &expr, &schema)
         };
         let mut assignments = Vec::new();
         for (column, value) in super::assign::assignments(target, update.assignments)? {
@@ -118,14 +124,15 @@ impl ConflictUpdate {
             assignments.push((column, logical(value)?));
         }
         let selection = update.selection.map(logical).transpose()?;
-        Ok(Self { assignments, selection, schema })
+        let rules = RowRules::new(sql, context, target)?;
+        Ok(Self { assignments, selection, schema, rules })
     }
 
     /// The new values of rows that exist; `None` where WHERE does not hold. `numbers` are the
     /// rows of `excluded` (arrays by name) that they belong to.
     pub(super) fn values(
         &self,
-        state: &SessionState,
+        sql: &Sql,
         target: &Target,
         existing: &[(Bytes, Row)],
         excluded: &RecordBatch,
@@ -133,19 +140,28 @@ impl ConflictUpdate {
         parameters: &[ScalarValue],
     ) -> Result<Vec<Option<Bytes>>, Error> {
         let batch = self.joined(target, existing, excluded, numbers)?;
-        let evaluate = |expr| evaluate::values(state, expr, &self.schema, &batch, parameters);
+        let evaluate = |expr| evaluate::values(sql.state(), expr, &self.schema, &batch, parameters);
         let holds = self.selection.as_ref().map(evaluate).transpose()?;
         let mut columns: Vec<(&Written, ArrayRef)> = Vec::new();
         for (column, expr) in &self.assignments {
             columns.push((column, assigned(target, column, &evaluate(expr)?)?));
         }
-        let mut values = Vec::with_capacity(existing.len());
-        for (number, (_, row)) in existing.iter().enumerate() {
+        let mut values = vec![None; existing.len()];
+        let mut images = Vec::with_capacity(existing.len());
+        let mut numbers = Vec::with_capacity(existing.len());
+        for (number, (key, row)) in existing.iter().enumerate() {
             let holds = holds.as_ref().is_none_or(|holds| {
                 let holds = holds.as_boolean();
                 holds.is_valid(number) && holds.value(number)
             });
-            values.push(if holds { Some(image(&row.value, &columns, number)?) } else { None });
+            if holds {
+                images.push((key.clone(), image(&row.value, &columns, number)?));
+                numbers.push(number);
+            }
+        }
+        let images = self.rules.images(sql, target, images)?;
+        for (number, (_, value)) in numbers.into_iter().zip(images) {
+            values[number] = Some(value);
         }
         Ok(values)
     }

@@ -1,5 +1,6 @@
 //! Rows into keys and values of events.
 
+use super::length::within_length;
 use super::target::{Role, Target, Written, null_violation, written_type};
 use crate::error::{Error, sqlstate};
 use crate::rows::{hex_bytes, write_json_string, write_json_value};
@@ -83,7 +84,7 @@ impl<'a> Encoder<'a> {
             if value.len() > 1 {
                 value.push(b',');
             }
-            write_json_string(column.field.name(), &mut value);
+            write_json_string(&column.json, &mut value);
             value.push(b':');
             write_json_value(array, row, &column.field, &mut value)?;
         }
@@ -135,6 +136,10 @@ pub(super) fn assigned(
     if column.not_null && assigned.null_count() > 0 {
         return Err(null_violation(&target.stream, column.field.name()));
     }
+    let assigned = match column.length {
+        Some(length) => within_length(assigned, length)?,
+        None => assigned,
+    };
     if anabranch_semantics::is_json(&column.field) {
         check_json(&assigned, column)?;
     }

@@ -1,9 +1,10 @@
 //! INSERT.
 
+use super::complete::{Completion, refuse_given, take_defaults};
 use super::conflict::ConflictAction;
 use super::encode::Encoder;
 use super::returning::{Returned, Returning};
-use super::target::{Target, Written as Column, check_columns, duplicate_key};
+use super::target::{Target, check_columns, duplicate_key};
 use super::values::{self, Cell};
 use super::{Written, add_parameters};
 use crate::error::{Error, sqlstate};
@@ -12,22 +13,24 @@ use crate::pending::{Event, Pending};
 use crate::plan::{PlanContext, QueryPlan};
 use crate::snapshot::Snapshot;
 use crate::sql::Sql;
-use crate::statement::folded;
+use crate::statement::{Overriding, folded, next_value_of};
 use ahash::HashSet;
 use anabranch_engine::table::Row;
 use anabranch_types::{PartitionId, Timestamp};
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::execution::session_state::SessionState;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{self, Insert, SetExpr, TableObject};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) struct InsertPlan {
     target: Target,
-    columns: Vec<Column>,
+    completion: Completion,
     source: Source,
     conflict: ConflictAction,
     returning: Option<Returning>,
@@ -46,6 +49,7 @@ impl InsertPlan {
         sql: &Sql,
         context: &PlanContext,
         insert: Insert,
+        overriding: Overriding,
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
         let TableObject::TableName(name) = &insert.table else {
@@ -59,16 +63,21 @@ impl InsertPlan {
             return Err(Error::unsupported("this form of INSERT is not PostgreSQL's"));
         }
         let target = Target::find(sql, name)?;
-        let Some(query) = insert.source else {
-            return Err(Error::unsupported("DEFAULT VALUES is not supported: columns have none"));
-        };
         let named: Option<Vec<String>> = match insert.columns.as_slice() {
             [] => None,
             names => Some(names.iter().map(last_part).collect::<Result<_, _>>()?),
         };
-        let names = named.clone().unwrap_or_else(|| target.insertable());
-        let (source, width, mut parameters) =
-            source(sql, context, &target, *query, &names, hints).await?;
+        let mut names = named.clone().unwrap_or_else(|| target.insertable());
+        let (source, width, mut parameters) = match insert.source {
+            None => {
+                names.clear();
+                (Source::Values(vec![Vec::new()]), 0, Vec::new())
+            }
+            Some(mut query) => {
+                take_defaults(&target, &mut names, &mut query, overriding)?;
+                source(sql, context, &target, *query, &names, hints).await?
+            }
+        };
         if width > names.len() || (named.is_some() && width < names.len()) {
             return Err(Error::syntax(if width > names.len() {
                 "INSERT has more expressions than target columns"
@@ -78,18 +87,22 @@ impl InsertPlan {
         }
         let columns: Vec<_> =
             names[..width].iter().map(|name| target.column(name)).collect::<Result<_, Error>>()?;
-        check_columns(&target, &columns)?;
+        for column in &columns {
+            refuse_given(target.declared(column.field.name()), overriding)?;
+        }
+        let completion = Completion::new(sql, context, &target, columns)?;
+        check_columns(&target, completion.columns())?;
         add_parameters(&insert.on, &mut parameters);
         add_parameters(&insert.returning, &mut parameters);
         let alias = insert.table_alias.as_ref().map(|alias| &alias.alias);
         let name = alias.map_or_else(|| target.stream.name.clone(), folded);
-        let conflict = ConflictAction::new(sql.state(), &target, &name, insert.on)?;
+        let conflict = ConflictAction::new(sql, context, &target, &name, insert.on)?;
         let returning = match insert.returning {
             None => None,
             Some(items) => Some(Returning::new(sql.state(), &target, &name, Vec::new(), &items)?),
         };
         let turn = AtomicUsize::new(0);
-        Ok(Self { target, columns, source, conflict, returning, parameters, turn })
+        Ok(Self { target, completion, source, conflict, returning, parameters, turn })
     }
 
     /// Whether it writes values, and does no more.
@@ -117,7 +130,7 @@ impl InsertPlan {
         let state = sql.state();
         let mut writer = Writer {
             plan: self,
-            state,
+            sql: &sql,
             snapshot: &snapshot,
             parameters: &parameters,
             turn: self.turn.fetch_add(1, Ordering::Relaxed),
@@ -128,15 +141,17 @@ impl InsertPlan {
         };
         match &self.source {
             Source::Values(rows) => {
-                let batch = values::batch(rows, &self.columns, &parameters)?;
-                writer.batch(&batch)?;
+                let given = self.completion.given();
+                let rows = values::with_next(rows, &sql, self.completion.session()).await?;
+                let batch = values::batch(&rows, given, &parameters)?;
+                writer.batch(&self.completion.batch(&sql, &self.target, &batch).await?)?;
             }
             Source::Query(plan) => {
                 let mut given = parameters.clone();
                 given.truncate(plan.parameters.len());
                 let mut rows = execution.start(plan.clone(), given).await?;
                 while let Some(batch) = rows.next().await? {
-                    writer.batch(&batch)?;
+                    writer.batch(&self.completion.batch(&sql, &self.target, &batch).await?)?;
                 }
             }
         }
@@ -176,11 +191,42 @@ async fn source(
             }
         }
     }
+    let mut query = query;
+    as_selects(&mut query);
     let text = query.to_string();
     let statement = ast::Statement::Query(Box::new(query));
     let plan = QueryPlan::new(sql, context, &text, statement, hints).await?;
     let (width, parameters) = (plan.schema.fields().len(), plan.parameters.clone());
     Ok((Source::Query(Arc::new(plan)), width, parameters))
+}
+
+/// VALUES with values of sequences as SELECTs: only these wait for what they compute.
+fn as_selects(query: &mut ast::Query) {
+    let SetExpr::Values(values) = query.body.as_ref() else { return };
+    let mut takes_next = |expr: &ast::Expr| match next_value_of(expr) {
+        Some(_) => ControlFlow::Break(()),
+        None => ControlFlow::Continue(()),
+    };
+    let has_next = values
+        .rows
+        .iter()
+        .flat_map(|row| &row.content)
+        .any(|expr| ast::visit_expressions(expr, &mut takes_next).is_break());
+    if !has_next {
+        return;
+    }
+    let selects = values.rows.iter().map(|row| {
+        let cells: Vec<_> = row.content.iter().map(ToString::to_string).collect();
+        format!("SELECT {}", cells.join(", "))
+    });
+    let text = selects.collect::<Vec<_>>().join(" UNION ALL ");
+    let parsed = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(&text)
+        .and_then(|mut parser| parser.parse_query());
+    // What does not parse stays as it is, and is refused when it is planned.
+    if let Ok(parsed) = parsed {
+        query.body = parsed.body;
+    }
 }
 
 fn last_part(name: &ast::ObjectName) -> Result<String, Error> {
@@ -193,7 +239,7 @@ fn last_part(name: &ast::ObjectName) -> Result<String, Error> {
 /// One execution.
 struct Writer<'a> {
     plan: &'a InsertPlan,
-    state: &'a SessionState,
+    sql: &'a Sql,
     snapshot: &'a Snapshot,
     parameters: &'a [ScalarValue],
     turn: usize,
@@ -206,7 +252,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn batch(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        let encoder = Encoder::new(&self.plan.target, &self.plan.columns, batch)?;
+        let encoder = Encoder::new(&self.plan.target, self.plan.completion.columns(), batch)?;
         match self.plan.target.is_keyed() {
             true => {
                 let keys = (0..batch.num_rows())
@@ -288,14 +334,14 @@ impl Writer<'_> {
         if conflicting.is_empty() {
             return Ok(());
         }
-        let fields: Vec<_> =
-            self.plan.columns.iter().map(|column| column.field.as_ref().clone()).collect();
+        let columns = self.plan.completion.columns().iter();
+        let fields: Vec<_> = columns.map(|column| column.field.as_ref().clone()).collect();
         let fields = fields.into_iter().map(|field| field.with_nullable(true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let excluded = RecordBatch::try_new(schema, encoder.arrays().to_vec())?;
         let target = &self.plan.target;
         let values =
-            update.values(self.state, target, conflicting, &excluded, numbers, self.parameters)?;
+            update.values(self.sql, target, conflicting, &excluded, numbers, self.parameters)?;
         for ((key, row), value) in conflicting.iter().zip(values) {
             if let Some(value) = value {
                 self.push(row.stamp.partition, Some(key.clone()), Some(value))?;

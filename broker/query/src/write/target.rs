@@ -6,7 +6,7 @@ use crate::rows::{KeyShape, Layout, Relation, Source, System};
 use crate::session::{stream_name, unknown};
 use crate::sql::Sql;
 use crate::statement::{Name, folded};
-use anabranch_engine::{Column, Mode, Stream};
+use anabranch_engine::{Column, Mode, Stream, TextLength};
 use anabranch_types::partitioner::partition_of;
 use anabranch_types::{PartitionId, PartitionIndex};
 use bytes::Bytes;
@@ -40,7 +40,10 @@ pub(super) struct Written {
     pub(super) role: Role,
     /// Name and type.
     pub(super) field: Arc<Field>,
+    /// The field of the value that it is written to.
+    pub(super) json: String,
     pub(super) not_null: bool,
+    pub(super) length: Option<TextLength>,
 }
 
 impl Target {
@@ -97,8 +100,14 @@ impl Target {
                 ));
             }
         };
-        let not_null = self.declared(name).is_some_and(|column| column.not_null || column.in_key);
-        Ok(Written { role, field, not_null })
+        let declared = self.declared(name);
+        Ok(Written {
+            role,
+            field,
+            json: declared.map_or(name, Column::field).to_owned(),
+            not_null: declared.is_some_and(|column| column.not_null || column.in_key),
+            length: declared.and_then(|column| column.length),
+        })
     }
 
     /// Columns of an INSERT that names none: those that `*` shows and that can be written.

@@ -5,11 +5,15 @@ use super::target::{Written, written_type};
 use crate::error::Error;
 use crate::plan::placeholder_number;
 use crate::rows::text_of;
+use crate::sql::Sql;
+use crate::statement::next_value_of;
 use anabranch_semantics::cast_value;
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value, Values};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A cell of VALUES.
@@ -18,6 +22,8 @@ pub(super) enum Cell {
     Constant(ScalarValue),
     /// `$n`, from 0.
     Parameter(usize),
+    /// The next value of this sequence.
+    Next(String),
 }
 
 /// The rows of `values`, if all cells are constants or parameters.
@@ -35,6 +41,9 @@ pub(super) fn cells(values: &Values, columns: usize) -> Option<Vec<Vec<Cell>>> {
 fn cell(expr: &Expr) -> Option<Cell> {
     if let Some(number) = placeholder_number(expr) {
         return Some(Cell::Parameter(number - 1));
+    }
+    if let Some(sequence) = next_value_of(expr) {
+        return Some(Cell::Next(sequence));
     }
     constant(expr).map(Cell::Constant)
 }
@@ -92,6 +101,35 @@ pub(super) fn parameter_types(rows: &[Vec<Cell>], columns: &[Written]) -> Option
     Some(types.into_iter().map(|found| found.unwrap_or(DataType::Utf8)).collect())
 }
 
+/// The rows with values of sequences in place.
+pub(super) async fn with_next<'a>(
+    rows: &'a [Vec<Cell>],
+    sql: &Sql,
+    session: i32,
+) -> Result<Cow<'a, [Vec<Cell>]>, Error> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for cell in rows.iter().flatten() {
+        if let Cell::Next(sequence) = cell {
+            *counts.entry(sequence).or_default() += 1;
+        }
+    }
+    if counts.is_empty() {
+        return Ok(Cow::Borrowed(rows));
+    }
+    let mut taken = BTreeMap::new();
+    for (sequence, count) in counts {
+        taken.insert(sequence, sql.sequences().next(session, sequence, count).await?.into_iter());
+    }
+    let mut value = |cell: &Cell| match cell {
+        Cell::Next(sequence) => {
+            let value = taken.get_mut(sequence.as_str()).and_then(Iterator::next);
+            Cell::Constant(ScalarValue::Int64(value))
+        }
+        other => other.clone(),
+    };
+    Ok(Cow::Owned(rows.iter().map(|row| row.iter().map(&mut value).collect()).collect()))
+}
+
 /// The rows as a batch of the columns' types.
 pub(super) fn batch(
     rows: &[Vec<Cell>],
@@ -110,7 +148,8 @@ pub(super) fn batch(
         .zip(&arrays)
         .map(|(column, array)| Field::new(column.field.name(), array.data_type().clone(), true))
         .collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
 }
 
 fn value(
@@ -121,6 +160,7 @@ fn value(
 ) -> Result<ScalarValue, Error> {
     let value = match cell {
         Cell::Constant(value) => value.clone(),
+        Cell::Next(_) => return Err(Error::internal("a sequence's value was not taken")),
         Cell::Parameter(number) => parameters
             .get(*number)
             .cloned()

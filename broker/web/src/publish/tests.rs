@@ -17,12 +17,13 @@ fn stream(mode: Mode, partitions: u32, batch_bytes_max: u32, key: &[&str]) -> St
         columns: key
             .iter()
             .map(|&name| Column {
-                name: name.to_owned(),
-                data_type: ColumnType::Text,
                 in_key: true,
                 not_null: true,
+                ..Column::new(name, ColumnType::Text)
             })
             .collect(),
+        checks: Vec::new(),
+        retired: Vec::new(),
         settings: BTreeMap::new(),
         options: StreamOptions {
             batch_bytes_max,

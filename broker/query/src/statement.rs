@@ -3,6 +3,7 @@
 //! SELECT, INSERT, UPDATE and DELETE are sqlparser's; what is ours (streams), and what belongs to
 //! a session, is parsed here from the same tokens.
 
+mod copy;
 mod cursor;
 mod ddl;
 mod names;
@@ -13,6 +14,7 @@ mod session_functions;
 mod tests;
 mod visible;
 
+pub(crate) use copy::{Copied, CopyStatement};
 pub(crate) use cursor::Name;
 pub(crate) use ddl::{AlterStream, CreateStream, DropStream, StreamAction};
 pub(crate) use names::{OutputNames, output_names, unique_projection};
@@ -57,6 +59,7 @@ pub(crate) enum Kind {
     Insert(Box<ast::Insert>),
     Update(Box<ast::Update>),
     Delete(Box<ast::Delete>),
+    Copy(Box<CopyStatement>),
     Create(CreateStream),
     Alter(AlterStream),
     Drop(DropStream),
@@ -157,6 +160,9 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
     if let Some(statement) = session::parse(&mut cursor)? {
         return Ok(Kind::Session(statement));
     }
+    if let Some(statement) = copy::parse(text, &tokens)? {
+        return Ok(Kind::Copy(Box::new(statement)));
+    }
     refuse_by_first_word(&tokens)?;
     let dialect = PostgreSqlDialect {};
     let tokens = match tokens.first().map(|token| &token.token) {
@@ -209,10 +215,6 @@ fn refuse_by_first_word(tokens: &[TokenWithSpan]) -> Result<(), Error> {
         "TRUNCATE" => refuse(
             "TRUNCATE is not supported: events are kept as long as retention says",
             "DELETE FROM removes rows of an upsert stream; DROP STREAM and CREATE STREAM start anew",
-        ),
-        "COPY" => refuse(
-            "COPY is not supported",
-            "use INSERT with many rows, or produce with a Kafka client",
         ),
         "MERGE" => refuse("MERGE is not supported", "use INSERT … ON CONFLICT"),
         "LISTEN" | "NOTIFY" | "UNLISTEN" => refuse(

@@ -10,6 +10,7 @@
 
 mod change;
 mod conflict;
+mod copy;
 mod encode;
 mod insert;
 mod pending;
@@ -18,6 +19,7 @@ mod target;
 mod tests;
 mod values;
 
+pub(crate) use copy::{CopyPlan, copied_columns};
 pub(crate) use pending::Pending;
 
 use crate::error::Error;

@@ -72,6 +72,29 @@ impl Transaction {
         Err(Pending::unreadable())
     }
 
+    /// What it has written, and the cut that it reads at, for a statement that writes more:
+    /// [`Self::take_back`] ends that.
+    pub(super) async fn lend(
+        &mut self,
+        verb: &str,
+        execution: &Execution,
+    ) -> Result<(Cut, Pending), Error> {
+        self.check_writable(verb)?;
+        let cut = self.cut(execution).await?;
+        Ok((cut, std::mem::take(&mut self.pending)))
+    }
+
+    pub(super) fn take_back(&mut self, pending: Pending) {
+        self.pending = pending;
+    }
+
+    fn check_writable(&self, verb: &str) -> Result<(), Error> {
+        if !self.read_only {
+            return Ok(());
+        }
+        Err(Error::new("25006", format!("cannot execute {verb} in a read-only transaction")))
+    }
+
     pub(super) fn restore_later(&mut self, name: &str, before: String) {
         if self.restore.iter().all(|(restored, _)| restored != name) {
             self.restore.push((name.to_owned(), before));
@@ -92,21 +115,14 @@ impl Session {
             let writing = async move { plan.execute_alone(execution, parameters).await };
             return Ok(sql.runtime.run(writing).await?.outcome());
         };
-        if transaction.read_only {
-            return Err(Error::new(
-                "25006",
-                format!("cannot execute {} in a read-only transaction", plan.verb()),
-            ));
-        }
-        let cut = transaction.cut(&execution).await?;
+        let (cut, mut pending) = transaction.lend(plan.verb(), &execution).await?;
         let execution = Execution { cut: Some(cut.clone()), ..execution };
-        let mut pending = std::mem::take(&mut transaction.pending);
         let writing = async move {
             let written = plan.execute_within(execution, &cut, parameters, &mut pending).await?;
             Ok((written, pending))
         };
         let (written, pending) = sql.runtime.run(writing).await?;
-        transaction.pending = pending;
+        transaction.take_back(pending);
         if transaction.pending.bytes() > WRITE_BYTES_MAX {
             return Err(Error::new(
                 sqlstate::PROGRAM_LIMIT_EXCEEDED,

@@ -45,6 +45,8 @@ pub(crate) struct InsertPlan {
 enum Source {
     Values(Vec<Vec<Cell>>),
     Query(Arc<QueryPlan>),
+    /// Batches that are given one by one ([`InsertPlan::add_batch`]).
+    Outside,
 }
 
 /// `RETURNING …`, over the rows as they were written.
@@ -104,6 +106,50 @@ impl InsertPlan {
         Ok(Self { target, columns, source, conflict, returning, parameters, turn })
     }
 
+    /// For batches of the columns `names` that come from outside.
+    pub(super) fn of_batches(target: Target, names: &[String]) -> Result<Self, Error> {
+        let columns: Vec<_> =
+            names.iter().map(|name| target.column(name)).collect::<Result<_, Error>>()?;
+        check_columns(&target, &columns)?;
+        Ok(Self {
+            target,
+            columns,
+            source: Source::Outside,
+            conflict: ConflictAction::Fail,
+            returning: None,
+            parameters: Vec::new(),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn stream_name(&self) -> &str {
+        &self.target.stream.name
+    }
+
+    /// The columns that are written.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &Arc<Field>> {
+        self.columns.iter().map(|column| &column.field)
+    }
+
+    pub(super) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds the rows of `batch`, as they stand at `cut`, to `pending`.
+    pub(super) fn add_batch(
+        &self,
+        state: &SessionState,
+        cut: &Cut,
+        turn: usize,
+        batch: &RecordBatch,
+        pending: &mut Pending,
+    ) -> Result<(), Error> {
+        let parameters = &[];
+        let written = Vec::new();
+        let mut writer = Writer { plan: self, state, cut, parameters, turn, pending, written };
+        writer.batch(batch)
+    }
+
     pub(super) fn parameters(&self) -> &[DataType] {
         &self.parameters
     }
@@ -130,7 +176,7 @@ impl InsertPlan {
             state: &state,
             cut,
             parameters: &parameters,
-            turn: self.turn.fetch_add(1, Ordering::Relaxed),
+            turn: self.next_turn(),
             pending,
             written: Vec::new(),
         };
@@ -145,6 +191,7 @@ impl InsertPlan {
                     writer.batch(&batch)?;
                 }
             }
+            Source::Outside => {}
         }
         let written = writer.written;
         let returning = match &self.returning {

@@ -34,8 +34,15 @@ pub(crate) struct Event {
     pub(crate) value: Option<Bytes>,
 }
 
-/// Overhead of an event that is counted.
+/// Overhead of an event that is counted: more than its record has.
 const EVENT_BYTES: usize = 64;
+
+impl Event {
+    fn bytes(&self) -> usize {
+        let size = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        EVENT_BYTES + size(&self.key) + size(&self.value)
+    }
+}
 
 impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
@@ -66,8 +73,7 @@ impl Pending {
 
     /// Adds an event; too many are refused rather than kept.
     pub(crate) fn push(&mut self, event: Event) -> Result<(), Error> {
-        let size = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        self.bytes += EVENT_BYTES + size(&event.key) + size(&event.value);
+        self.bytes += event.bytes();
         if self.bytes > WRITE_BYTES_MAX {
             return Err(Error::new(
                 sqlstate::PROGRAM_LIMIT_EXCEEDED,
@@ -106,16 +112,27 @@ impl Pending {
 
     fn into_append(self, engine: &EngineSession) -> Result<Append, Error> {
         let now = engine.now();
-        let mut batches: BTreeMap<PartitionId, (BatchBuilder, Arc<Stream>)> = BTreeMap::new();
+        let mut batches: BTreeMap<PartitionId, (Vec<BatchBuilder>, Arc<Stream>)> = BTreeMap::new();
         for event in self.events {
-            let (builder, _) = batches
+            let (builders, stream) = batches
                 .entry(event.partition)
-                .or_insert_with(|| (BatchBuilder::default(), event.stream.clone()));
-            builder.push(now, event.key.as_deref(), event.value.as_deref(), &[]);
+                .or_insert_with(|| (vec![BatchBuilder::default()], event.stream.clone()));
+            // What is beyond one batch of the stream goes into another of the same round.
+            let bytes = event.bytes();
+            let max = stream.options.batch_bytes_max as usize;
+            if builders.last().is_some_and(|last| last.count() > 0 && last.bytes() + bytes > max) {
+                builders.push(BatchBuilder::default());
+            }
+            if let Some(builder) = builders.last_mut() {
+                builder.push(now, event.key.as_deref(), event.value.as_deref(), &[]);
+            }
         }
         let mut scratch = Vec::new();
         let mut parts = Vec::with_capacity(batches.len());
-        for (partition, (builder, stream)) in batches {
+        let batches = batches.into_iter().flat_map(|(partition, (builders, stream))| {
+            builders.into_iter().map(move |builder| (partition, builder, stream.clone()))
+        });
+        for (partition, builder, stream) in batches {
             let keyed = stream.mode == Mode::Upsert;
             let batch = builder
                 .build()

@@ -1,0 +1,288 @@
+//! Rows of a COPY on their way into a stream: gathered, and appended in pieces.
+
+use super::typed::typed;
+use super::{CopyRows, Within};
+use crate::error::{Error, sqlstate};
+use crate::execute::Execution;
+use crate::limits::{CONFLICT_RETRIES, COPY_WRITE_BYTES, WRITE_BYTES_MAX};
+use crate::write::{CopyPlan, Pending};
+use anabranch_engine::{Cut, ErrorKind};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// What a load is told.
+pub(super) enum Message {
+    Rows(CopyRows),
+    /// There are no more.
+    End,
+}
+
+/// What became of it.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    /// Rows.
+    pub(crate) count: u64,
+    /// Appends; none inside a transaction.
+    pub(crate) pieces: u64,
+    /// What the transaction has to append.
+    pub(crate) pending: Option<Pending>,
+}
+
+/// How much is in the stream for good.
+#[derive(Default)]
+pub(super) struct Progress {
+    rows: AtomicU64,
+    line: AtomicU64,
+    pieces: AtomicU64,
+}
+
+impl Progress {
+    /// Adds it to an error.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        match self.rows.load(Ordering::Acquire) {
+            0 => error,
+            rows => error.detail(format!(
+                "{rows} rows, up to line {} of the input, were appended before and stay in the \
+                 stream.",
+                self.line.load(Ordering::Acquire)
+            )),
+        }
+    }
+}
+
+/// A COPY that runs.
+///
+/// Invariant: `pending` is `base` and the rows of `kept`, as they stand at `cut`.
+pub(super) struct Load {
+    plan: Arc<CopyPlan>,
+    execution: Execution,
+    /// Whether it is part of a transaction, which appends at its end.
+    is_within: bool,
+    /// What the transaction had written before.
+    base: Pending,
+    cut: Option<Cut>,
+    pending: Pending,
+    /// The rows of the piece in hand: read again after a conflict.
+    kept: Vec<CopyRows>,
+    turn: usize,
+    count: u64,
+    /// Most bytes that rows of one batch added.
+    step_max: usize,
+    reservation: MemoryReservation,
+    progress: Arc<Progress>,
+}
+
+impl Load {
+    pub(super) fn new(
+        plan: Arc<CopyPlan>,
+        execution: Execution,
+        within: Option<Within>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let memory = &execution.sql.state().runtime_env().memory_pool;
+        let reservation = MemoryConsumer::new("copy").register(memory);
+        let is_within = within.is_some();
+        let (cut, base) = match within {
+            Some(Within { cut, pending }) => (Some(cut), pending),
+            None => (None, Pending::default()),
+        };
+        Self {
+            turn: plan.next_turn(),
+            plan,
+            execution,
+            is_within,
+            pending: base.clone(),
+            base,
+            cut,
+            kept: Vec::new(),
+            count: 0,
+            step_max: 0,
+            reservation,
+            progress,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<Message>,
+    ) -> Result<Loaded, Error> {
+        while let Some(message) = messages.recv().await {
+            match message {
+                Message::Rows(rows) => {
+                    let rows = typed(self.plan.stream(), self.plan.schema(), rows)?;
+                    self.add_all(rows).await?;
+                }
+                Message::End => return self.end().await,
+            }
+        }
+        Err(Error::new(sqlstate::QUERY_CANCELED, "COPY from stdin was given up"))
+    }
+
+    /// Adds rows, few enough at a time that what they become is bounded.
+    async fn add_all(&mut self, rows: CopyRows) -> Result<(), Error> {
+        // The document of a row has the columns' names.
+        let names: usize = rows.batch.schema().fields().iter().map(|f| f.name().len() + 4).sum();
+        let step = (COPY_WRITE_BYTES / names.max(1)).max(1);
+        let mut waiting = split(rows, step);
+        waiting.reverse();
+        while let Some(rows) = waiting.pop() {
+            let before = self.pending.bytes();
+            // A copy of what is pending is cheaper than making it again.
+            let saved =
+                (before + 2 * self.step_max > WRITE_BYTES_MAX).then(|| self.pending.clone());
+            let cut = self.cut().await?;
+            match self.add(&cut, &rows) {
+                Ok(()) => {
+                    self.step_max = self.step_max.max(self.pending.bytes() - before);
+                    self.keep(rows)?;
+                }
+                Err(error) if error.sqlstate != sqlstate::PROGRAM_LIMIT_EXCEEDED => {
+                    return Err(self.located(&cut, &rows, error));
+                }
+                Err(error) if self.is_within => {
+                    return Err(error.hint(
+                        "COMMIT more often, or COPY outside of a transaction block, where it is \
+                         appended in pieces",
+                    ));
+                }
+                Err(_) if !self.kept.is_empty() => {
+                    self.pending = match saved {
+                        Some(saved) => saved,
+                        None => self.made_again(&cut)?,
+                    };
+                    self.append().await?;
+                    waiting.push(rows);
+                }
+                Err(_) if rows.lines.len() > 1 => {
+                    self.pending = self.base.clone();
+                    let mut halves = split(rows.clone(), rows.lines.len().div_ceil(2));
+                    halves.reverse();
+                    waiting.append(&mut halves);
+                }
+                Err(error) => return Err(self.located(&cut, &rows, error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, cut: &Cut, rows: &CopyRows) -> Result<(), Error> {
+        let state = self.execution.sql.state();
+        self.plan.add(state, cut, self.turn, &rows.batch, &mut self.pending)
+    }
+
+    fn keep(&mut self, rows: CopyRows) -> Result<(), Error> {
+        self.count += rows.lines.len() as u64;
+        self.kept.push(rows);
+        let kept: usize = self.kept.iter().map(|rows| rows.batch.get_array_memory_size()).sum();
+        Ok(self.reservation.try_resize(kept + self.pending.bytes())?)
+    }
+
+    /// The transaction's cut, or one for the piece in hand.
+    async fn cut(&mut self) -> Result<Cut, Error> {
+        if let Some(cut) = &self.cut {
+            return Ok(cut.clone());
+        }
+        let cut = self.execution.cut().await?;
+        self.cut = Some(cut.clone());
+        Ok(cut)
+    }
+
+    async fn end(&mut self) -> Result<Loaded, Error> {
+        if self.is_within {
+            let pending = Some(std::mem::take(&mut self.pending));
+            return Ok(Loaded { count: self.count, pieces: 0, pending });
+        }
+        if !self.kept.is_empty() {
+            self.append().await?;
+        }
+        let pieces = self.progress.pieces.load(Ordering::Acquire);
+        Ok(Loaded { count: self.count, pieces, pending: None })
+    }
+
+    /// Appends the piece in hand: all of it or nothing.
+    async fn append(&mut self) -> Result<(), Error> {
+        let engine = self.execution.sql.engine().clone();
+        let mut conflicts = 0;
+        loop {
+            let pending = std::mem::take(&mut self.pending);
+            match pending.append(&engine).await {
+                Ok(()) => break,
+                // Somebody has written a key since the cut: what it is now decides.
+                Err(error) if error.kind == ErrorKind::Conflict && conflicts < CONFLICT_RETRIES => {
+                    conflicts += 1;
+                    self.cut = None;
+                    let cut = self.cut().await?;
+                    self.pending = self.made_again(&cut)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let rows: usize = self.kept.iter().map(|rows| rows.lines.len()).sum();
+        let line = self.kept.last().and_then(|rows| rows.lines.last()).copied().unwrap_or(0);
+        self.progress.line.store(line, Ordering::Release);
+        self.progress.pieces.fetch_add(1, Ordering::AcqRel);
+        self.progress.rows.fetch_add(rows as u64, Ordering::AcqRel);
+        self.kept.clear();
+        self.cut = None;
+        self.turn = self.plan.next_turn();
+        self.reservation.free();
+        Ok(())
+    }
+
+    /// What is pending, at another cut.
+    fn made_again(&self, cut: &Cut) -> Result<Pending, Error> {
+        let state = self.execution.sql.state();
+        let mut pending = self.base.clone();
+        for (number, rows) in self.kept.iter().enumerate() {
+            let added = self.plan.add(state, cut, self.turn, &rows.batch, &mut pending);
+            added.map_err(|error| self.located_behind(cut, &self.kept[..number], rows, error))?;
+        }
+        Ok(pending)
+    }
+
+    /// Says in which line of `rows` the error is.
+    fn located(&self, cut: &Cut, rows: &CopyRows, error: Error) -> Error {
+        self.located_behind(cut, &self.kept, rows, error)
+    }
+
+    /// The rows are added again, one by one: a duplicate is one of a row before it.
+    fn located_behind(
+        &self,
+        cut: &Cut,
+        before: &[CopyRows],
+        rows: &CopyRows,
+        error: Error,
+    ) -> Error {
+        let state = self.execution.sql.state();
+        let mut pending = self.base.clone();
+        let mut add = |batch: &_| self.plan.add(state, cut, self.turn, batch, &mut pending);
+        if before.iter().any(|rows| add(&rows.batch).is_err()) {
+            return error;
+        }
+        for (row, line) in rows.lines.iter().enumerate() {
+            if let Err(found) = add(&rows.batch.slice(row, 1)) {
+                return found.context(|| format!("COPY {}, line {line}", self.plan.stream()));
+            }
+        }
+        error
+    }
+}
+
+/// Pieces of at most `step` rows.
+fn split(rows: CopyRows, step: usize) -> Vec<CopyRows> {
+    if rows.lines.len() <= step {
+        return vec![rows];
+    }
+    (0..rows.lines.len())
+        .step_by(step)
+        .map(|from| {
+            let count = step.min(rows.lines.len() - from);
+            CopyRows {
+                batch: rows.batch.slice(from, count),
+                lines: rows.lines[from..from + count].to_vec(),
+            }
+        })
+        .collect()
+}

@@ -113,7 +113,7 @@ impl Connection {
         // What fails at its first row has not begun.
         let mut next = self.next_batch(&mut copy, cancel).await?;
         let schema = copy.rows.schema().clone();
-        let writer = Writer::new(&copy.options, &schema);
+        let mut writer = Writer::new(&copy.options, &schema);
         let format = format_of(&copy.options);
         self.out.copy_begins(CopyDirection::Out, format, schema.fields().len());
         writer.begin(&schema, &mut self.out.buffer);

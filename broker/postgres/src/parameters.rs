@@ -3,9 +3,10 @@
 use crate::encode::{EPOCH_DAYS, EPOCH_MICROSECONDS, numeric_text};
 use crate::types::{hint, item_of, of_data_type};
 use anabranch_query::{SqlError, sqlstate};
-use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalMonthDayNano};
 use datafusion::scalar::ScalarValue;
 use pgwire::api::Type;
+use std::sync::Arc;
 
 /// The type that a parameter is sent as: what the client said, else what the plan needs.
 pub(crate) fn wire_type(client: Option<u32>, plan: &DataType) -> Type {
@@ -56,7 +57,10 @@ pub(crate) fn read_as(of: &Type) -> DataType {
     match *of {
         // The column says how many digits are kept, and jsonb gets its form.
         Type::NUMERIC | Type::JSONB => DataType::Utf8View,
-        ref of => hint(of.oid()).unwrap_or(DataType::Utf8View),
+        ref of => match item_of(of) {
+            Some(item) => DataType::List(Arc::new(Field::new_list_field(read_as(&item), true))),
+            None => hint(of.oid()).unwrap_or(DataType::Utf8View),
+        },
     }
 }
 

@@ -136,7 +136,7 @@ fn csv_is_read_with_its_quotes() {
         ..csv()
     };
     check(&forced, 3, b"\"-\",-,\"-\"\n-,-,-\n", &["1: NULL|-|-", "2: NULL|-|NULL"]);
-    let open = "unterminated CSV quoted field (COPY t, line 2: \"\"open\n\")";
+    let open = "unterminated CSV quoted field (COPY t, line 3: \"\"open\n\")";
     refused(&csv(), 1, b"a\n\"open\n", "22P04", open);
     let bare = "unquoted carriage return found in data (COPY t, line 2)";
     refused(&csv(), 1, b"a\nb\rc\n", "22P04", bare);

@@ -13,11 +13,17 @@ pub(super) struct Writer {
     options: CopyOptions,
     /// By column.
     force_quote: Vec<bool>,
+    /// What the first message begins with: drivers read the head of a binary COPY there.
+    head: &'static [u8],
 }
+
+/// Signature, flags, and the length of an extension.
+const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const _: () = assert!(HEAD.len() == SIGNATURE.len() + 8);
 
 /// Rows that are being written.
 pub(super) struct Rows<'a> {
-    writer: &'a Writer,
+    writer: &'a mut Writer,
     columns: Vec<Column>,
     count: usize,
     next: usize,
@@ -33,18 +39,17 @@ struct Column {
 impl Writer {
     pub(super) fn new(options: &CopyOptions, schema: &Schema) -> Self {
         let names = schema.fields().iter().map(|field| field.name().as_str());
-        Self { force_quote: options.force_quote.flags(names), options: options.clone() }
+        Self {
+            force_quote: options.force_quote.flags(names),
+            options: options.clone(),
+            head: if options.format == CopyFormat::Binary { HEAD } else { &[] },
+        }
     }
 
     /// What stands before the rows.
     pub(super) fn begin(&self, schema: &Schema, out: &mut BytesMut) {
-        if self.options.format == CopyFormat::Binary {
-            message(out, |out| {
-                out.put_slice(SIGNATURE);
-                // Flags, and the length of an extension.
-                out.put_u64(0);
-            });
-        } else if self.options.header != CopyHeader::None {
+        let is_binary = self.options.format == CopyFormat::Binary;
+        if !is_binary && self.options.header != CopyHeader::None {
             let names: Vec<_> = schema.fields().iter().map(|field| field.name()).collect();
             message(out, |out| {
                 for (number, name) in names.iter().enumerate() {
@@ -59,11 +64,14 @@ impl Writer {
     /// What stands behind the rows.
     pub(super) fn end(&self, out: &mut BytesMut) {
         if self.options.format == CopyFormat::Binary {
-            message(out, |out| out.put_i16(-1));
+            message(out, |out| {
+                out.put_slice(self.head);
+                out.put_i16(-1);
+            });
         }
     }
 
-    pub(super) fn rows(&self, batch: &RecordBatch) -> Result<Rows<'_>, SqlError> {
+    pub(super) fn rows(&mut self, batch: &RecordBatch) -> Result<Rows<'_>, SqlError> {
         let is_binary = self.options.format == CopyFormat::Binary;
         let columns = batch.columns().iter().map(|array| {
             let array = normal(array)?;
@@ -153,6 +161,7 @@ impl Rows<'_> {
         let at = begin_message(out);
         match self.writer.options.format {
             CopyFormat::Binary => {
+                out.put_slice(std::mem::take(&mut self.writer.head));
                 out.put_i16(i16::try_from(self.columns.len()).unwrap_or(i16::MAX));
                 for column in &self.columns {
                     encode::put(&column.array, self.next, Format::Binary, out)?;
@@ -166,7 +175,7 @@ impl Rows<'_> {
     }
 
     fn put_line(&mut self, out: &mut BytesMut) {
-        let (writer, row) = (self.writer, self.next);
+        let (writer, row) = (&*self.writer, self.next);
         let is_alone = self.columns.len() == 1;
         for (number, column) in self.columns.iter().enumerate() {
             writer.put_delimiter(number, out);

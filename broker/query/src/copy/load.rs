@@ -5,6 +5,7 @@ use super::{CopyRows, Within};
 use crate::error::{Error, sqlstate};
 use crate::execute::Execution;
 use crate::limits::{CONFLICT_RETRIES, COPY_WRITE_BYTES, WRITE_BYTES_MAX};
+use crate::runtime::Task;
 use crate::write::{CopyPlan, Pending};
 use anabranch_engine::{Cut, ErrorKind};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -39,6 +40,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    fn add(&self, rows: u64, line: u64) {
+        self.line.store(line, Ordering::Release);
+        self.pieces.fetch_add(1, Ordering::AcqRel);
+        self.rows.fetch_add(rows, Ordering::AcqRel);
+    }
+
     /// Adds it to an error.
     pub(super) fn explain(&self, error: Error) -> Error {
         match self.rows.load(Ordering::Acquire) {
@@ -50,6 +57,14 @@ impl Progress {
             )),
         }
     }
+}
+
+/// A piece that is being appended.
+struct Landing {
+    task: Task<Result<(), Error>>,
+    rows: u64,
+    line: u64,
+    bytes: usize,
 }
 
 /// A COPY that runs.
@@ -66,6 +81,9 @@ pub(super) struct Load {
     pending: Pending,
     /// The rows of the piece in hand: read again after a conflict.
     kept: Vec<CopyRows>,
+    /// The piece before, while it is being appended. What nobody can have written meanwhile, as
+    /// it has no key, is made during that.
+    landing: Option<Landing>,
     turn: usize,
     count: u64,
     /// Most bytes that rows of one batch added.
@@ -97,6 +115,7 @@ impl Load {
             base,
             cut,
             kept: Vec::new(),
+            landing: None,
             count: 0,
             step_max: 0,
             reservation,
@@ -108,6 +127,13 @@ impl Load {
         mut self,
         mut messages: mpsc::Receiver<Message>,
     ) -> Result<Loaded, Error> {
+        let loaded = self.load(&mut messages).await;
+        // Also of one that failed: what is in the stream is counted.
+        let landed = self.land().await;
+        loaded.and_then(|loaded| landed.map(|()| loaded))
+    }
+
+    async fn load(&mut self, messages: &mut mpsc::Receiver<Message>) -> Result<Loaded, Error> {
         while let Some(message) = messages.recv().await {
             match message {
                 Message::Rows(rows) => {
@@ -176,7 +202,8 @@ impl Load {
         self.count += rows.lines.len() as u64;
         self.kept.push(rows);
         let kept: usize = self.kept.iter().map(|rows| rows.batch.get_array_memory_size()).sum();
-        Ok(self.reservation.try_resize(kept + self.pending.bytes())?)
+        let landing = self.landing.as_ref().map_or(0, |landing| landing.bytes);
+        Ok(self.reservation.try_resize(kept + self.pending.bytes() + landing)?)
     }
 
     /// The transaction's cut, or one for the piece in hand.
@@ -197,38 +224,61 @@ impl Load {
         if !self.kept.is_empty() {
             self.append().await?;
         }
+        self.land().await?;
         let pieces = self.progress.pieces.load(Ordering::Acquire);
         Ok(Loaded { count: self.count, pieces, pending: None })
     }
 
     /// Appends the piece in hand: all of it or nothing.
     async fn append(&mut self) -> Result<(), Error> {
+        self.land().await?;
+        let rows = self.kept.iter().map(|rows| rows.lines.len() as u64).sum();
+        let line = self.kept.last().and_then(|rows| rows.lines.last()).copied().unwrap_or(0);
+        if self.plan.is_keyed() {
+            self.append_as_read().await?;
+            self.cut = None;
+            self.progress.add(rows, line);
+        } else {
+            let engine = self.execution.sql.engine().clone();
+            let bytes = self.pending.bytes();
+            let pending = std::mem::take(&mut self.pending);
+            let appending = async move { pending.append(&engine).await };
+            let task = self.execution.sql.runtime.spawn(appending);
+            self.landing = Some(Landing { task, rows, line, bytes });
+        }
+        self.kept.clear();
+        self.turn = self.plan.next_turn();
+        self.reservation.free();
+        Ok(())
+    }
+
+    /// Waits for the piece that is being appended, if one is.
+    async fn land(&mut self) -> Result<(), Error> {
+        let Some(Landing { task, rows, line, .. }) = self.landing.take() else {
+            return Ok(());
+        };
+        task.await??;
+        self.progress.add(rows, line);
+        Ok(())
+    }
+
+    /// Appends on condition that keys are as they were read. What somebody has written meanwhile
+    /// is read again.
+    async fn append_as_read(&mut self) -> Result<(), Error> {
         let engine = self.execution.sql.engine().clone();
         let mut conflicts = 0;
         loop {
             let pending = std::mem::take(&mut self.pending);
             match pending.append(&engine).await {
-                Ok(()) => break,
-                // Somebody has written a key since the cut: what it is now decides.
                 Err(error) if error.kind == ErrorKind::Conflict && conflicts < CONFLICT_RETRIES => {
                     conflicts += 1;
                     self.cut = None;
                     let cut = self.cut().await?;
                     self.pending = self.made_again(&cut)?;
                 }
-                Err(error) => return Err(error),
+                other => return other,
             }
         }
-        let rows: usize = self.kept.iter().map(|rows| rows.lines.len()).sum();
-        let line = self.kept.last().and_then(|rows| rows.lines.last()).copied().unwrap_or(0);
-        self.progress.line.store(line, Ordering::Release);
-        self.progress.pieces.fetch_add(1, Ordering::AcqRel);
-        self.progress.rows.fetch_add(rows as u64, Ordering::AcqRel);
-        self.kept.clear();
-        self.cut = None;
-        self.turn = self.plan.next_turn();
-        self.reservation.free();
-        Ok(())
     }
 
     /// What is pending, at another cut.

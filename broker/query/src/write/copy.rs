@@ -39,6 +39,11 @@ impl CopyPlan {
         self.insert.stream_name()
     }
 
+    /// Whether rows have keys that must not exist.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.insert.is_keyed()
+    }
+
     /// What rows consist of.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema

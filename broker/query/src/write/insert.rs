@@ -126,6 +126,10 @@ impl InsertPlan {
         &self.target.stream.name
     }
 
+    pub(super) fn is_keyed(&self) -> bool {
+        self.target.is_keyed()
+    }
+
     /// The columns that are written.
     pub(super) fn fields(&self) -> impl Iterator<Item = &Arc<Field>> {
         self.columns.iter().map(|column| &column.field)

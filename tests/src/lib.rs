@@ -17,6 +17,8 @@ mod compaction;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod crash;

@@ -24,7 +24,7 @@ pub type AppendResult = SmallVec<[Result<Appended, AppendError>; 1]>;
 /// Batches for one or more partitions.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// One batch a partition.
+    /// Batches; several of one partition follow each other.
     pub parts: SmallVec<[Part; 1]>,
     /// Whether the parts stand or fall together.
     pub atomicity: Atomicity,

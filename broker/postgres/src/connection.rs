@@ -192,6 +192,8 @@ impl Connection {
                     self.close(&target);
                     Ok(())
                 }
+                // Behind a COPY that failed, they are of no interest (PostgreSQL 15, 55.2.6).
+                Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => Ok(()),
                 Message::Stray => Ok(()),
             };
             match done {
@@ -210,7 +212,7 @@ impl Connection {
     }
 
     /// The next message; a large one comes with its share of the memory for large ones.
-    async fn next_message<'s>(
+    pub(crate) async fn next_message<'s>(
         &mut self,
         shared: &'s Shared,
     ) -> Result<(Message, Option<tokio::sync::SemaphorePermit<'s>>), End> {
@@ -343,6 +345,11 @@ impl Connection {
                 self.end_together(is_last, cancel).await?;
                 self.done(done);
             }
+            Outcome::CopyOut(copy) => {
+                self.end_together(is_last, cancel).await?;
+                self.copy_out(copy, cancel).await?;
+            }
+            Outcome::CopyIn(copy) => self.copy_in(copy, cancel).await?,
             Outcome::Rows(rows, verb) => {
                 let formats = vec![Format::Text; rows.schema().fields().len()];
                 let mut sending = Sending::new(rows, formats, verb);
@@ -394,6 +401,11 @@ impl Connection {
 
     pub(crate) fn begin(&self) -> CancellationToken {
         self.running.begin()
+    }
+
+    /// What all connections share.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// What planning and executing need, for [`undisturbed`].
@@ -473,6 +485,6 @@ pub(crate) async fn undisturbed<T>(
     }
 }
 
-fn cancelled() -> SqlError {
+pub(crate) fn cancelled() -> SqlError {
     SqlError::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")
 }

@@ -81,13 +81,18 @@ impl Rows {
 }
 
 /// Writes the number of bytes from `at` on at `at`.
-fn set_length(out: &mut BytesMut, at: usize) {
+pub(crate) fn set_length(out: &mut BytesMut, at: usize) {
     let length = i32::try_from(out.len() - at).unwrap_or(i32::MAX);
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// A value with its length in front; −1 for null.
-fn put(array: &ArrayRef, row: usize, format: Format, out: &mut BytesMut) -> Result<(), ArrowError> {
+pub(crate) fn put(
+    array: &ArrayRef,
+    row: usize,
+    format: Format,
+    out: &mut BytesMut,
+) -> Result<(), ArrowError> {
     if array.is_null(row) || array.data_type() == &DataType::Null {
         out.put_i32(-1);
         return Ok(());
@@ -104,7 +109,7 @@ fn put(array: &ArrayRef, row: usize, format: Format, out: &mut BytesMut) -> Resu
 }
 
 /// The array in one of the types that are written: each PostgreSQL type has one.
-fn normal(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub(crate) fn normal(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let to = match array.data_type() {
         DataType::Null
         | DataType::Boolean

@@ -171,6 +171,14 @@ impl Connection {
                     self.done(done);
                     return Ok(());
                 }
+                Outcome::CopyOut(copy) => {
+                    portal.state = State::Done;
+                    return self.copy_out(copy, &cancel).await;
+                }
+                Outcome::CopyIn(copy) => {
+                    portal.state = State::Done;
+                    return self.copy_in(copy, &cancel).await;
+                }
                 Outcome::Rows(rows, verb) => {
                     portal.state = State::Sending(Sending::new(rows, portal.formats.clone(), verb));
                 }

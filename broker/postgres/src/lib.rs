@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! socket ─> wire (messages) ─> connection ─> query::Session ─> Rows ─> encode ─> socket
+//!                              └─> copy (rows in bulk, in and out)
 //! ```
 //! The messages that go out are pgwire's; the protocol's state is ours: portals, the row limit,
 //! streaming at the client's speed, cancelling in the middle of a result, one flush a Sync.
@@ -11,6 +12,7 @@
 //! Invariant: a result is never held as a whole: a batch, and what the socket has not taken.
 
 mod connection;
+mod copy;
 mod door;
 mod encode;
 mod extended;

@@ -3,7 +3,7 @@
 use crate::encode::Format;
 use crate::types::{length, modifier, pg_type};
 use anabranch_query::{SqlError, TransactionState};
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use datafusion::arrow::datatypes::Schema;
 use pgwire::error::ErrorInfo;
 use pgwire::messages::Message;
@@ -32,6 +32,15 @@ pub(crate) enum Severity {
     Error,
     /// The connection ends.
     Fatal,
+}
+
+/// Which way rows of a COPY go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyDirection {
+    /// From the client.
+    In,
+    /// To the client.
+    Out,
 }
 
 impl Out {
@@ -90,6 +99,8 @@ impl Out {
             ErrorInfo::new(word.to_owned(), error.sqlstate.to_owned(), clean(&error.message));
         info.severity_nonlocalized = Some(word.to_owned());
         info.hint = error.hint.as_deref().map(clean);
+        info.detail = error.detail.as_deref().map(clean);
+        info.where_context = error.context.as_deref().map(clean);
         self.put(&ErrorResponse::from(info));
     }
 
@@ -97,6 +108,26 @@ impl Out {
         let mut info = ErrorInfo::new("NOTICE".to_owned(), "00000".to_owned(), clean(text));
         info.severity_nonlocalized = Some("NOTICE".to_owned());
         self.put(&NoticeResponse::from(info));
+    }
+
+    /// Says that a COPY begins, in which all columns have this format.
+    pub(crate) fn copy_begins(&mut self, direction: CopyDirection, format: Format, columns: usize) {
+        self.buffer.put_u8(match direction {
+            CopyDirection::In => b'G',
+            CopyDirection::Out => b'H',
+        });
+        let columns = i16::try_from(columns).unwrap_or(i16::MAX);
+        self.buffer.put_i32(4 + 1 + 2 + 2 * i32::from(columns));
+        self.buffer.put_u8(format.code() as u8);
+        self.buffer.put_i16(columns);
+        for _ in 0..columns {
+            self.buffer.put_i16(format.code());
+        }
+    }
+
+    pub(crate) fn copy_done(&mut self) {
+        self.buffer.put_u8(b'c');
+        self.buffer.put_i32(4);
     }
 
     pub(crate) fn row_description(&mut self, schema: &Schema, formats: &[Format]) {

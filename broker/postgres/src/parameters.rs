@@ -1,11 +1,12 @@
 //! Parameters of clients, as values.
 
 use crate::encode::{EPOCH_DAYS, EPOCH_MICROSECONDS, numeric_text};
-use crate::types::{item_of, of_data_type};
+use crate::types::{hint, item_of, of_data_type};
 use anabranch_query::{SqlError, sqlstate};
-use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalMonthDayNano};
 use datafusion::scalar::ScalarValue;
 use pgwire::api::Type;
+use std::sync::Arc;
 
 /// The type that a parameter is sent as: what the client said, else what the plan needs.
 pub(crate) fn wire_type(client: Option<u32>, plan: &DataType) -> Type {
@@ -38,6 +39,29 @@ pub(crate) fn value(
         ))
         .hint("send it as text"),
     })
+}
+
+/// A field of a binary COPY, which is of type `of`.
+pub(crate) fn copied(bytes: &[u8], of: &Type) -> Result<ScalarValue, SqlError> {
+    binary(bytes, of).map_err(|error| match error {
+        Fault::Value => SqlError::new("22P03", "incorrect binary data format"),
+        Fault::Type => {
+            SqlError::unsupported(format!("binary values of type {} are not supported", of.name()))
+                .hint("COPY as text or csv")
+        }
+    })
+}
+
+/// The type that binary values of type `of` are read as.
+pub(crate) fn read_as(of: &Type) -> DataType {
+    match *of {
+        // The column says how many digits are kept, and jsonb gets its form.
+        Type::NUMERIC | Type::JSONB => DataType::Utf8View,
+        ref of => match item_of(of) {
+            Some(item) => DataType::List(Arc::new(Field::new_list_field(read_as(&item), true))),
+            None => hint(of.oid()).unwrap_or(DataType::Utf8View),
+        },
+    }
 }
 
 enum Fault {
@@ -100,11 +124,18 @@ fn binary(bytes: &[u8], of: &Type) -> Result<ScalarValue, Fault> {
         },
         Type::BYTEA => ScalarValue::BinaryView(Some(bytes.to_vec())),
         Type::DATE => {
-            let days = i32::from_be_bytes(fixed(bytes)?).checked_add(EPOCH_DAYS);
+            let days = match i32::from_be_bytes(fixed(bytes)?) {
+                // The infinities are the ends of the range here as there.
+                infinite @ (i32::MAX | i32::MIN) => Some(infinite),
+                days => days.checked_add(EPOCH_DAYS),
+            };
             ScalarValue::Date32(Some(days.ok_or(Fault::Value)?))
         }
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {
-            let value = i64::from_be_bytes(fixed(bytes)?).checked_add(EPOCH_MICROSECONDS);
+            let value = match i64::from_be_bytes(fixed(bytes)?) {
+                infinite @ (i64::MAX | i64::MIN) => Some(infinite),
+                value => value.checked_add(EPOCH_MICROSECONDS),
+            };
             let zone = (*of == Type::TIMESTAMPTZ).then(|| "+00:00".into());
             ScalarValue::TimestampMicrosecond(Some(value.ok_or(Fault::Value)?), zone)
         }
@@ -160,7 +191,7 @@ fn array(bytes: &[u8], item: &Type) -> Result<ScalarValue, Fault> {
             }
         });
     }
-    let of = items.iter().flatten().next().map_or(DataType::Utf8View, ScalarValue::data_type);
+    let of = read_as(item);
     let null = ScalarValue::try_from(&of).map_err(|_| Fault::Type)?;
     let items: Vec<_> =
         items.into_iter().map(|value| value.unwrap_or_else(|| null.clone())).collect();

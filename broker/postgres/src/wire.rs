@@ -29,8 +29,33 @@ pub(crate) enum Message {
     Flush,
     Sync,
     Terminate,
-    /// Messages of COPY and of authentication, which nothing here waits for.
+    CopyData(Bytes),
+    CopyDone,
+    /// Why the client gives its COPY up.
+    CopyFail(String),
+    /// Messages of authentication, which nothing here waits for.
     Stray,
+}
+
+impl Message {
+    /// Its first byte.
+    pub(crate) fn kind(&self) -> u8 {
+        match self {
+            Self::Query(_) => b'Q',
+            Self::Parse { .. } => b'P',
+            Self::Bind(_) => b'B',
+            Self::Describe(_) => b'D',
+            Self::Execute { .. } => b'E',
+            Self::Close(_) => b'C',
+            Self::Flush => b'H',
+            Self::Sync => b'S',
+            Self::Terminate => b'X',
+            Self::CopyData(_) => b'd',
+            Self::CopyDone => b'c',
+            Self::CopyFail(_) => b'f',
+            Self::Stray => b'p',
+        }
+    }
 }
 
 /// Binds parameters to a prepared statement.
@@ -117,7 +142,10 @@ pub(crate) fn take(input: &mut BytesMut, length: usize) -> Result<Message, WireE
         b'H' => Message::Flush,
         SYNC => Message::Sync,
         b'X' => Message::Terminate,
-        b'd' | b'c' | b'f' | b'p' => return Ok(Message::Stray),
+        b'd' => return Ok(Message::CopyData(body.rest)),
+        b'c' => Message::CopyDone,
+        b'f' => Message::CopyFail(body.text()?),
+        b'p' => return Ok(Message::Stray),
         other => return Err(WireError::Type(other)),
     };
     if body.rest.is_empty() { Ok(decoded) } else { Err(WireError::Malformed("bytes at its end")) }

@@ -19,18 +19,43 @@ pub struct Error {
     pub message: String,
     /// The remedy, where the message does not name it.
     pub hint: Option<String>,
+    /// What else is so, now that it failed.
+    pub detail: Option<String>,
+    /// Where in the input it happened.
+    pub context: Option<String>,
 }
 
 impl Error {
     /// An error of the statement: `kind` follows from the code.
     pub fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self { kind: kind_of(sqlstate), sqlstate, message: message.into(), hint: None }
+        Self {
+            kind: kind_of(sqlstate),
+            sqlstate,
+            message: message.into(),
+            hint: None,
+            detail: None,
+            context: None,
+        }
     }
 
     /// Adds the remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what else is so.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds where in the input it happened, unless that is known already.
+    #[must_use]
+    pub fn context(mut self, context: impl FnOnce() -> String) -> Self {
+        self.context.get_or_insert_with(context);
         self
     }
 
@@ -115,8 +140,7 @@ fn sqlstate_of(kind: ErrorKind) -> &'static str {
 
 impl From<anabranch_engine::Error> for Error {
     fn from(error: anabranch_engine::Error) -> Self {
-        let sqlstate = sqlstate_of(error.kind);
-        Self { kind: error.kind, sqlstate, message: error.message, hint: None }
+        Self { kind: error.kind, ..Self::new(sqlstate_of(error.kind), error.message) }
     }
 }
 
@@ -163,8 +187,7 @@ impl From<Error> for DataFusionError {
 
 impl From<anabranch_semantics::Error> for Error {
     fn from(error: anabranch_semantics::Error) -> Self {
-        let kind = kind_of(error.sqlstate);
-        Self { kind, sqlstate: error.sqlstate, message: error.message, hint: error.hint }
+        Self { hint: error.hint, ..Self::new(error.sqlstate, error.message) }
     }
 }
 

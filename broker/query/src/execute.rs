@@ -207,7 +207,8 @@ fn task_context(
     ))
 }
 
-async fn within<T>(
+/// Does `work`, unless it takes longer than `timeout`.
+pub(crate) async fn within<T>(
     timeout: Option<Duration>,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {

@@ -38,7 +38,7 @@ impl JsonRows {
                 });
                 Ok(Self { names: names.collect(), rows })
             }
-            Outcome::Done(_) => Err(SqlError::internal("a query gave no rows")),
+            _ => Err(SqlError::internal("a query gave no rows")),
         }
     }
 

@@ -14,6 +14,7 @@
 //! Invariant: no statement writes other than by events through [`anabranch_engine::Session`].
 
 mod catalog;
+mod copy;
 mod error;
 mod evaluate;
 mod execute;
@@ -37,6 +38,7 @@ mod write;
 
 pub use anabranch_engine::{Error, ErrorKind};
 pub use anabranch_semantics::{Texts, is_json};
+pub use copy::{CopyFormat, CopyHeader, CopyIn, CopyOptions, CopyOut, CopyRows, Forced};
 pub use error::{Error as SqlError, sqlstate};
 pub use execute::Rows;
 pub use json_rows::JsonRows;

@@ -30,7 +30,22 @@ pub const WRITE_BYTES_MAX: usize = 24 << 20;
 /// Rows that one SELECT … FOR UPDATE may lock.
 pub const LOCKED_ROWS_MAX: usize = 100_000;
 
-/// Times that an INSERT, UPDATE or DELETE is tried again after somebody else wrote its keys.
+/// Rows of a COPY that are read at a time, unless they reach [`COPY_BATCH_BYTES`] before.
+pub const COPY_BATCH_ROWS: usize = 4_096;
+
+/// Bytes of rows of a COPY that are read at a time, before the row that crosses it.
+pub const COPY_BATCH_BYTES: usize = 1 << 20;
+
+/// Longest row of a COPY, in bytes: its event could not be written.
+pub const COPY_ROW_BYTES_MAX: usize = WRITE_BYTES_MAX;
+
+/// Batches of a COPY that wait while those before are written.
+pub const COPY_BATCHES: usize = 2;
+
+/// Bytes of columns' names in rows of a COPY that become events at a time.
+pub const COPY_WRITE_BYTES: usize = 1 << 20;
+
+/// Times that an INSERT, UPDATE, DELETE or COPY is tried again after somebody else wrote its keys.
 pub const CONFLICT_RETRIES: usize = 10;
 
 /// Result batches that wait for a slow client.

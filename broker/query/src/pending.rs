@@ -59,6 +59,10 @@ impl Pending {
         self.events.is_empty()
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The last event of a keyed stream's key.
     pub(crate) fn last(&self, stream: StreamId, key: &[u8]) -> Option<&Event> {
         let at = self.rows.get(&stream)?.get(key)?;

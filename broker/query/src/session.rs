@@ -1,5 +1,6 @@
 //! A session: settings, a transaction, and statements one after another.
 
+mod copy;
 mod definition;
 mod roles;
 mod settings;
@@ -12,6 +13,7 @@ pub(crate) use definition::{stream_name, unknown};
 pub use settings::{REPORTED, VERSION};
 pub use transaction::TransactionState;
 
+use crate::copy::{CopyIn, CopyOptions, CopyOut};
 use crate::error::{Error, sqlstate};
 use crate::execute::{Execution, Rows};
 use crate::plan::{PlanContext, QueryPlan};
@@ -20,6 +22,7 @@ use crate::sql::Sql;
 use crate::statement::{Kind, SessionStatement, SetValue, Statement};
 use crate::write::WritePlan;
 use anabranch_engine::Session as EngineSession;
+use copy::CopyKind;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use settings::SessionSettings;
@@ -55,6 +58,7 @@ pub struct Prepared {
 enum Plan {
     Query(Arc<QueryPlan>),
     Write(Arc<WritePlan>),
+    Copy(CopyKind, CopyOptions),
     /// Needs no plan; gives these columns, if any.
     Other(Option<SchemaRef>),
 }
@@ -66,6 +70,10 @@ pub enum Outcome {
     Rows(Rows, &'static str),
     /// Nothing but a tag.
     Done(Done),
+    /// Rows that go out as COPY's.
+    CopyOut(CopyOut),
+    /// COPY waits for rows; [`Session::finish_copy`] ends it.
+    CopyIn(CopyIn),
 }
 
 /// A statement without rows is done.
@@ -85,25 +93,37 @@ impl Done {
     }
 }
 
+impl Plan {
+    fn parameters(&self) -> &[DataType] {
+        match self {
+            Self::Query(plan) => &plan.parameters,
+            Self::Write(plan) => plan.parameters(),
+            Self::Copy(..) | Self::Other(_) => &[],
+        }
+    }
+
+    fn schema(&self) -> Option<&SchemaRef> {
+        match self {
+            Self::Query(plan) => Some(&plan.schema),
+            Self::Write(plan) => plan.returning_schema(),
+            Self::Copy(..) => None,
+            Self::Other(schema) => schema.as_ref(),
+        }
+    }
+}
+
 impl Prepared {
     /// Types of `$1`, `$2`, …
     #[must_use]
     pub fn parameters(&self) -> &[DataType] {
-        match &self.plan {
-            Plan::Query(plan) => &plan.parameters,
-            Plan::Write(plan) => plan.parameters(),
-            Plan::Other(_) => &[],
-        }
+        self.plan.parameters()
     }
 
-    /// The result's columns; `None` for statements without rows.
+    /// The result's columns; `None` for statements without rows, and for COPY, whose columns come
+    /// when it is executed.
     #[must_use]
     pub fn schema(&self) -> Option<&SchemaRef> {
-        match &self.plan {
-            Plan::Query(plan) => Some(&plan.schema),
-            Plan::Write(plan) => plan.returning_schema(),
-            Plan::Other(schema) => schema.as_ref(),
-        }
+        self.plan.schema()
     }
 
     /// Whether it writes rows.
@@ -226,10 +246,23 @@ impl Session {
         self.take_own_sql()?;
         let catalog_version = self.sql.engine().catalog().version();
         let plan = match &statement.kind {
+            Kind::Copy(copy) => self.plan_copy(copy).await?,
+            _ => self.plan(&statement, &hints).await?,
+        };
+        Ok(Prepared { statement, hints, plan, sql: self.sql.clone(), catalog_version })
+    }
+
+    /// Plans what is no COPY.
+    async fn plan(
+        &mut self,
+        statement: &Statement,
+        hints: &[Option<DataType>],
+    ) -> Result<Plan, Error> {
+        Ok(match &statement.kind {
             Kind::Query(query) => {
                 let (sql, context) = (self.sql.clone(), self.plan_context());
                 let (query, text) = (query.as_ref().clone(), statement.text.clone());
-                let hints = hints.clone();
+                let hints = hints.to_vec();
                 let planning =
                     Box::pin(
                         async move { QueryPlan::new(&sql, &context, &text, query, &hints).await },
@@ -238,7 +271,7 @@ impl Session {
             }
             Kind::Insert(..) | Kind::Update(..) | Kind::Delete(..) | Kind::Truncate(_) => {
                 let (sql, context) = (self.sql.clone(), self.plan_context());
-                let (kind, hints) = (statement.kind.clone(), hints.clone());
+                let (kind, hints) = (statement.kind.clone(), hints.to_vec());
                 let planning =
                     Box::pin(async move { WritePlan::new(&sql, &context, kind, &hints).await });
                 Plan::Write(Arc::new(self.sql.runtime.run(planning).await?))
@@ -248,8 +281,7 @@ impl Session {
             }
             Kind::Alter(alter) => Plan::Other(definition::schema_of(alter)),
             _ => Plan::Other(None),
-        };
-        Ok(Prepared { statement, hints, plan, sql: self.sql.clone(), catalog_version })
+        })
     }
 
     /// Executes a prepared statement.
@@ -265,18 +297,8 @@ impl Session {
         self.take_own_sql()?;
         self.refresh(prepared).await?;
         match (&prepared.plan, &prepared.statement.kind) {
-            (Plan::Query(plan), _) => {
-                let execution = self.reading(plan).await?;
-                if let Some(locks) = &plan.locks {
-                    self.lock(locks, &execution, &parameters).await?;
-                }
-                let parameters = plan.cast_parameters(parameters)?;
-                Ok(Outcome::Rows(execution.start(plan.clone(), parameters).await?, "SELECT"))
-            }
-            (Plan::Write(plan), _) => {
-                let plan = plan.clone();
-                self.write(plan, parameters).await
-            }
+            (plan @ (Plan::Query(_) | Plan::Write(_)), _) => self.run_plan(plan, parameters).await,
+            (Plan::Copy(kind, options), _) => self.copy(kind, options).await,
             (Plan::Other(_), Kind::Session(statement)) => {
                 let statement = statement.clone();
                 self.session_statement(statement).await
@@ -289,6 +311,26 @@ impl Session {
                 let kind = kind.clone();
                 self.define(kind).await
             }
+        }
+    }
+
+    /// Executes what gives rows, or writes.
+    async fn run_plan(
+        &mut self,
+        plan: &Plan,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome, Error> {
+        match plan {
+            Plan::Query(plan) => {
+                let execution = self.reading(plan).await?;
+                if let Some(locks) = &plan.locks {
+                    self.lock(locks, &execution, &parameters).await?;
+                }
+                let parameters = plan.cast_parameters(parameters)?;
+                Ok(Outcome::Rows(execution.start(plan.clone(), parameters).await?, "SELECT"))
+            }
+            Plan::Write(plan) => self.write(plan.clone(), parameters).await,
+            Plan::Copy(..) | Plan::Other(_) => Err(Error::internal("no plan to execute")),
         }
     }
 

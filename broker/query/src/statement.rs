@@ -3,6 +3,7 @@
 //! SELECT, INSERT, UPDATE and DELETE are sqlparser's; what is ours (streams), and what belongs to
 //! a session, is parsed here from the same tokens.
 
+mod copy;
 mod cursor;
 mod ddl;
 mod default_lookups;
@@ -15,6 +16,7 @@ mod session_functions;
 mod tests;
 mod visible;
 
+pub(crate) use copy::{Copied, CopyStatement};
 pub(crate) use cursor::Name;
 pub(crate) use ddl::{
     AlterStream, CreateStream, DropStream, Filling, Needless, NewCheck, NewColumn, Retyped,
@@ -66,6 +68,7 @@ pub(crate) enum Kind {
     Update(Box<ast::Update>, Option<ast::With>),
     Delete(Box<ast::Delete>, Option<ast::With>),
     Truncate(Box<ast::Truncate>),
+    Copy(Box<CopyStatement>),
     Create(CreateStream),
     Alter(AlterStream),
     Drop(DropStream),
@@ -175,6 +178,9 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
     let mut cursor = Cursor::new(&tokens);
     if let Some(statement) = session::parse(&mut cursor)? {
         return Ok(Kind::Session(statement));
+    }
+    if let Some(statement) = copy::parse(text, &tokens)? {
+        return Ok(Kind::Copy(Box::new(statement)));
     }
     refuse_by_first_word(&tokens)?;
     let dialect = PostgreSqlDialect {};
@@ -300,10 +306,6 @@ fn refuse_by_first_word(tokens: &[TokenWithSpan]) -> Result<(), Error> {
     };
     let refuse = |message: &str, hint: &str| Err(Error::unsupported(message).hint(hint));
     match word.value.to_ascii_uppercase().as_str() {
-        "COPY" => refuse(
-            "COPY is not supported",
-            "use INSERT with many rows, or produce with a Kafka client",
-        ),
         "MERGE" => refuse("MERGE is not supported", "use INSERT … ON CONFLICT"),
         "LISTEN" | "NOTIFY" | "UNLISTEN" => refuse(
             "LISTEN and NOTIFY are not supported",

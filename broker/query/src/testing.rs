@@ -180,6 +180,7 @@ pub(crate) async fn collect(outcome: Outcome) -> Result<Given, Error> {
         Outcome::Done(done) => {
             Ok(Given { tag: done.tag, notices: done.notices, ..Given::default() })
         }
+        Outcome::CopyOut(_) | Outcome::CopyIn(_) => Err(Error::internal("COPY needs a door")),
         Outcome::Rows(mut rows, verb) => {
             let columns = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
             let mut cells = Vec::new();

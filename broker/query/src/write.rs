@@ -12,6 +12,7 @@ mod assign;
 mod change;
 mod complete;
 mod conflict;
+mod copy;
 mod encode;
 mod find;
 mod insert;
@@ -26,6 +27,7 @@ mod truncate;
 mod validate;
 mod values;
 
+pub(crate) use copy::{CopyPlan, copied_columns};
 pub(crate) use stored::parsed;
 pub(crate) use validate::{missing_value, validate};
 

@@ -6,6 +6,7 @@ use crate::targets::Target;
 /// All of them.
 pub(crate) const TARGETS: &[Target] = &[
     Target { name: "postgres", run: postgres, seeds: postgres_seeds },
+    Target { name: "copy", run: copy, seeds: copy_seeds },
     Target { name: "websocket", run: websocket, seeds: websocket_seeds },
 ];
 
@@ -17,6 +18,11 @@ fn postgres(data: &[u8]) {
         1 => anabranch_postgres::fuzz::login_response(bytes),
         _ => anabranch_postgres::fuzz::messages(bytes),
     }
+}
+
+/// What a COPY brings, as text, CSV or in binary.
+fn copy(data: &[u8]) {
+    anabranch_postgres::fuzz::copied(data);
 }
 
 /// The text of a message over WebSocket, which is also what bodies over HTTP are made of.
@@ -49,6 +55,25 @@ fn postgres_seeds() -> Vec<Vec<u8>> {
         message(b'C', b"Pname\0"),
         message(b'S', b""),
         message(b'd', b"copied"),
+    ]
+}
+
+fn copy_seeds() -> Vec<Vec<u8>> {
+    let with = |how: u8, rest: &[u8]| [&[how, 7], rest].concat();
+    let head: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+    let row: &[u8] = b"\0\x05\0\0\0\x04\0\0\0\x07\0\0\0\x01x\
+        \0\0\0\x0a\0\x01\0\0\0\0\0\x02\0\x0c\0\0\0\x08\0\0\0\0\0\0\0\x01\
+        \0\0\0\x1d\0\0\0\x01\0\0\0\x01\0\0\0\x19\0\0\0\x02\0\0\0\x01\0\0\0\x01y\xff\xff\xff\xff";
+    let nulls: &[u8] =
+        b"\0\x05\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+    vec![
+        with(0, b"1\tx\\ty\t1.50\t2024-02-29 12:00:00\t{a,NULL}\n2\t\\N\t\\101\\x41\t\\b\\\\\t\\\n\n\\.\nmore"),
+        with(0, b"1\t2\t3\t4\t5\r\n\r\n"),
+        with(64, b"a\tb\tc\td\te\n1\t2\t3\t4\t5\n"),
+        with(1, b"1,\"two\nlines, \"\"quoted\"\"\",,\"\",x\r\n\\.\r\n"),
+        with(1 | 128, b"1,\"a\\\"b\\\\\",2,3,4\r1,2,3,4,5\r"),
+        with(2, &[head, row, nulls, b"\xff\xff"].concat()),
+        with(2, &[&head[..15], b"\0\0\0\x02ab", nulls].concat()),
     ]
 }
 

@@ -38,7 +38,10 @@ fn messages_are_read() {
     check(b'D', b"Ss\0", Message::Describe(Target::Statement("s".to_owned())));
     check(b'E', b"\0\0\0\0\x05", Message::Execute { portal: String::new(), rows_max: 5 });
     check(b'S', b"", Message::Sync);
-    check(b'd', b"anything", Message::Stray);
+    check(b'd', b"anything", Message::CopyData(Bytes::from_static(b"anything")));
+    check(b'c', b"", Message::CopyDone);
+    check(b'f', b"why\0", Message::CopyFail("why".to_owned()));
+    check(b'p', b"anything", Message::Stray);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Arrow values as JSON text: for events that SQL writes and for doors that speak JSON.
 
 use anabranch_semantics::{Texts, numeric_text};
-use chrono::Datelike;
+use chrono::{Datelike, NaiveDate, NaiveTime, Timelike};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type,
@@ -75,7 +75,9 @@ pub(crate) fn write_json_value(
             let days = array.as_primitive::<Date32Type>().value(row);
             match date32_to_datetime(days) {
                 Some(date) if is_four_digits(date.year()) => {
-                    write!(out, "\"{}\"", date.format("%Y-%m-%d"))?;
+                    out.push(b'"');
+                    write_date(date.date(), out);
+                    out.push(b'"');
                 }
                 _ => write_printed(array, row, out)?,
             }
@@ -198,12 +200,45 @@ fn write_timestamp(
     match time {
         // RFC 3339; times are kept in UTC.
         Some(time) if is_four_digits(time.year()) => {
-            let zone = if zoned { "Z" } else { "" };
-            write!(out, "\"{}{zone}\"", time.format("%Y-%m-%dT%H:%M:%S%.f"))?;
+            out.push(b'"');
+            write_date(time.date(), out);
+            write_time(time.time(), out);
+            out.extend_from_slice(if zoned { b"Z\"" } else { b"\"" });
         }
         _ => write_printed(array, row, out)?,
     }
     Ok(())
+}
+
+/// `2024-02-29`, of a year with four digits. A format string would be read again for each value.
+fn write_date(date: NaiveDate, out: &mut Vec<u8>) {
+    write_digits(date.year().unsigned_abs(), 4, out);
+    out.push(b'-');
+    write_digits(date.month(), 2, out);
+    out.push(b'-');
+    write_digits(date.day(), 2, out);
+}
+
+/// `T12:30:00`, with three, six or nine digits behind a point where there are any.
+fn write_time(time: NaiveTime, out: &mut Vec<u8>) {
+    for (mark, part) in [(b'T', time.hour()), (b':', time.minute()), (b':', time.second())] {
+        out.push(mark);
+        write_digits(part, 2, out);
+    }
+    let nanos = time.nanosecond();
+    if nanos > 0 {
+        out.push(b'.');
+        match (nanos % 1_000_000, nanos % 1_000) {
+            (0, _) => write_digits(nanos / 1_000_000, 3, out),
+            (_, 0) => write_digits(nanos / 1_000, 6, out),
+            _ => write_digits(nanos, 9, out),
+        }
+    }
+}
+
+/// The last `count` decimal digits, with zeros in front.
+fn write_digits(value: u32, count: u32, out: &mut Vec<u8>) {
+    out.extend((0..count).rev().map(|place| b'0' + (value / 10u32.pow(place) % 10) as u8));
 }
 
 fn write_list(items: &ArrayRef, item: &Field, out: &mut Vec<u8>) -> Result<(), ArrowError> {

@@ -167,7 +167,7 @@ impl Session {
         let plan = Arc::new(self.sql.runtime.run(planning).await?);
         match Box::pin(self.write(plan, Vec::new())).await? {
             Outcome::Done(done) => Ok(done.tag),
-            Outcome::Rows(..) => Err(Error::internal("a statement without rows gave some")),
+            _ => Err(Error::internal("a statement without rows gave some")),
         }
     }
 

@@ -78,6 +78,18 @@ impl Transaction {
         Ok(Snapshot::within(cut, self.pending.clone()))
     }
 
+    pub(super) fn check_writable(&self, verb: &str) -> Result<(), Error> {
+        if !self.read_only {
+            return Ok(());
+        }
+        Err(Error::new("25006", format!("cannot execute {verb} in a read-only transaction")))
+    }
+
+    /// Adds what a statement of it has written.
+    pub(super) fn absorb(&mut self, statement: Pending) -> Result<(), Error> {
+        Arc::make_mut(&mut self.pending).absorb(statement)
+    }
+
     pub(super) fn restore_later(&mut self, name: &str, before: String) {
         if self.restore.iter().all(|(restored, _)| restored != name) {
             self.restore.push((name.to_owned(), before));
@@ -125,17 +137,12 @@ impl Session {
             let writing = async move { plan.execute_alone(execution, parameters).await };
             return Ok(sql.runtime.run(writing).await?.outcome());
         };
-        if transaction.read_only {
-            return Err(Error::new(
-                "25006",
-                format!("cannot execute {} in a read-only transaction", plan.verb()),
-            ));
-        }
+        transaction.check_writable(plan.verb())?;
         let snapshot = Some(transaction.snapshot(&execution).await?);
         let execution = Execution { snapshot, ..execution };
         let writing = async move { plan.execute_within(execution, parameters).await };
         let (written, statement) = sql.runtime.run(writing).await?;
-        Arc::make_mut(&mut transaction.pending).absorb(statement)?;
+        transaction.absorb(statement)?;
         Ok(written.outcome())
     }
 
@@ -170,7 +177,7 @@ impl Session {
                 }
             }
         }
-        Arc::make_mut(&mut transaction.pending).absorb(statement)
+        transaction.absorb(statement)
     }
 
     pub(super) async fn transaction_statement(

@@ -103,7 +103,6 @@ fn definitions_that_would_lie_are_refused() {
     check("CREATE STREAM t WITH (mode = 'document')", sqlstate::FEATURE_NOT_SUPPORTED);
     check("CREATE STREAM t (a int", sqlstate::SYNTAX_ERROR);
     check("CREATE UNIQUE INDEX i ON t (a)", sqlstate::FEATURE_NOT_SUPPORTED);
-    check("COPY t FROM STDIN", sqlstate::FEATURE_NOT_SUPPORTED);
     check("ALTER TABLE t ADD PRIMARY KEY (a)", sqlstate::FEATURE_NOT_SUPPORTED);
     check("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u", sqlstate::FEATURE_NOT_SUPPORTED);
     check("SELECT 1 FROM", sqlstate::SYNTAX_ERROR);
@@ -263,4 +262,78 @@ fn grants() {
     assert_eq!(fails("GRANT SELECT ON a FROM ann"), sqlstate::SYNTAX_ERROR);
     let system = "GRANT SELECT ON ALL TABLES IN SCHEMA sys TO ann";
     assert_eq!(fails(system), sqlstate::WRONG_OBJECT_TYPE);
+}
+
+#[test]
+fn copies_are_read_in_either_syntax() {
+    let copy = |text: &str| match one(text) {
+        Kind::Copy(copy) => copy,
+        other => panic!("{text}: {other:?}"),
+    };
+    let same = |one: &str, other: &str| {
+        let (one, other) = (copy(one), copy(other));
+        assert_eq!((one.direction, one.options), (other.direction, other.options));
+    };
+    same("COPY t FROM STDIN", "COPY t (a, b) FROM stdin WITH (FORMAT text)");
+    same("COPY t FROM STDIN BINARY", "COPY BINARY t FROM STDIN");
+    same("COPY t FROM STDIN WITH BINARY", "COPY t FROM STDIN (FORMAT 'binary', FREEZE on)");
+    same(
+        "COPY t FROM STDIN CSV HEADER DELIMITER AS E'\\t' FORCE NOT NULL a, b FORCE NULL c",
+        "COPY t FROM STDIN (FORMAT csv, HEADER true, DELIMITER '\t', FORCE_NOT_NULL (a, b), \
+         FORCE_NULL (c))",
+    );
+    same(
+        "COPY t TO STDOUT USING DELIMITERS '|' WITH NULL 'x' ENCODING 'UTF8'",
+        "COPY t TO STDOUT (NULL 'x', ENCODING 'utf-8', DELIMITER '|')",
+    );
+    same(
+        "COPY t TO STDOUT CSV QUOTE '''' ESCAPE '\\' FORCE QUOTE *",
+        "COPY (SELECT (1), ')') TO STDOUT (FORMAT csv, QUOTE '''', ESCAPE '\\', FORCE_QUOTE *)",
+    );
+    let Copied::Query(query) = copy("COPY (SELECT ((1)), ')' ) TO STDOUT").copied else {
+        panic!("no query");
+    };
+    assert_eq!(query.text, "SELECT ((1)), ')'");
+    let Copied::Relation { name, columns } = copy("COPY public.\"T\" (\"A\", B) TO STDOUT").copied
+    else {
+        panic!("no relation");
+    };
+    assert_eq!((name.schema.as_deref(), name.name.as_str()), (Some("public"), "T"));
+    assert_eq!(columns, ["A", "b"]);
+    assert!(matches!(copy("COPY binary FROM STDIN").copied,
+        Copied::Relation { name, .. } if name.name == "binary"));
+}
+
+#[test]
+fn copies_that_make_no_sense_are_refused() {
+    let check = |text: &str, code: &str| {
+        assert_eq!(parse(text).expect_err(text).sqlstate, code, "{text}");
+    };
+    check("COPY t", sqlstate::SYNTAX_ERROR);
+    check("COPY () TO STDOUT", sqlstate::SYNTAX_ERROR);
+    check("COPY (SELECT 1 TO STDOUT", sqlstate::SYNTAX_ERROR);
+    check("COPY (SELECT 1) FROM STDIN", sqlstate::SYNTAX_ERROR);
+    check("COPY (CREATE STREAM t (a int)) TO STDOUT", sqlstate::SYNTAX_ERROR);
+    check("COPY t FROM 'file'", sqlstate::INSUFFICIENT_PRIVILEGE);
+    check("COPY t FROM PROGRAM 'ls'", sqlstate::INSUFFICIENT_PRIVILEGE);
+    check("COPY t FROM STDIN WHERE a > 1", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t FROM STDIN (FORMAT xml)", sqlstate::INVALID_PARAMETER);
+    check("COPY t FROM STDIN (FROB)", sqlstate::SYNTAX_ERROR);
+    check("COPY t FROM STDIN (FORMAT csv, FORMAT csv)", sqlstate::SYNTAX_ERROR);
+    check("COPY t FROM STDIN BINARY CSV", sqlstate::SYNTAX_ERROR);
+    check("COPY t FROM STDIN (HEADER maybe)", sqlstate::SYNTAX_ERROR);
+    check("COPY t TO STDOUT (HEADER match)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t FROM STDIN (FORMAT binary, HEADER)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t FROM STDIN (FORMAT binary, NULL 'x')", sqlstate::SYNTAX_ERROR);
+    check("COPY t FROM STDIN (DELIMITER 'a')", sqlstate::INVALID_PARAMETER);
+    check("COPY t FROM STDIN (DELIMITER E'\\n')", sqlstate::INVALID_PARAMETER);
+    check("COPY t FROM STDIN (DELIMITER 'ä')", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t FROM STDIN (NULL E'\\t')", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t FROM STDIN (NULL E'\\n')", sqlstate::INVALID_PARAMETER);
+    check("COPY t FROM STDIN (FORMAT csv, QUOTE ',')", sqlstate::INVALID_PARAMETER);
+    check("COPY t FROM STDIN (FORMAT csv, NULL '\"')", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t FROM STDIN (FORCE_NULL (a))", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t FROM STDIN (FORMAT csv, FORCE_QUOTE *)", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t TO STDOUT (FORMAT csv, FORCE_NULL (a))", sqlstate::FEATURE_NOT_SUPPORTED);
+    check("COPY t FROM STDIN (FORMAT csv, FORCE_NULL *)", sqlstate::INVALID_PARAMETER);
 }

@@ -18,6 +18,8 @@ pub(super) struct Encoder<'a> {
     arrays: Vec<ArrayRef>,
     /// Arrays of the key's columns, in the key's order.
     key: Vec<ArrayRef>,
+    /// `"name":` of each column.
+    names: Vec<Vec<u8>>,
 }
 
 impl<'a> Encoder<'a> {
@@ -42,7 +44,13 @@ impl<'a> Encoder<'a> {
             .collect();
         key.sort_by_key(|(part, _)| *part);
         let key = key.into_iter().map(|(_, array)| array).collect();
-        Ok(Self { target, columns, arrays, key })
+        let names = columns.iter().map(|column| {
+            let mut name = Vec::new();
+            write_json_string(&column.json, &mut name);
+            name.push(b':');
+            name
+        });
+        Ok(Self { target, columns, arrays, key, names: names.collect() })
     }
 
     pub(super) fn arrays(&self) -> &[ArrayRef] {
@@ -79,13 +87,14 @@ impl<'a> Encoder<'a> {
                 false => Ok(None),
             };
         }
-        let mut value = vec![b'{'];
-        for (column, array) in self.columns.iter().zip(&self.arrays) {
+        let names: usize = self.names.iter().map(Vec::len).sum();
+        let mut value = Vec::with_capacity(names + 12 * self.names.len());
+        value.push(b'{');
+        for ((column, array), name) in self.columns.iter().zip(&self.arrays).zip(&self.names) {
             if value.len() > 1 {
                 value.push(b',');
             }
-            write_json_string(&column.json, &mut value);
-            value.push(b':');
+            value.extend_from_slice(name);
             write_json_value(array, row, &column.field, &mut value)?;
         }
         value.push(b'}');

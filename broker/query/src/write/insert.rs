@@ -19,7 +19,7 @@ use anabranch_engine::table::Row;
 use anabranch_types::{PartitionId, Timestamp};
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{self, Insert, SetExpr, TableObject};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -42,6 +42,8 @@ pub(crate) struct InsertPlan {
 enum Source {
     Values(Vec<Vec<Cell>>),
     Query(Arc<QueryPlan>),
+    /// Batches that are given one by one ([`InsertPlan::add_batch`]).
+    Outside,
 }
 
 impl InsertPlan {
@@ -112,6 +114,82 @@ impl InsertPlan {
             && self.returning.is_none()
     }
 
+    /// For batches of the columns `names` that come from outside.
+    pub(super) fn of_batches(
+        sql: &Sql,
+        context: &PlanContext,
+        target: Target,
+        names: &[String],
+    ) -> Result<Self, Error> {
+        let columns: Vec<_> =
+            names.iter().map(|name| target.column(name)).collect::<Result<_, Error>>()?;
+        for column in &columns {
+            refuse_given(target.declared(column.field.name()), Overriding::System)?;
+        }
+        let completion = Completion::new(sql, context, &target, columns)?;
+        check_columns(&target, completion.columns())?;
+        Ok(Self {
+            target,
+            completion,
+            source: Source::Outside,
+            conflict: ConflictAction::Fail,
+            returning: None,
+            parameters: Vec::new(),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn stream_name(&self) -> &str {
+        &self.target.stream.name
+    }
+
+    pub(super) fn is_keyed(&self) -> bool {
+        self.target.is_keyed()
+    }
+
+    /// The columns that are given.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &Arc<Field>> {
+        self.completion.given().iter().map(|column| &column.field)
+    }
+
+    /// Rows with all columns, from rows with those that are given.
+    pub(super) async fn complete(
+        &self,
+        sql: &Sql,
+        batch: &RecordBatch,
+    ) -> Result<RecordBatch, Error> {
+        self.completion.batch(sql, &self.target, batch).await
+    }
+
+    pub(super) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds the rows of `batch`, which is complete, as they stand in `snapshot`, to `pending`.
+    pub(super) fn add_batch(
+        &self,
+        sql: &Sql,
+        snapshot: &Snapshot,
+        turn: usize,
+        batch: &RecordBatch,
+        pending: &mut Pending,
+    ) -> Result<(), Error> {
+        let mut writer = Writer {
+            plan: self,
+            sql,
+            snapshot,
+            parameters: &[],
+            turn,
+            now: sql.engine().now(),
+            pending: std::mem::take(pending),
+            count: 0,
+            returned: Vec::new(),
+        };
+        writer.batch(batch)?;
+        *pending = writer.pending;
+        Ok(())
+    }
+
     pub(super) fn parameters(&self) -> &[DataType] {
         &self.parameters
     }
@@ -133,7 +211,7 @@ impl InsertPlan {
             sql: &sql,
             snapshot: &snapshot,
             parameters: &parameters,
-            turn: self.turn.fetch_add(1, Ordering::Relaxed),
+            turn: self.next_turn(),
             now: execution.sql.engine().now(),
             pending: Pending::default(),
             count: 0,
@@ -154,6 +232,7 @@ impl InsertPlan {
                     writer.batch(&self.completion.batch(&sql, &self.target, &batch).await?)?;
                 }
             }
+            Source::Outside => {}
         }
         let Writer { pending, count, returned, .. } = writer;
         let returning = match &self.returning {

@@ -349,3 +349,16 @@ async fn a_statement_that_writes_too_much_is_refused() {
     assert_eq!(error.sqlstate, sqlstate::PROGRAM_LIMIT_EXCEEDED);
     assert_eq!(broker.lines("SELECT count(*) FROM e").await, ["0"]);
 }
+
+/// One round all the same: nothing of it is seen before the rest.
+#[tokio::test]
+async fn what_is_more_than_a_batch_of_the_stream_goes_in_several() {
+    let broker = Broker::start();
+    broker.run("CREATE STREAM e (n int, note text) WITH (max_message_bytes = 10000)").await;
+    broker
+        .run("INSERT INTO e SELECT n, repeat('x', 1000) FROM generate_series(1, 100) AS all_rows (n)")
+        .await;
+    assert_eq!(broker.lines("SELECT count(*), max(_offset) FROM log.e").await, ["100|99"]);
+    let error = broker.fails("INSERT INTO e SELECT 1, repeat('x', 11000)").await;
+    assert_eq!(error.sqlstate, sqlstate::PROGRAM_LIMIT_EXCEEDED);
+}

@@ -212,11 +212,11 @@ fn a_transaction_has_the_rows_of_its_copy() {
 
 /// More than one append takes.
 fn large(path: &Path, last: &str) -> usize {
-    const ROWS: usize = 60_000;
+    const ROWS: usize = 120_000;
     let filler = "x".repeat(250);
     let rows = (0..ROWS).map(|number| format!("{number},{filler}\n"));
     let rows: String = rows.chain([last.to_owned()]).collect();
-    assert!(rows.len() > 15_000_000);
+    assert!(rows.len() > 30_000_000);
     std::fs::write(path, rows).expect("the directory can be written");
     ROWS
 }
@@ -239,7 +239,7 @@ fn what_is_too_large_for_one_append_goes_in_pieces() {
     // The first piece stays; its key is met again in the second.
     query(&broker, "CREATE STREAM u (k integer PRIMARY KEY, note text)");
     large(Path::new(&path), "0,again\n");
-    let words = ["23505", "COPY u, line 60001", "were appended before and stay in the stream"];
+    let words = ["23505", "COPY u, line 120001", "were appended before and stay in the stream"];
     refused(&broker, &format!("\\copy u FROM '{path}' CSV"), "", &words);
     let kept: usize = value(&broker, "SELECT count(*) FROM u").parse().expect("a number");
     assert!(kept > 10_000 && kept < rows, "{kept}");

@@ -16,7 +16,8 @@ fn psql_shows_what_was_defined() {
          name varchar(20) DEFAULT 'none' NOT NULL, price int CHECK (price > 0), \
          gross int GENERATED ALWAYS AS (price * 2) STORED)",
     );
-    let shown = query(&broker, "\\d orders").join("\n");
+    // With what stands below the columns.
+    let shown = run(psql(&broker).args(["-P", "tuples_only=off", "-c", "\\d orders"]), &[]);
     for expected in [
         "id|integer||not null|nextval('orders_id_seq'::regclass)",
         "no|bigint||not null|generated always as identity",

@@ -327,7 +327,11 @@ impl Connection {
             self.tell(outcome, is_last, &cancel).await?;
         }
         if count == 1 {
-            let remembering = async { Ok(self.session.remember(text).await) };
+            let session = &mut self.session;
+            let remembering = async {
+                session.remember(text).await;
+                Ok(())
+            };
             undisturbed(&mut self.socket, &self.shared, &cancel, remembering).await?;
         }
         Ok(())

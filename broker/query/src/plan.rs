@@ -67,7 +67,7 @@ impl QueryPlan {
         mut statement: ast::Statement,
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
-        let locks = LockPlan::take(sql, context, &mut statement, hints).await?;
+        let locks = Box::pin(LockPlan::take(sql, context, &mut statement, hints)).await?;
         let Rewritten { names, mut statement, dialect } = rewritten(sql, context, text, statement);
         let state = sql.state();
         let mut logical = match Box::pin(to_plan(state, statement.clone(), dialect)).await {

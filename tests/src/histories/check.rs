@@ -173,7 +173,7 @@ fn broken_histories_are_noticed() {
     let first = done("a", &[("x", "0"), ("y", "0")], &["x", "y"], 1.0);
     let second = done("b", &[("x", "a"), ("y", "a")], &["x"], 2.0);
     let reader = done("r", &[("x", "b"), ("y", "a")], &[], 3.0);
-    let sound = [first.clone(), second.clone(), reader.clone()];
+    let sound = [first.clone(), second.clone(), reader];
     let good = log(&[("x", &["0", "a", "b"]), ("y", &["0", "a"])]);
     assert_eq!(check(&sound, &good), Ok(()));
     let fails = |history: &[Done], log: &Log, why: &str| {
@@ -193,7 +193,7 @@ fn broken_histories_are_noticed() {
     let stale = done("r", &[("x", "a")], &[], 4.0);
     fails(&[first.clone(), second.clone(), stale], &good, "which had ended");
     let foul = done("r", &[("x", "q")], &[], 4.0);
-    fails(&[first.clone(), second, foul], &good, "not in the log");
+    fails(&[first, second, foul], &good, "not in the log");
     let insert =
         |id: &str| Done { inserts: vec!["u".to_owned()], ..done(id, &[("x", "0")], &[], 1.0) };
     let twice = log(&[("x", &["0"]), ("u", &["c", "d"])]);

@@ -62,7 +62,8 @@ pub(super) fn is_visible(oid: i32) -> bool {
     if oid < STREAM_OIDS_FROM {
         !(15_000..15_200).contains(&oid)
     } else {
-        (oid - STREAM_OIDS_FROM) % 4 != 1
+        // Of a stream, the log is not; sequences are.
+        oid >= definitions::SEQUENCE_OIDS_FROM || (oid - STREAM_OIDS_FROM) % 4 != 1
     }
 }
 

@@ -486,7 +486,7 @@ impl Finding {
         }
         let statement = ast::Statement::Query(query);
         let text = statement.to_string();
-        let query = QueryPlan::new(sql, context, &text, statement, hints).await?;
+        let query = Box::pin(QueryPlan::new(sql, context, &text, statement, hints)).await?;
         let mut parameters = query.parameters.clone();
         let returning = match returning {
             None => None,

@@ -221,7 +221,7 @@ impl InsertPlan {
             Source::Values(rows) => {
                 let given = self.completion.given();
                 let rows = values::with_next(rows, &sql, self.completion.session()).await?;
-                let batch = values::batch(&rows, given, &parameters)?;
+                let batch = values::batch(sql.state(), &rows, given, &parameters)?;
                 writer.batch(&self.completion.batch(&sql, &self.target, &batch).await?)?;
             }
             Source::Query(plan) => {
@@ -258,7 +258,7 @@ async fn source(
     let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
     if let (SetExpr::Values(rows), true) = (query.body.as_ref(), plain) {
         let width = rows.rows.first().map_or(0, |row| row.content.len());
-        if let Some(cells) = values::cells(rows, width)
+        if let Some(cells) = values::cells(sql.state(), rows, width)
             && width <= names.len()
         {
             let columns: Vec<_> = names[..width]
@@ -274,7 +274,7 @@ async fn source(
     as_selects(&mut query);
     let text = query.to_string();
     let statement = ast::Statement::Query(Box::new(query));
-    let plan = QueryPlan::new(sql, context, &text, statement, hints).await?;
+    let plan = Box::pin(QueryPlan::new(sql, context, &text, statement, hints)).await?;
     let (width, parameters) = (plan.schema.fields().len(), plan.parameters.clone());
     Ok((Source::Query(Arc::new(plan)), width, parameters))
 }

@@ -1,8 +1,9 @@
-//! VALUES of constants and parameters, without a plan.
+//! VALUES of constants, parameters and what is computed of constants, without a plan.
 
 use super::encode::bytes_of;
 use super::target::{Written, written_type};
 use crate::error::Error;
+use crate::evaluate;
 use crate::plan::placeholder_number;
 use crate::rows::text_of;
 use crate::sql::Sql;
@@ -10,10 +11,13 @@ use crate::statement::next_value_of;
 use anabranch_semantics::cast_value;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::DFSchema;
+use datafusion::execution::session_state::SessionState;
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value, Values};
+use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value, Values, visit_expressions};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// A cell of VALUES.
@@ -22,30 +26,88 @@ pub(super) enum Cell {
     Constant(ScalarValue),
     /// `$n`, from 0.
     Parameter(usize),
+    /// `-$n`, from 0.
+    Negated(usize),
+    /// Without parameters.
+    Computed(Box<Computed>),
     /// The next value of this sequence.
     Next(String),
 }
 
-/// The rows of `values`, if all cells are constants or parameters.
-pub(super) fn cells(values: &Values, columns: usize) -> Option<Vec<Vec<Cell>>> {
+/// An expression without columns and parameters.
+#[derive(Debug, Clone)]
+pub(super) struct Computed(datafusion::logical_expr::Expr);
+
+impl Computed {
+    fn value(&self, state: &SessionState) -> Result<ScalarValue, Error> {
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        let row =
+            RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?;
+        let values = evaluate::values(state, &self.0, &DFSchema::empty(), &row, &[])?;
+        Ok(ScalarValue::try_from_array(&values, 0)?)
+    }
+}
+
+fn parameter(parameters: &[ScalarValue], number: usize) -> Result<ScalarValue, Error> {
+    let value = parameters.get(number).cloned();
+    value.ok_or_else(|| Error::new("08P01", format!("there is no parameter ${}", number + 1)))
+}
+
+/// The rows of `values`, if no cell takes a plan.
+pub(super) fn cells(
+    state: &SessionState,
+    values: &Values,
+    columns: usize,
+) -> Option<Vec<Vec<Cell>>> {
     values
         .rows
         .iter()
         .map(|row| {
-            let cells = row.content.iter().map(cell).collect::<Option<Vec<_>>>()?;
+            let cells =
+                row.content.iter().map(|expr| cell(state, expr)).collect::<Option<Vec<_>>>()?;
             (cells.len() == columns).then_some(cells)
         })
         .collect()
 }
 
-fn cell(expr: &Expr) -> Option<Cell> {
+fn cell(state: &SessionState, expr: &Expr) -> Option<Cell> {
     if let Some(number) = placeholder_number(expr) {
         return Some(Cell::Parameter(number - 1));
+    }
+    if let Expr::UnaryOp { op: UnaryOperator::Minus, expr } = expr
+        && let Some(number) = placeholder_number(expr)
+    {
+        return Some(Cell::Negated(number - 1));
     }
     if let Some(sequence) = next_value_of(expr) {
         return Some(Cell::Next(sequence));
     }
-    constant(expr).map(Cell::Constant)
+    let constant = constant(expr).map(Cell::Constant);
+    constant.or_else(|| computed(state, expr))
+}
+
+/// `now()`, `upper('a')`, `1 + 1`: nothing that asks the session, a sequence or a stream.
+fn computed(state: &SessionState, expr: &Expr) -> Option<Cell> {
+    let asks = visit_expressions(expr, |expr| match expr {
+        Expr::Function(function) if asks_session(&function.name.to_string()) => {
+            ControlFlow::Break(())
+        }
+        Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(()),
+        other if placeholder_number(other).is_some() => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    if asks.is_break() {
+        return None;
+    }
+    // What does not plan here is planned as a query, which then says why not.
+    let expr = evaluate::logical(state, expr, &DFSchema::empty()).ok()?;
+    Some(Cell::Computed(Box::new(Computed(expr))))
+}
+
+fn asks_session(function: &str) -> bool {
+    let name = function.rsplit('.').next().unwrap_or(function).to_ascii_lowercase();
+    ["nextval", "currval", "lastval", "setval", "current_setting", "set_config"]
+        .contains(&name.as_str())
 }
 
 fn constant(expr: &Expr) -> Option<ScalarValue> {
@@ -85,7 +147,7 @@ pub(super) fn parameter_types(rows: &[Vec<Cell>], columns: &[Written]) -> Option
     let mut types: Vec<Option<DataType>> = Vec::new();
     for row in rows {
         for (cell, column) in row.iter().zip(columns) {
-            let Cell::Parameter(number) = cell else {
+            let (Cell::Parameter(number) | Cell::Negated(number)) = cell else {
                 continue;
             };
             if types.len() <= *number {
@@ -132,13 +194,14 @@ pub(super) async fn with_next<'a>(
 
 /// The rows as a batch of the columns' types.
 pub(super) fn batch(
+    state: &SessionState,
     rows: &[Vec<Cell>],
     columns: &[Written],
     parameters: &[ScalarValue],
 ) -> Result<RecordBatch, Error> {
     let arrays = columns.iter().enumerate().map(|(number, column)| {
         let wanted = written_type(column);
-        let values = rows.iter().map(|row| value(&row[number], &wanted, column, parameters));
+        let values = rows.iter().map(|row| value(state, &row[number], &wanted, column, parameters));
         let values = values.collect::<Result<Vec<_>, Error>>()?;
         Ok(ScalarValue::iter_to_array(values)?)
     });
@@ -153,6 +216,7 @@ pub(super) fn batch(
 }
 
 fn value(
+    state: &SessionState,
     cell: &Cell,
     wanted: &DataType,
     column: &Written,
@@ -161,10 +225,9 @@ fn value(
     let value = match cell {
         Cell::Constant(value) => value.clone(),
         Cell::Next(_) => return Err(Error::internal("a sequence's value was not taken")),
-        Cell::Parameter(number) => parameters
-            .get(*number)
-            .cloned()
-            .ok_or_else(|| Error::new("08P01", format!("there is no parameter ${}", number + 1)))?,
+        Cell::Computed(computed) => computed.value(state)?,
+        Cell::Parameter(number) => parameter(parameters, *number)?,
+        Cell::Negated(number) => parameter(parameters, *number)?.arithmetic_negate()?,
     };
     if let (DataType::BinaryView, Some(text)) = (wanted, text_of(&value)) {
         return Ok(ScalarValue::BinaryView(Some(bytes_of(text, column)?)));

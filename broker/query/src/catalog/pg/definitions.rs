@@ -20,7 +20,7 @@ pub(super) const RELATIONS: [&str; 4] =
     ["pg_attrdef", "pg_constraint", "pg_sequence", "pg_sequences"];
 
 /// Oids of sequences: their numbers are never used again.
-const SEQUENCE_OIDS_FROM: i32 = 1_500_000_000;
+pub(super) const SEQUENCE_OIDS_FROM: i32 = 1_500_000_000;
 /// Oids of defaults and constraints: their places among all, as they are now.
 const DEFAULT_OIDS_FROM: i32 = 1_600_000_000;
 const CONSTRAINT_OIDS_FROM: i32 = 1_700_000_000;

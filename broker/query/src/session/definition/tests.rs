@@ -15,7 +15,7 @@ async fn columns_get_their_defaults() {
         )
         .await;
     broker.run("INSERT INTO t (k) VALUES ('a'), ('b')").await;
-    broker.run("INSERT INTO t VALUES ('c', DEFAULT, DEFAULT, DEFAULT, NULL), ('d', 5)").await;
+    broker.run("INSERT INTO t VALUES ('c', DEFAULT, DEFAULT, DEFAULT, NULL); INSERT INTO t VALUES ('d', 5)").await;
     assert_eq!(
         broker.lines("SELECT k, n, at IS NULL, u IS NULL, note, b FROM t ORDER BY k").await,
         [
@@ -188,7 +188,7 @@ async fn identities() {
     );
     assert_eq!(broker.run("INSERT INTO t VALUES (DEFAULT, 3) RETURNING id").await.lines(), ["12"]);
     check(&broker, "INSERT INTO t VALUES (5, 1)", "428C9").await;
-    check(&broker, "UPDATE t SET id = 5", "0A000").await;
+    check(&broker, "UPDATE t SET id = 5", "428C9").await;
     broker.run("INSERT INTO t (id, v) OVERRIDING SYSTEM VALUE VALUES (5, 1)").await;
     broker.run("INSERT INTO u VALUES (1, 1)").await;
     check(&broker, "INSERT INTO u (v) VALUES (1)", "23505").await;

@@ -1,7 +1,8 @@
 //! Expressions over rows that are at hand, without a plan.
 
 use crate::error::Error;
-use crate::plan::depends_on_time;
+use crate::plan::{PlanContext, depends_on_time};
+use crate::statement::{bind_sequence_calls, replace_session_functions};
 use anabranch_semantics::{desugar, resolve_expr};
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::FieldRef;
@@ -15,14 +16,27 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
 
-/// `expr` over rows of `schema`.
-pub(crate) fn logical(
+/// `expr` over rows of `schema`, with what it asks of a session answered.
+pub(crate) fn logical_within(
     state: &SessionState,
+    context: &PlanContext,
     expr: &ast::Expr,
     schema: &DFSchema,
 ) -> Result<Expr, Error> {
-    let mut expr = ast::ExprWithAlias { expr: expr.clone(), alias: None };
-    desugar(&mut expr.expr);
+    let mut expr = expr.clone();
+    bind_sequence_calls(&mut expr, context.process_id);
+    replace_session_functions(&mut expr, &context.facts());
+    logical(state, expr, schema)
+}
+
+/// `expr`, which asks nothing of a session, over rows of `schema`.
+pub(crate) fn logical(
+    state: &SessionState,
+    mut expr: ast::Expr,
+    schema: &DFSchema,
+) -> Result<Expr, Error> {
+    desugar(&mut expr);
+    let expr = ast::ExprWithAlias { expr, alias: None };
     let expr = state.create_logical_expr_from_sql_expr(expr, schema)?;
     let expr = resolve_expr(expr, schema)?.data;
     Ok(expr.infer_placeholder_types(schema)?.0)

@@ -58,6 +58,18 @@ pub(crate) struct PlanContext {
     pub(crate) settings: Arc<BTreeMap<String, String>>,
 }
 
+impl PlanContext {
+    /// What functions of the session tell.
+    pub(crate) fn facts(&self) -> SessionFacts<'_> {
+        SessionFacts {
+            user: &self.user,
+            version: &self.version,
+            process_id: self.process_id,
+            settings: &self.settings,
+        }
+    }
+}
+
 impl QueryPlan {
     /// Plans `statement`. `hints` are the parameter types that the client named.
     pub(crate) async fn new(
@@ -173,15 +185,8 @@ fn rewritten(
     let bound = replace_default_lookups(&mut statement) || bound;
     let text = if bound { Cow::Owned(statement.to_string()) } else { Cow::Borrowed(text) };
     let (mut statement, dialect) = compatible(sql, &text, statement);
-    let setting = |name: &str| context.settings.get(name).cloned();
-    let facts = SessionFacts {
-        user: &context.user,
-        version: &context.version,
-        process_id: context.process_id,
-        setting: &setting,
-    };
     unique_projection(&mut statement);
-    replace_session_functions(&mut statement, &facts);
+    replace_session_functions(&mut statement, &context.facts());
     hide_system_columns(&mut statement, &|schema, name| visible_layout(sql, schema, name));
     Rewritten { names, statement, dialect }
 }

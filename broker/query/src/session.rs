@@ -227,7 +227,7 @@ impl Session {
     /// A statement failed: an open transaction can only be rolled back now.
     pub fn fail(&mut self) {
         match &mut self.transaction {
-            Some(transaction) if transaction.implicit => self.transaction = None,
+            Some(transaction) if transaction.implicit => self.end_transaction(),
             Some(transaction) => transaction.failed = true,
             None => {}
         }
@@ -253,11 +253,7 @@ impl Session {
     }
 
     /// Plans what is no COPY.
-    async fn plan(
-        &mut self,
-        statement: &Statement,
-        hints: &[Option<DataType>],
-    ) -> Result<Plan, Error> {
+    async fn plan(&self, statement: &Statement, hints: &[Option<DataType>]) -> Result<Plan, Error> {
         Ok(match &statement.kind {
             Kind::Query(query) => {
                 let (sql, context) = (self.sql.clone(), self.plan_context());

@@ -23,9 +23,9 @@ pub(crate) use ddl::{
     SequenceKind, SequenceOptions, SequenceStatement, StreamAction,
 };
 pub(crate) use default_lookups::replace_default_lookups;
-pub(crate) use names::{OutputNames, output_names, unique_projection};
+pub(crate) use names::{OutputNames, column_name, output_names, unique_projection};
 pub(crate) use roles::{Grantee, Objects, Privileges, RoleStatement, Secret};
-pub(crate) use sequence_calls::{bind_sequence_calls, next_value_of};
+pub(crate) use sequence_calls::{bind_sequence_calls, calls_sequences, next_value_of};
 pub(crate) use session::{SessionStatement, SetValue};
 pub(crate) use session_functions::{SessionFacts, replace_session_functions};
 pub(crate) use visible::{folded, hide_system_columns};

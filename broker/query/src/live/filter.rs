@@ -94,7 +94,7 @@ impl Filter {
         }
         let state = sql.state();
         let all = DFSchema::try_from_qualified_schema(stream.name.as_str(), &layout.schema)?;
-        let expr = crate::evaluate::logical(state, &parsed(text)?, &all)?;
+        let expr = crate::evaluate::logical(state, parsed(text)?, &all)?;
         check(&expr, &all)?;
         let mut projection: Vec<usize> = expr
             .column_refs()

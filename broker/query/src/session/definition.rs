@@ -7,22 +7,20 @@ mod sequences;
 #[cfg(test)]
 mod tests;
 
-use super::{Done, Outcome, Session};
+use super::{Done, Outcome, Plan, Session};
 use crate::catalog::{PUBLIC, find};
 use crate::error::{Error, sqlstate};
 use crate::execute::Rows;
 use crate::infer;
-use crate::plan::QueryPlan;
 use crate::sequences::quoted_name;
 use crate::statement::{
     AlterStream, CreateStream, DropStream, Filling, Kind, Name, Needless, StreamAction, parse,
 };
-use crate::write::{WritePlan, validate};
+use crate::write::validate;
 use anabranch_engine::{ErrorKind, Mode, Stream, StreamId, StreamOptions, StreamSpec};
 use columns::Drafts;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
 
 /// What ALTER STREAM gives.
@@ -134,15 +132,16 @@ impl Session {
 
     /// Columns for what a query gives.
     async fn columns_of(&self, filling: &Filling) -> Result<Vec<anabranch_engine::Column>, Error> {
-        let (sql, context) = (self.sql.clone(), self.plan_context());
-        let query = filling.query.clone();
-        let planning = Box::pin(async move {
-            let text = query.to_string();
-            let statement = ast::Statement::Query(query);
-            QueryPlan::new(&sql, &context, &text, statement, &[]).await
-        });
-        let plan = self.sql.runtime.run(planning).await?;
-        columns::columns_of_schema(&plan.schema, &filling.names)
+        match self.plan_text(&filling.query.to_string()).await? {
+            Plan::Query(plan) => columns::columns_of_schema(&plan.schema, &filling.names),
+            _ => Err(Error::internal("no query")),
+        }
+    }
+
+    /// Plans a statement that is made here.
+    async fn plan_text(&self, text: &str) -> Result<Plan, Error> {
+        let statement = parse(text)?.pop().ok_or_else(|| Error::internal("no statement"))?;
+        Box::pin(self.plan(&statement, &[])).await
     }
 
     /// Inserts what the query gives; if that fails, the stream goes.
@@ -160,11 +159,9 @@ impl Session {
 
     /// Runs a statement that writes; gives its tag.
     async fn run_write(&mut self, text: &str) -> Result<String, Error> {
-        let statement = parse(text)?.pop().ok_or_else(|| Error::internal("no statement"))?;
-        let (sql, context) = (self.sql.clone(), self.plan_context());
-        let planning =
-            Box::pin(async move { WritePlan::new(&sql, &context, statement.kind, &[]).await });
-        let plan = Arc::new(self.sql.runtime.run(planning).await?);
+        let Plan::Write(plan) = self.plan_text(text).await? else {
+            return Err(Error::internal("a statement that writes nothing"));
+        };
         match Box::pin(self.write(plan, Vec::new())).await? {
             Outcome::Done(done) => Ok(done.tag),
             _ => Err(Error::internal("a statement without rows gave some")),

@@ -290,6 +290,26 @@ async fn a_transaction_sees_what_it_has_written() {
 }
 
 #[tokio::test]
+async fn what_is_local_ends_with_several_statements() {
+    let broker = Broker::start();
+    let mut session = broker.session();
+    let timeout = async |session: &mut crate::session::Session| {
+        run(session, "SHOW statement_timeout").await.expect("rows").lines()
+    };
+    let before = timeout(&mut session).await;
+    for fails in [false, true] {
+        session.begin_implicit();
+        run(&mut session, "SET LOCAL statement_timeout = '7s'").await.expect("set");
+        assert_eq!(timeout(&mut session).await, ["7s"]);
+        match fails {
+            false => session.commit_implicit().await.expect("nothing to commit"),
+            true => session.fail(),
+        }
+        assert_eq!(timeout(&mut session).await, before, "fails: {fails}");
+    }
+}
+
+#[tokio::test]
 async fn rows_locked_for_update_make_a_conflict() {
     let broker = Broker::start();
     broker.run("CREATE STREAM t (k text PRIMARY KEY, n int)").await;

@@ -116,9 +116,13 @@ impl Session {
     /// # Errors
     /// 40001 as COMMIT; nothing was written.
     pub async fn commit_implicit(&mut self) -> Result<(), Error> {
-        match self.transaction.take_if(|transaction| transaction.implicit) {
-            Some(transaction) => self.commit(Arc::unwrap_or_clone(transaction.pending)).await,
-            None => Ok(()),
+        match &mut self.transaction {
+            Some(transaction) if transaction.implicit => {
+                let pending = std::mem::take(&mut transaction.pending);
+                self.end_transaction();
+                self.commit(Arc::unwrap_or_clone(pending)).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -280,7 +284,7 @@ impl Session {
             .await
     }
 
-    fn end_transaction(&mut self) {
+    pub(super) fn end_transaction(&mut self) {
         let Some(transaction) = self.transaction.take() else {
             return;
         };

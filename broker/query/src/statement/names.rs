@@ -131,7 +131,8 @@ fn projection(body: &SetExpr) -> Option<&[SelectItem]> {
 
 const UNKNOWN: &str = "?column?";
 
-fn column_name(expr: &Expr) -> String {
+/// What PostgreSQL calls the column that `expr` gives.
+pub(crate) fn column_name(expr: &Expr) -> String {
     name_of(expr).unwrap_or_else(|| UNKNOWN.to_owned())
 }
 

@@ -4,9 +4,11 @@
 use super::visible::folded;
 use datafusion::sql::sqlparser::ast::{
     CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Value, VisitMut, VisitorMut,
+    FunctionArguments, Value, VisitMut, VisitorMut, visit_expressions,
 };
 use std::ops::ControlFlow;
+
+const FUNCTIONS: [&str; 4] = ["nextval", "currval", "setval", "lastval"];
 
 /// Adds the session; tells whether there was anything to add it to.
 pub(crate) fn bind_sequence_calls<V: VisitMut>(statement: &mut V, session: i32) -> bool {
@@ -29,6 +31,19 @@ pub(crate) fn next_value_of(expr: &Expr) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Whether `expr` takes values of sequences, or asks for them: only a query can.
+pub(crate) fn calls_sequences(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |expr| match expr {
+        Expr::Function(function)
+            if name_of(function).is_some_and(|name| FUNCTIONS.contains(&name.as_str())) =>
+        {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 struct Binder {

@@ -462,7 +462,9 @@ impl Finding {
         let name = qualifier.0.last().and_then(|part| part.as_ident()).map(folded);
         let name = name.unwrap_or_else(|| target.stream.name.clone());
         let finder = match others.is_empty() && with.is_none() {
-            true => KeyFinder::new(sql.state(), &target, &name, &values, selection.as_ref()),
+            true => {
+                KeyFinder::new(sql.state(), context, &target, &name, &values, selection.as_ref())
+            }
             false => None,
         };
         let text = format!(
@@ -498,7 +500,7 @@ impl Finding {
                     };
                 super::add_parameters(&items, &mut parameters);
                 let others: Vec<Joined> = query.columns().skip(first).collect();
-                Some(Returning::new(sql.state(), &target, &name, others, &items)?)
+                Some(Returning::new(sql.state(), context, &target, &name, others, &items)?)
             }
         };
         let query = Arc::new(query);

@@ -110,7 +110,7 @@ impl ConflictUpdate {
         let schema = DFSchema::new_with_metadata(fields, HashMap::new())?;
         let logical = |mut expr: ast::Expr| {
             let _ = expr.visit(&mut Qualify { table: name });
-            evaluate::logical(sql.state(), &expr, &schema)
+            evaluate::logical_within(sql.state(), context, &expr, &schema)
         };
         let mut assignments = Vec::new();
         for (column, value) in super::assign::assignments(target, update.assignments)? {

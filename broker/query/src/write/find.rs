@@ -4,9 +4,11 @@
 use super::target::Target;
 use crate::error::Error;
 use crate::evaluate;
+use crate::plan::PlanContext;
 use crate::rows::{Layout, RowsBuilder};
 use crate::scan::{KeyAccess, KeyColumn, Predicate, partition_index, predicate, push_row};
 use crate::snapshot::Snapshot;
+use crate::statement::calls_sequences;
 use anabranch_engine::table::Row;
 use bytes::Bytes;
 use datafusion::arrow::array::{
@@ -40,6 +42,7 @@ impl KeyFinder {
     /// `None` if the statement has to be executed as a query.
     pub(super) fn new(
         state: &SessionState,
+        context: &PlanContext,
         target: &Target,
         name: &str,
         values: &[ast::Expr],
@@ -48,13 +51,16 @@ impl KeyFinder {
         let layout = &target.layout;
         let all: Vec<usize> = (0..layout.schema.fields().len()).collect();
         let schema = qualified(layout, name, &all).ok()?;
-        let context = SimplifyContext::builder()
+        let simplify = SimplifyContext::builder()
             .with_schema(Arc::new(schema.clone()))
             .with_config_options(state.config_options().clone())
             .build();
-        let simplifier = ExprSimplifier::new(context);
+        let simplifier = ExprSimplifier::new(simplify);
         let logical = |expr: &ast::Expr| {
-            let expr = evaluate::logical(state, expr, &schema).ok()?;
+            let expr = match calls_sequences(expr) {
+                true => return None,
+                false => evaluate::logical_within(state, context, expr, &schema).ok()?,
+            };
             simplifier.simplify(simplifier.coerce(expr, &schema).ok()?).ok()
         };
         let by_key =

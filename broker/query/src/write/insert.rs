@@ -101,7 +101,9 @@ impl InsertPlan {
         let conflict = ConflictAction::new(sql, context, &target, &name, insert.on)?;
         let returning = match insert.returning {
             None => None,
-            Some(items) => Some(Returning::new(sql.state(), &target, &name, Vec::new(), &items)?),
+            Some(items) => {
+                Some(Returning::new(sql.state(), context, &target, &name, Vec::new(), &items)?)
+            }
         };
         let turn = AtomicUsize::new(0);
         Ok(Self { target, completion, source, conflict, returning, parameters, turn })
@@ -258,7 +260,7 @@ async fn source(
     let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
     if let (SetExpr::Values(rows), true) = (query.body.as_ref(), plain) {
         let width = rows.rows.first().map_or(0, |row| row.content.len());
-        if let Some(cells) = values::cells(sql.state(), rows, width)
+        if let Some(cells) = values::cells(sql.state(), context, rows, width)
             && width <= names.len()
         {
             let columns: Vec<_> = names[..width]

@@ -3,9 +3,10 @@
 use super::target::Target;
 use crate::error::Error;
 use crate::evaluate;
+use crate::plan::PlanContext;
 use crate::rows::{RowHeaders, RowInput, RowsBuilder, Source, System};
 use crate::scan::partition_index;
-use crate::statement::folded;
+use crate::statement::{column_name, folded};
 use anabranch_types::{Offset, PartitionId, Timestamp};
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
@@ -42,6 +43,7 @@ impl Returning {
     /// Of the stream as the statement calls it (`name`), joined with `others`.
     pub(super) fn new(
         state: &SessionState,
+        context: &PlanContext,
         target: &Target,
         name: &str,
         others: Vec<Joined>,
@@ -85,10 +87,12 @@ impl Returning {
                     out.columns(all.into_iter());
                 }
                 SelectItem::UnnamedExpr(expr) => {
-                    out.expr(evaluate::logical(state, expr, &row)?, None)?;
+                    let logical = evaluate::logical_within(state, context, expr, &row)?;
+                    out.expr(logical, column_name(expr))?;
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
-                    out.expr(evaluate::logical(state, expr, &row)?, Some(folded(alias)))?;
+                    let logical = evaluate::logical_within(state, context, expr, &row)?;
+                    out.expr(logical, folded(alias))?;
                 }
                 other => {
                     return Err(Error::unsupported(format!("RETURNING {other} is not supported")));
@@ -159,12 +163,8 @@ impl Output<'_> {
         }
     }
 
-    fn expr(&mut self, expr: Expr, alias: Option<String>) -> Result<(), Error> {
+    fn expr(&mut self, expr: Expr, name: String) -> Result<(), Error> {
         let field = evaluate::field(&expr, self.row)?;
-        let name = alias.unwrap_or_else(|| match &expr {
-            Expr::Column(column) => column.name.clone(),
-            _ => "?column?".to_owned(),
-        });
         self.fields.push(field.as_ref().clone().with_name(name).with_nullable(true));
         self.exprs.push(expr);
         Ok(())

@@ -4,12 +4,11 @@ use crate::error::Error;
 use crate::evaluate;
 use crate::plan::PlanContext;
 use crate::sql::Sql;
-use crate::statement::{SessionFacts, next_value_of, replace_session_functions};
+use crate::statement::next_value_of;
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::TreeNode;
-use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast::{self, Ident, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -21,8 +20,6 @@ use std::sync::Arc;
 pub(crate) struct Stored {
     expr: Expr,
     schema: DFSchema,
-    /// Whether it depends on when it is computed.
-    tells_time: bool,
     /// Sequences whose next values it takes.
     pub(crate) sequences: Vec<String>,
 }
@@ -43,24 +40,12 @@ impl Stored {
         let mut expr = expr;
         let mut next = NextValues { sequences: Vec::new() };
         let _ = expr.visit(&mut next);
-        let setting = |name: &str| context.settings.get(name).cloned();
-        let facts = SessionFacts {
-            user: &context.user,
-            version: &context.version,
-            process_id: context.process_id,
-            setting: &setting,
-        };
-        replace_session_functions(&mut expr, &facts);
         let values = (0..next.sequences.len())
             .map(|number| Arc::new(Field::new(value_name(number), DataType::Int64, true)));
         let fields: Vec<FieldRef> = row.iter().cloned().chain(values).collect();
         let schema = DFSchema::try_from(Schema::new(fields))?;
-        let expr = evaluate::logical(sql.state(), &expr, &schema)?;
-        let tells_time = expr.exists(|expr| {
-            Ok(matches!(expr, Expr::ScalarFunction(function)
-                if function.func.signature().volatility == Volatility::Stable))
-        })?;
-        Ok(Self { expr, schema, tells_time, sequences: next.sequences })
+        let expr = evaluate::logical_within(sql.state(), context, &expr, &schema)?;
+        Ok(Self { expr, schema, sequences: next.sequences })
     }
 
     /// The type that it gives.
@@ -98,9 +83,6 @@ impl Stored {
         let schema = Arc::new(self.schema.as_arrow().clone());
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
-        if !self.tells_time {
-            return evaluate::values(sql.state(), &self.expr, &self.schema, &batch, &[]);
-        }
         evaluate::values(sql.state(), &self.expr, &self.schema, &batch, &[])
     }
 }

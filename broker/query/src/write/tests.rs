@@ -155,6 +155,31 @@ async fn statements_return_what_they_wrote() {
 }
 
 #[tokio::test]
+async fn expressions_of_writes_know_their_session() {
+    let broker = keyed().await;
+    broker.run("CREATE SEQUENCE s").await;
+    let version = broker.lines("SELECT version()").await;
+    let given = broker
+        .run("INSERT INTO t (k, note) VALUES ('a', version()) RETURNING note, version(), upper(k)")
+        .await;
+    assert_eq!(given.lines(), [format!("{0}|{0}|A", version[0])]);
+    assert_eq!(given.columns, ["note", "version", "upper"]);
+    // By key, and with what only a query can take.
+    let mut session = broker.session();
+    let updated = run(&mut session, "UPDATE t SET n = nextval('s') WHERE k = 'a'").await;
+    assert_eq!(updated.expect("taken").tag, "UPDATE 1");
+    let given = run(
+        &mut session,
+        "UPDATE t SET n = n + 10, note = current_user WHERE k = 'a' RETURNING *, currval('s')",
+    )
+    .await;
+    assert_eq!(given.expect("rows").lines(), ["a|11|tester|1"]);
+    let on_conflict = "INSERT INTO t (k) VALUES ('a') ON CONFLICT (k) DO UPDATE SET note = current_database() RETURNING note";
+    let given = run(&mut session, on_conflict).await.expect("rows");
+    assert_eq!(given.lines(), broker.lines("SELECT current_database()").await);
+}
+
+#[tokio::test]
 async fn rows_are_found_by_joins() {
     let broker = keyed().await;
     broker.run("CREATE STREAM u (id int PRIMARY KEY, k text, more int)").await;

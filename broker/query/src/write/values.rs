@@ -4,10 +4,10 @@ use super::encode::bytes_of;
 use super::target::{Written, written_type};
 use crate::error::Error;
 use crate::evaluate;
-use crate::plan::placeholder_number;
+use crate::plan::{PlanContext, placeholder_number};
 use crate::rows::text_of;
 use crate::sql::Sql;
-use crate::statement::next_value_of;
+use crate::statement::{calls_sequences, next_value_of};
 use anabranch_semantics::cast_value;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -56,6 +56,7 @@ fn parameter(parameters: &[ScalarValue], number: usize) -> Result<ScalarValue, E
 /// The rows of `values`, if no cell takes a plan.
 pub(super) fn cells(
     state: &SessionState,
+    context: &PlanContext,
     values: &Values,
     columns: usize,
 ) -> Option<Vec<Vec<Cell>>> {
@@ -63,14 +64,17 @@ pub(super) fn cells(
         .rows
         .iter()
         .map(|row| {
-            let cells =
-                row.content.iter().map(|expr| cell(state, expr)).collect::<Option<Vec<_>>>()?;
+            let cells = row
+                .content
+                .iter()
+                .map(|expr| cell(state, context, expr))
+                .collect::<Option<Vec<_>>>()?;
             (cells.len() == columns).then_some(cells)
         })
         .collect()
 }
 
-fn cell(state: &SessionState, expr: &Expr) -> Option<Cell> {
+fn cell(state: &SessionState, context: &PlanContext, expr: &Expr) -> Option<Cell> {
     if let Some(number) = placeholder_number(expr) {
         return Some(Cell::Parameter(number - 1));
     }
@@ -83,31 +87,22 @@ fn cell(state: &SessionState, expr: &Expr) -> Option<Cell> {
         return Some(Cell::Next(sequence));
     }
     let constant = constant(expr).map(Cell::Constant);
-    constant.or_else(|| computed(state, expr))
+    constant.or_else(|| computed(state, context, expr))
 }
 
-/// `now()`, `upper('a')`, `1 + 1`: nothing that asks the session, a sequence or a stream.
-fn computed(state: &SessionState, expr: &Expr) -> Option<Cell> {
+/// `now()`, `upper('a')`, `1 + 1`: nothing that asks a sequence or a stream.
+fn computed(state: &SessionState, context: &PlanContext, expr: &Expr) -> Option<Cell> {
     let asks = visit_expressions(expr, |expr| match expr {
-        Expr::Function(function) if asks_session(&function.name.to_string()) => {
-            ControlFlow::Break(())
-        }
         Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(()),
         other if placeholder_number(other).is_some() => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
-    if asks.is_break() {
+    if asks.is_break() || calls_sequences(expr) {
         return None;
     }
     // What does not plan here is planned as a query, which then says why not.
-    let expr = evaluate::logical(state, expr, &DFSchema::empty()).ok()?;
+    let expr = evaluate::logical_within(state, context, expr, &DFSchema::empty()).ok()?;
     Some(Cell::Computed(Box::new(Computed(expr))))
-}
-
-fn asks_session(function: &str) -> bool {
-    let name = function.rsplit('.').next().unwrap_or(function).to_ascii_lowercase();
-    ["nextval", "currval", "lastval", "setval", "current_setting", "set_config"]
-        .contains(&name.as_str())
 }
 
 fn constant(expr: &Expr) -> Option<ScalarValue> {

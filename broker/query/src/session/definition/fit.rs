@@ -1,18 +1,16 @@
 //! Whether the rows that there are fit a definition.
 
-use super::Session;
+use super::{Plan, Session};
 use crate::error::{Error, sqlstate};
 use crate::execute::Rows;
-use crate::plan::QueryPlan;
 use crate::rows::{Layout, Relation, RowHeaders, RowInput, RowsBuilder};
 use crate::sequences::quoted_name;
-use crate::statement::{Kind, Retyped, parse};
+use crate::statement::Retyped;
 use anabranch_engine::Stream;
 use anabranch_types::{Offset, PartitionIndex, Timestamp};
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{Int32Type, Int64Type};
 use serde_json::Value;
-use std::sync::Arc;
 
 impl Session {
     /// Whether a row of the stream meets the condition.
@@ -24,15 +22,10 @@ impl Session {
     }
 
     async fn rows(&self, text: &str) -> Result<Rows, Error> {
-        let Some(Kind::Query(query)) = parse(text)?.pop().map(|statement| statement.kind) else {
-            return Err(Error::internal("no query"));
-        };
-        let (sql, context) = (self.sql.clone(), self.plan_context());
-        let text = text.to_owned();
-        let planning =
-            Box::pin(async move { QueryPlan::new(&sql, &context, &text, *query, &[]).await });
-        let plan = self.sql.runtime.run(planning).await?;
-        self.execution().start(Arc::new(plan), Vec::new()).await
+        match self.plan_text(text).await? {
+            Plan::Query(plan) => self.execution().start(plan, Vec::new()).await,
+            _ => Err(Error::internal("no query")),
+        }
     }
 
     /// Whether all values of a column are of the type that it has in `next`.

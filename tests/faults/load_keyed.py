@@ -6,9 +6,9 @@ import threading
 import time
 
 import psycopg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from load_other import connect
-from load_producers import IN_FLIGHT_MAX, QUICK
+from load_producers import IN_FLIGHT_MAX, QUICK, idempotent
 from say import PATIENCE, closed, me, say, value_of
 
 # Keys that are written at the same time, and records of these before others take their place: so
@@ -26,16 +26,7 @@ def upsert(broker, name, topic, partitions):
     n = 0
     while not closed.is_set():
         fatal.clear()
-        producer = Producer(
-            {
-                "bootstrap.servers": broker,
-                "enable.idempotence": True,
-                "linger.ms": 2,
-                "delivery.timeout.ms": PATIENCE * 1000,
-                "error_cb": lambda error: fatal.set() if error.fatal() else None,
-                **QUICK,
-            }
-        )
+        producer = idempotent(broker, fatal)
         while not closed.is_set() and not fatal.is_set():
             producer.poll(0.008)
             if len(producer) < IN_FLIGHT_MAX:

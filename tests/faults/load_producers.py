@@ -38,9 +38,9 @@ def bulk(broker, name, topic):
         n = produce_until_fatal(broker, name, topic, 1, n, {"pad": PAD}, 0.5)
 
 
-def produce_until_fatal(broker, name, topic, partitions, n, padding, pause):
-    fatal = threading.Event()
-    producer = Producer(
+def idempotent(broker, fatal):
+    """A producer that sets `fatal` once it is of no more use."""
+    return Producer(
         {
             "bootstrap.servers": broker,
             "enable.idempotence": True,
@@ -50,6 +50,11 @@ def produce_until_fatal(broker, name, topic, partitions, n, padding, pause):
             **QUICK,
         }
     )
+
+
+def produce_until_fatal(broker, name, topic, partitions, n, padding, pause):
+    fatal = threading.Event()
+    producer = idempotent(broker, fatal)
 
     def delivered(n):
         def callback(error, message):

@@ -210,6 +210,33 @@ pub enum ItemType {
     Jsonb,
 }
 
+impl ItemType {
+    /// Of items that are as values of `column`. `None` where an array has none such: of arrays,
+    /// and of json.
+    #[must_use]
+    pub const fn of(column: ColumnType) -> Option<Self> {
+        Some(match column {
+            ColumnType::Boolean => Self::Boolean,
+            ColumnType::Smallint => Self::Smallint,
+            ColumnType::Integer => Self::Integer,
+            ColumnType::Bigint => Self::Bigint,
+            ColumnType::Real => Self::Real,
+            ColumnType::Double => Self::Double,
+            ColumnType::Numeric { .. } => Self::Numeric,
+            ColumnType::Text => Self::Text,
+            ColumnType::Bytea => Self::Bytea,
+            ColumnType::Date => Self::Date,
+            ColumnType::Timestamp => Self::Timestamp,
+            ColumnType::Timestamptz => Self::Timestamptz,
+            ColumnType::Time => Self::Time,
+            ColumnType::Interval => Self::Interval,
+            ColumnType::Uuid => Self::Uuid,
+            ColumnType::Jsonb => Self::Jsonb,
+            ColumnType::Json | ColumnType::Array(_) => return None,
+        })
+    }
+}
+
 /// The settings that something acts on, with Kafka's defaults where Kafka has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamOptions {

@@ -242,7 +242,7 @@ impl Field {
             ColumnType::Uuid
         } else if only(self.arrays) && self.item.as_deref().is_some_and(Self::has_values) {
             let item = self.item.as_deref().map(Self::column_type);
-            item.and_then(item_of).map_or(ColumnType::Json, ColumnType::Array)
+            item.and_then(ItemType::of).map_or(ColumnType::Json, ColumnType::Array)
         } else if self.documents + self.arrays > 0 {
             ColumnType::Json
         } else {
@@ -260,22 +260,6 @@ impl Field {
         }
         Some(format!("{:.1} % null or missing", missing as f64 * 100.0 / objects as f64))
     }
-}
-
-/// The type of an array's items that are like values of `column`.
-fn item_of(column: ColumnType) -> Option<ItemType> {
-    Some(match column {
-        ColumnType::Boolean => ItemType::Boolean,
-        ColumnType::Integer => ItemType::Integer,
-        ColumnType::Bigint => ItemType::Bigint,
-        ColumnType::Double => ItemType::Double,
-        ColumnType::Text => ItemType::Text,
-        ColumnType::Date => ItemType::Date,
-        ColumnType::Timestamp => ItemType::Timestamp,
-        ColumnType::Timestamptz => ItemType::Timestamptz,
-        ColumnType::Uuid => ItemType::Uuid,
-        _ => return None,
-    })
 }
 
 /// A column's type, as it is declared.

@@ -18,7 +18,7 @@ mod table_scan;
 mod tests;
 
 pub(crate) use context::QueryContext;
-pub(crate) use key_access::{KeyAccess, KeyColumn, Predicate, predicate};
+pub(crate) use key_access::{KeyAccess, KeyColumn, Predicate, points, predicate};
 pub(crate) use log_cursor::{LogCursor, Visit};
 pub(crate) use table_scan::{partition_index, push_row};
 

@@ -1,9 +1,8 @@
 //! Reading rows by key without executing a plan: a lookup, a decode, done.
 
 use crate::error::Error;
-use crate::evaluate;
 use crate::rows::{Layout, RowsBuilder};
-use crate::scan::{KeyAccess, Predicate, StreamTable, predicate, push_row};
+use crate::scan::{Predicate, StreamTable, points, predicate, push_row};
 use crate::snapshot::Snapshot;
 use anabranch_engine::Stream;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
@@ -82,14 +81,7 @@ impl PointRead {
         parameters: &[ScalarValue],
         may_wait: bool,
     ) -> Result<Option<(RecordBatch, Option<String>)>, Error> {
-        let filters = self
-            .filters
-            .iter()
-            .map(|filter| evaluate::bound(filter.clone(), parameters))
-            .collect::<Result<Vec<_>, Error>>()?;
-        let KeyAccess::Points(keys) = KeyAccess::new(&self.layout, &filters) else {
-            return Err(Error::internal("a lookup by key has become a scan"));
-        };
+        let keys = points(&self.layout, &self.filters, parameters)?;
         let query = crate::scan::QueryContext::new(snapshot.clone());
         let mut rows = RowsBuilder::new(&self.layout, &self.stream, &self.projection);
         let found = match may_wait {

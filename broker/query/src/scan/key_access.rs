@@ -1,5 +1,7 @@
 //! Predicates on a keyed stream's key, as lookups and ranges.
 
+use crate::error::Error;
+use crate::evaluate;
 use crate::limits::POINT_KEYS_MAX;
 use crate::rows::{KeyShape, Layout, Source, System};
 use anabranch_engine::table::KeyRange;
@@ -80,6 +82,22 @@ impl KeyAccess {
                 Self::Points(keys.into_iter().filter(|key| contains(&range, key)).collect())
             }
         }
+    }
+}
+
+/// The keys that a lookup's filters name, each an equality: of a whole key, with these parameters.
+///
+/// # Errors
+/// What parameters cannot be.
+pub(crate) fn points(
+    layout: &Layout,
+    filters: &[Expr],
+    parameters: &[ScalarValue],
+) -> Result<Vec<Bytes>, Error> {
+    let filters = filters.iter().map(|filter| evaluate::bound(filter.clone(), parameters));
+    match KeyAccess::new(layout, &filters.collect::<Result<Vec<_>, Error>>()?) {
+        KeyAccess::Points(keys) => Ok(keys),
+        KeyAccess::Range(_) => Err(Error::internal("a lookup by key has become a scan")),
     }
 }
 

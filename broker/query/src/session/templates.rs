@@ -7,6 +7,7 @@
 
 use super::{Outcome, Plan, Prepared, Session};
 use crate::error::Error;
+use crate::plan::cast_parameters;
 use crate::statement::parse;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
@@ -44,8 +45,7 @@ impl Session {
         };
         let mut prepared = prepared.clone();
         // A number that is too large for its column, say: not the same statement then.
-        let types = prepared.parameters();
-        crate::plan::cast_parameters(types, constants.clone()).ok()?;
+        let constants = cast_parameters(prepared.parameters(), constants).ok()?;
         let before = prepared.clone();
         let done = self.execute(&mut prepared, constants).await;
         if done.is_err() {

@@ -3,7 +3,7 @@
 use super::assign::image;
 use super::encode::assigned;
 use super::rules::RowRules;
-use super::target::{Role, Target, Written};
+use super::target::{Role, Target, Written, qualified};
 use crate::error::Error;
 use crate::evaluate;
 use crate::plan::PlanContext;
@@ -17,8 +17,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array,
 };
 use datafusion::arrow::compute::take;
-use datafusion::arrow::datatypes::Schema;
-use datafusion::common::{DFSchema, TableReference};
+use datafusion::common::DFSchema;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
@@ -100,13 +99,8 @@ impl ConflictUpdate {
         name: &str,
         update: ast::DoUpdate,
     ) -> Result<Self, Error> {
-        let qualified = |name: &str, schema: &Schema| {
-            let table = TableReference::bare(name.to_owned());
-            let fields = schema.fields().iter();
-            fields.map(|field| (Some(table.clone()), field.clone())).collect::<Vec<_>>()
-        };
-        let mut fields = qualified(name, &target.layout.schema);
-        fields.extend(qualified("excluded", &target.layout.visible_schema()));
+        let mut fields = qualified(name, target.layout.schema.fields());
+        fields.extend(qualified("excluded", target.layout.visible_schema().fields()));
         let schema = DFSchema::new_with_metadata(fields, HashMap::new())?;
         let logical = |mut expr: ast::Expr| {
             let _ = expr.visit(&mut Qualify { table: name });

@@ -1,13 +1,13 @@
 //! COPY FROM: rows that come from outside, a batch at a time, become events as with INSERT.
 
-use super::insert::InsertPlan;
+use super::insert::Destination;
 use super::target::Target;
 use crate::error::Error;
 use crate::pending::Pending;
 use crate::plan::PlanContext;
 use crate::snapshot::Snapshot;
 use crate::sql::Sql;
-use crate::statement::Name;
+use crate::statement::{Name, Overriding};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// A stream and the columns of it that rows are given for.
 pub(crate) struct CopyPlan {
-    insert: InsertPlan,
+    into: Destination,
     schema: SchemaRef,
 }
 
@@ -32,21 +32,21 @@ impl CopyPlan {
             [] => target.insertable(),
             named => named.to_vec(),
         };
-        let insert = InsertPlan::of_batches(sql, context, target, &names)?;
-        let fields: Vec<_> = insert.fields().map(|field| field.as_ref().clone()).collect();
-        let fields = fields.into_iter().map(|field| field.with_nullable(true));
+        let into = Destination::new(sql, context, target, &names, Overriding::System)?;
+        let given = into.completion.given().iter();
+        let fields = given.map(|column| column.field.as_ref().clone().with_nullable(true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Self { insert, schema })
+        Ok(Self { into, schema })
     }
 
     /// The stream's name.
     pub(crate) fn stream(&self) -> &str {
-        self.insert.stream_name()
+        &self.into.target.stream.name
     }
 
     /// Whether rows have keys that must not exist.
     pub(crate) fn is_keyed(&self) -> bool {
-        self.insert.is_keyed()
+        self.into.target.is_keyed()
     }
 
     /// What rows consist of.
@@ -56,7 +56,7 @@ impl CopyPlan {
 
     /// A number for what is appended together: events without a key go to one partition then.
     pub(crate) fn next_turn(&self) -> usize {
-        self.insert.next_turn()
+        self.into.next_turn()
     }
 
     /// Rows with defaults and what is computed, from rows whose columns are those of
@@ -66,7 +66,7 @@ impl CopyPlan {
         sql: &Sql,
         batch: &RecordBatch,
     ) -> Result<RecordBatch, Error> {
-        self.insert.complete(sql, batch).await
+        self.into.completion.batch(sql, &self.into.target, batch).await
     }
 
     /// Adds complete rows to `pending`, which is of no more use where that fails.
@@ -78,7 +78,7 @@ impl CopyPlan {
         batch: &RecordBatch,
         pending: &mut Pending,
     ) -> Result<(), Error> {
-        self.insert.add_batch(sql, snapshot, turn, batch, pending)
+        self.into.add(sql, snapshot, turn, batch, pending)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Rows that UPDATE or DELETE names by their whole key: looked up, where a plan would have to be
 //! executed (which took nine tenths of the time of such a statement).
 
-use super::target::Target;
+use super::target::{Target, qualified};
 use crate::error::Error;
 use crate::evaluate;
 use crate::plan::PlanContext;
 use crate::rows::{Layout, RowsBuilder};
-use crate::scan::{KeyAccess, KeyColumn, Predicate, partition_index, predicate, push_row};
+use crate::scan::{KeyColumn, Predicate, partition_index, points, predicate, push_row};
 use crate::snapshot::Snapshot;
 use crate::statement::calls_sequences;
 use anabranch_engine::table::Row;
@@ -16,7 +16,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{and_kleene, filter_record_batch};
 use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::common::{DFSchema, TableReference};
+use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::simplify::SimplifyContext;
@@ -49,8 +49,8 @@ impl KeyFinder {
         selection: Option<&ast::Expr>,
     ) -> Option<Self> {
         let layout = &target.layout;
-        let all: Vec<usize> = (0..layout.schema.fields().len()).collect();
-        let schema = qualified(layout, name, &all).ok()?;
+        let named = |fields| DFSchema::new_with_metadata(fields, HashMap::new());
+        let schema = named(qualified(name, layout.schema.fields())).ok()?;
         let simplify = SimplifyContext::builder()
             .with_schema(Arc::new(schema.clone()))
             .with_config_options(state.config_options().clone())
@@ -79,7 +79,8 @@ impl KeyFinder {
             }
         }
         let columns: Vec<usize> = used.into_iter().collect();
-        let row = qualified(layout, name, &columns).ok()?;
+        let read = columns.iter().map(|&at| &layout.schema.fields()[at]);
+        let row = named(qualified(name, read)).ok()?;
         Some(Self { keys, rest, values, columns, row })
     }
 
@@ -91,11 +92,7 @@ impl KeyFinder {
         snapshot: &Snapshot,
         parameters: &[ScalarValue],
     ) -> Result<RecordBatch, Error> {
-        let keys = self.keys.iter().map(|key| evaluate::bound(key.clone(), parameters));
-        let keys = keys.collect::<Result<Vec<_>, Error>>()?;
-        let KeyAccess::Points(keys) = KeyAccess::new(&target.layout, &keys) else {
-            return Err(Error::internal("a lookup by key has become a scan"));
-        };
+        let keys = points(&target.layout, &self.keys, parameters)?;
         let found = snapshot.get_many(&target.stream, &keys)?;
         let found: Vec<(&Bytes, Row)> =
             keys.iter().zip(found).filter_map(|(key, row)| Some((key, row?))).collect();
@@ -136,15 +133,6 @@ fn is_whole_key(layout: &Layout, keys: &[Expr]) -> bool {
     let parts = layout.key.columns();
     let declared = (0..parts).all(|part| given.contains(&KeyColumn::Declared(part)));
     given.contains(&KeyColumn::Raw) || (parts > 0 && declared)
-}
-
-fn qualified(layout: &Layout, name: &str, columns: &[usize]) -> Result<DFSchema, Error> {
-    let table = TableReference::bare(name.to_owned());
-    let fields = columns
-        .iter()
-        .map(|&at| (Some(table.clone()), layout.schema.fields()[at].clone()))
-        .collect();
-    Ok(DFSchema::new_with_metadata(fields, HashMap::new())?)
 }
 
 /// Where rows stand, and what they are.

@@ -19,7 +19,7 @@ use anabranch_engine::table::Row;
 use anabranch_types::{PartitionId, Timestamp};
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{self, Insert, SetExpr, TableObject};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -29,12 +29,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) struct InsertPlan {
-    target: Target,
-    completion: Completion,
+    into: Destination,
     source: Source,
-    conflict: ConflictAction,
     returning: Option<Returning>,
     parameters: Vec<DataType>,
+}
+
+/// Where rows go, and what becomes of them on the way.
+pub(super) struct Destination {
+    pub(super) target: Target,
+    pub(super) completion: Completion,
+    conflict: ConflictAction,
     /// Rises with each execution: events without a key go to partitions in turn.
     turn: AtomicUsize,
 }
@@ -42,8 +47,6 @@ pub(crate) struct InsertPlan {
 enum Source {
     Values(Vec<Vec<Cell>>),
     Query(Arc<QueryPlan>),
-    /// Batches that are given one by one ([`InsertPlan::add_batch`]).
-    Outside,
 }
 
 impl InsertPlan {
@@ -87,109 +90,28 @@ impl InsertPlan {
                 "INSERT has more target columns than expressions"
             }));
         }
-        let columns: Vec<_> =
-            names[..width].iter().map(|name| target.column(name)).collect::<Result<_, Error>>()?;
-        for column in &columns {
-            refuse_given(target.declared(column.field.name()), overriding)?;
-        }
-        let completion = Completion::new(sql, context, &target, columns)?;
-        check_columns(&target, completion.columns())?;
+        let mut into = Destination::new(sql, context, target, &names[..width], overriding)?;
+        let target = &into.target;
         add_parameters(&insert.on, &mut parameters);
         add_parameters(&insert.returning, &mut parameters);
         let alias = insert.table_alias.as_ref().map(|alias| &alias.alias);
         let name = alias.map_or_else(|| target.stream.name.clone(), folded);
-        let conflict = ConflictAction::new(sql, context, &target, &name, insert.on)?;
+        let conflict = ConflictAction::new(sql, context, target, &name, insert.on)?;
         let returning = match insert.returning {
             None => None,
             Some(items) => {
-                Some(Returning::new(sql.state(), context, &target, &name, Vec::new(), &items)?)
+                Some(Returning::new(sql.state(), context, target, &name, Vec::new(), &items)?)
             }
         };
-        let turn = AtomicUsize::new(0);
-        Ok(Self { target, completion, source, conflict, returning, parameters, turn })
+        into.conflict = conflict;
+        Ok(Self { into, source, returning, parameters })
     }
 
     /// Whether it writes values, and does no more.
     pub(super) fn is_of_values(&self) -> bool {
         matches!(self.source, Source::Values(_))
-            && !matches!(self.conflict, ConflictAction::Update(_))
+            && !matches!(self.into.conflict, ConflictAction::Update(_))
             && self.returning.is_none()
-    }
-
-    /// For batches of the columns `names` that come from outside.
-    pub(super) fn of_batches(
-        sql: &Sql,
-        context: &PlanContext,
-        target: Target,
-        names: &[String],
-    ) -> Result<Self, Error> {
-        let columns: Vec<_> =
-            names.iter().map(|name| target.column(name)).collect::<Result<_, Error>>()?;
-        for column in &columns {
-            refuse_given(target.declared(column.field.name()), Overriding::System)?;
-        }
-        let completion = Completion::new(sql, context, &target, columns)?;
-        check_columns(&target, completion.columns())?;
-        Ok(Self {
-            target,
-            completion,
-            source: Source::Outside,
-            conflict: ConflictAction::Fail,
-            returning: None,
-            parameters: Vec::new(),
-            turn: AtomicUsize::new(0),
-        })
-    }
-
-    pub(super) fn stream_name(&self) -> &str {
-        &self.target.stream.name
-    }
-
-    pub(super) fn is_keyed(&self) -> bool {
-        self.target.is_keyed()
-    }
-
-    /// The columns that are given.
-    pub(super) fn fields(&self) -> impl Iterator<Item = &Arc<Field>> {
-        self.completion.given().iter().map(|column| &column.field)
-    }
-
-    /// Rows with all columns, from rows with those that are given.
-    pub(super) async fn complete(
-        &self,
-        sql: &Sql,
-        batch: &RecordBatch,
-    ) -> Result<RecordBatch, Error> {
-        self.completion.batch(sql, &self.target, batch).await
-    }
-
-    pub(super) fn next_turn(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Adds the rows of `batch`, which is complete, as they stand in `snapshot`, to `pending`.
-    pub(super) fn add_batch(
-        &self,
-        sql: &Sql,
-        snapshot: &Snapshot,
-        turn: usize,
-        batch: &RecordBatch,
-        pending: &mut Pending,
-    ) -> Result<(), Error> {
-        let mut writer = Writer {
-            plan: self,
-            sql,
-            snapshot,
-            parameters: &[],
-            turn,
-            now: sql.engine().now(),
-            pending: std::mem::take(pending),
-            count: 0,
-            returned: Vec::new(),
-        };
-        writer.batch(batch)?;
-        *pending = writer.pending;
-        Ok(())
     }
 
     pub(super) fn parameters(&self) -> &[DataType] {
@@ -208,44 +130,95 @@ impl InsertPlan {
         let snapshot = execution.snapshot().await?;
         let sql = execution.sql.clone();
         let state = sql.state();
+        let Destination { target, completion, .. } = &self.into;
         let mut writer = Writer {
-            plan: self,
+            into: &self.into,
             sql: &sql,
             snapshot: &snapshot,
             parameters: &parameters,
-            turn: self.next_turn(),
+            turn: self.into.next_turn(),
             now: execution.sql.engine().now(),
             pending: Pending::default(),
             count: 0,
-            returned: Vec::new(),
+            returned: self.returning.is_some().then(Vec::new),
         };
         match &self.source {
             Source::Values(rows) => {
-                let given = self.completion.given();
-                let rows = values::with_next(rows, &sql, self.completion.session()).await?;
+                let given = completion.given();
+                let rows = values::with_next(rows, &sql, completion.session()).await?;
                 let batch = values::batch(sql.state(), &rows, given, &parameters)?;
-                writer.batch(&self.completion.batch(&sql, &self.target, &batch).await?)?;
+                writer.batch(&completion.batch(&sql, target, &batch).await?)?;
             }
             Source::Query(plan) => {
                 let mut given = parameters.clone();
                 given.truncate(plan.parameters.len());
                 let mut rows = execution.start(plan.clone(), given).await?;
                 while let Some(batch) = rows.next().await? {
-                    writer.batch(&self.completion.batch(&sql, &self.target, &batch).await?)?;
+                    writer.batch(&completion.batch(&sql, target, &batch).await?)?;
                 }
             }
-            Source::Outside => {}
         }
         let Writer { pending, count, returned, .. } = writer;
         let returning = match &self.returning {
             None => None,
             Some(returning) => {
-                let rows = returned.iter();
-                let batch = returning.batch(state, &self.target, rows, None, &parameters)?;
+                let rows = returned.iter().flatten();
+                let batch = returning.batch(state, target, rows, None, &parameters)?;
                 Some((returning.schema().clone(), vec![batch]))
             }
         };
         Ok((Written { verb: "INSERT", count, returning }, pending))
+    }
+}
+
+impl Destination {
+    /// Of rows with the columns `names`, whose keys must not exist.
+    pub(super) fn new(
+        sql: &Sql,
+        context: &PlanContext,
+        target: Target,
+        names: &[String],
+        overriding: Overriding,
+    ) -> Result<Self, Error> {
+        let columns: Vec<_> =
+            names.iter().map(|name| target.column(name)).collect::<Result<_, Error>>()?;
+        for column in &columns {
+            refuse_given(target.declared(column.field.name()), overriding)?;
+        }
+        let completion = Completion::new(sql, context, &target, columns)?;
+        check_columns(&target, completion.columns())?;
+        let (conflict, turn) = (ConflictAction::Fail, AtomicUsize::new(0));
+        Ok(Self { target, completion, conflict, turn })
+    }
+
+    pub(super) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds the rows of `batch`, which is complete, as they stand in `snapshot`, to `pending`,
+    /// which is of no more use where that fails.
+    pub(super) fn add(
+        &self,
+        sql: &Sql,
+        snapshot: &Snapshot,
+        turn: usize,
+        batch: &RecordBatch,
+        pending: &mut Pending,
+    ) -> Result<(), Error> {
+        let mut writer = Writer {
+            into: self,
+            sql,
+            snapshot,
+            parameters: &[],
+            turn,
+            now: sql.engine().now(),
+            pending: std::mem::take(pending),
+            count: 0,
+            returned: None,
+        };
+        writer.batch(batch)?;
+        *pending = writer.pending;
+        Ok(())
     }
 }
 
@@ -319,7 +292,7 @@ fn last_part(name: &ast::ObjectName) -> Result<String, Error> {
 
 /// One execution.
 struct Writer<'a> {
-    plan: &'a InsertPlan,
+    into: &'a Destination,
     sql: &'a Sql,
     snapshot: &'a Snapshot,
     parameters: &'a [ScalarValue],
@@ -328,20 +301,20 @@ struct Writer<'a> {
     pending: Pending,
     count: usize,
     /// The rows, if they are asked for.
-    returned: Vec<Returned>,
+    returned: Option<Vec<Returned>>,
 }
 
 impl Writer<'_> {
     fn batch(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        let encoder = Encoder::new(&self.plan.target, self.plan.completion.columns(), batch)?;
-        match self.plan.target.is_keyed() {
+        let encoder = Encoder::new(&self.into.target, self.into.completion.columns(), batch)?;
+        match self.into.target.is_keyed() {
             true => {
                 let keys = (0..batch.num_rows())
                     .map(|row| {
                         encoder.key(row)?.ok_or_else(|| Error::internal("a keyed row has no key"))
                     })
                     .collect::<Result<Vec<_>, Error>>()?;
-                let existing = self.snapshot.get_many(&self.plan.target.stream, &keys)?;
+                let existing = self.snapshot.get_many(&self.into.target.stream, &keys)?;
                 self.keyed(&encoder, &keys, existing)
             }
             false => self.append(&encoder, batch.num_rows()),
@@ -352,8 +325,8 @@ impl Writer<'_> {
         for row in 0..rows {
             let key = encoder.key(row)?;
             let partition = match &key {
-                Some(key) => self.plan.target.partition_of(key),
-                None => self.plan.target.partition_in_turn(self.turn),
+                Some(key) => self.into.target.partition_of(key),
+                None => self.into.target.partition_in_turn(self.turn),
             };
             let value = encoder.value(row)?;
             self.push(partition, key, value)?;
@@ -371,12 +344,12 @@ impl Writer<'_> {
         let mut seen = HashSet::default();
         let mut numbers = Vec::new();
         for (number, (key, row)) in keys.iter().zip(existing).enumerate() {
-            let stream = &self.plan.target.stream;
+            let stream = &self.into.target.stream;
             let again = self.pending.last(stream.id, key).is_some() || seen.contains(key);
             self.pending.check(stream, key, self.snapshot.round());
-            match (&self.plan.conflict, row, again) {
+            match (&self.into.conflict, row, again) {
                 (_, None, false) => {
-                    let partition = self.plan.target.partition_of(key);
+                    let partition = self.into.target.partition_of(key);
                     let value = encoder.value(number)?;
                     self.push(partition, Some(key.clone()), value)?;
                 }
@@ -409,18 +382,18 @@ impl Writer<'_> {
         conflicting: &[(Bytes, Row)],
         numbers: &[u32],
     ) -> Result<(), Error> {
-        let ConflictAction::Update(update) = &self.plan.conflict else {
+        let ConflictAction::Update(update) = &self.into.conflict else {
             return Ok(());
         };
         if conflicting.is_empty() {
             return Ok(());
         }
-        let columns = self.plan.completion.columns().iter();
+        let columns = self.into.completion.columns().iter();
         let fields: Vec<_> = columns.map(|column| column.field.as_ref().clone()).collect();
         let fields = fields.into_iter().map(|field| field.with_nullable(true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let excluded = RecordBatch::try_new(schema, encoder.arrays().to_vec())?;
-        let target = &self.plan.target;
+        let target = &self.into.target;
         let values =
             update.values(self.sql, target, conflicting, &excluded, numbers, self.parameters)?;
         for ((key, row), value) in conflicting.iter().zip(values) {
@@ -438,11 +411,11 @@ impl Writer<'_> {
         value: Option<Bytes>,
     ) -> Result<(), Error> {
         self.count += 1;
-        if self.plan.returning.is_some() {
+        if let Some(returned) = &mut self.returned {
             let (key, value) = (key.clone(), value.clone());
-            self.returned.push(Returned { partition, key, value });
+            returned.push(Returned { partition, key, value });
         }
-        let (stream, timestamp) = (self.plan.target.stream.clone(), self.now);
+        let (stream, timestamp) = (self.into.target.stream.clone(), self.now);
         self.pending.push(Event { stream, partition, key, value, timestamp })
     }
 }

@@ -1,6 +1,6 @@
 //! `RETURNING …`.
 
-use super::target::Target;
+use super::target::{Target, qualified};
 use crate::error::Error;
 use crate::evaluate;
 use crate::plan::PlanContext;
@@ -52,11 +52,8 @@ impl Returning {
         let layout = &target.layout;
         let columns: Vec<usize> =
             (0..layout.sources.len()).filter(|&at| is_known(&layout.sources[at])).collect();
-        let own = TableReference::bare(name.to_owned());
-        let mut fields: Vec<Joined> = columns
-            .iter()
-            .map(|&at| (Some(own.clone()), layout.schema.fields()[at].clone()))
-            .collect();
+        let own = columns.iter().map(|&at| &layout.schema.fields()[at]);
+        let mut fields: Vec<Joined> = qualified(name, own);
         let visible = columns.iter().filter(|&&at| at < layout.visible).count();
         let first_other = fields.len();
         fields.extend(others);

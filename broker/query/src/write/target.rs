@@ -11,7 +11,8 @@ use anabranch_types::partitioner::partition_of;
 use anabranch_types::{PartitionId, PartitionIndex};
 use bytes::Bytes;
 use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::ObjectName;
 use std::sync::Arc;
 
@@ -169,6 +170,15 @@ impl Target {
     pub(super) fn partition_in_turn(&self, turn: usize) -> PartitionId {
         self.stream.partitions[turn % self.stream.partitions.len()]
     }
+}
+
+/// The columns `fields` of the relation `name`.
+pub(super) fn qualified<'a>(
+    name: &str,
+    fields: impl IntoIterator<Item = &'a FieldRef>,
+) -> Vec<(Option<TableReference>, FieldRef)> {
+    let table = TableReference::bare(name.to_owned());
+    fields.into_iter().map(|field| (Some(table.clone()), field.clone())).collect()
 }
 
 /// Checks that a set of columns makes an event.

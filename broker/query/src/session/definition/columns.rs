@@ -193,25 +193,9 @@ fn column_type(field: &Field) -> Result<ColumnType, Error> {
 }
 
 fn item_type(item: &Field) -> Result<ItemType, Error> {
-    Ok(match column_type(item)? {
-        ColumnType::Boolean => ItemType::Boolean,
-        ColumnType::Smallint => ItemType::Smallint,
-        ColumnType::Integer => ItemType::Integer,
-        ColumnType::Bigint => ItemType::Bigint,
-        ColumnType::Real => ItemType::Real,
-        ColumnType::Double => ItemType::Double,
-        ColumnType::Numeric { .. } => ItemType::Numeric,
-        ColumnType::Text => ItemType::Text,
-        ColumnType::Bytea => ItemType::Bytea,
-        ColumnType::Date => ItemType::Date,
-        ColumnType::Timestamp => ItemType::Timestamp,
-        ColumnType::Timestamptz => ItemType::Timestamptz,
-        ColumnType::Time => ItemType::Time,
-        ColumnType::Interval => ItemType::Interval,
-        ColumnType::Uuid => ItemType::Uuid,
-        ColumnType::Jsonb | ColumnType::Json => ItemType::Jsonb,
-        ColumnType::Array(_) => {
-            return Err(Error::unsupported("arrays have one dimension here").hint("use jsonb"));
-        }
-    })
+    match column_type(item)? {
+        ColumnType::Json => Ok(ItemType::Jsonb),
+        column => ItemType::of(column)
+            .ok_or_else(|| Error::unsupported("arrays have one dimension here").hint("use jsonb")),
+    }
 }

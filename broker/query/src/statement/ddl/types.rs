@@ -90,28 +90,11 @@ fn is_array(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
 }
 
 fn item_type(column: ColumnType) -> Result<ItemType, Error> {
-    Ok(match column {
-        ColumnType::Boolean => ItemType::Boolean,
-        ColumnType::Smallint => ItemType::Smallint,
-        ColumnType::Integer => ItemType::Integer,
-        ColumnType::Bigint => ItemType::Bigint,
-        ColumnType::Real => ItemType::Real,
-        ColumnType::Double => ItemType::Double,
-        ColumnType::Text => ItemType::Text,
-        ColumnType::Bytea => ItemType::Bytea,
-        ColumnType::Date => ItemType::Date,
-        ColumnType::Timestamp => ItemType::Timestamp,
-        ColumnType::Timestamptz => ItemType::Timestamptz,
-        ColumnType::Time => ItemType::Time,
-        ColumnType::Interval => ItemType::Interval,
-        ColumnType::Uuid => ItemType::Uuid,
-        ColumnType::Jsonb => ItemType::Jsonb,
+    ItemType::of(column).ok_or_else(|| match column {
         ColumnType::Json => {
-            return Err(Error::unsupported("arrays of json are not supported").hint("use jsonb[]"));
+            Error::unsupported("arrays of json are not supported").hint("use jsonb[]")
         }
-        ColumnType::Numeric { .. } | ColumnType::Array(_) => {
-            return Err(Error::syntax("a type has one pair of brackets"));
-        }
+        _ => Error::syntax("a type has one pair of brackets"),
     })
 }
 

@@ -7,7 +7,14 @@
 anabranch_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export ANABRANCH_CACHE=${ANABRANCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anabranch}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ANABRANCH_CACHE/target}
-mkdir -p "$ANABRANCH_CACHE"
+mkdir -p "$ANABRANCH_CACHE" "$CARGO_TARGET_DIR"
+
+# Checkouts share their build products, and cargo takes a source for built if it is older than
+# these: what another checkout than the last one holds is new.
+if [ "$(cat "$CARGO_TARGET_DIR/checkout" 2>/dev/null)" != "$anabranch_root" ]; then
+    find "$anabranch_root"/{broker,client,loadgen,tests} -type f -exec touch {} +
+    echo "$anabranch_root" >"$CARGO_TARGET_DIR/checkout"
+fi
 
 # anabranch_apt PACKAGE...: installs Debian packages where we may, else says exactly which.
 anabranch_apt() {

@@ -1,7 +1,6 @@
 //! Every seed of the fuzz targets, and everything that fuzzing ever found (`tests/fuzz`).
 
 use crate::{doors, targets};
-use std::path::Path;
 use targets::Target;
 
 /// Changes of each seed that a run of the tests tries.
@@ -29,7 +28,7 @@ fn seeds_are_refused_or_understood() {
 /// A panic names the file by what was printed last.
 #[test]
 fn findings_stay_fixed() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let corpus = crate::broker::root().join("tests/fuzz/corpus");
     for target in all() {
         let directory = corpus.join(target.name);
         if !directory.exists() {

@@ -61,6 +61,11 @@ pub trait Disk: Send + Sync {
     /// The system's.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
 
+    /// How many syncs are best under way at once: many disks take as long for eight as for one.
+    fn syncs_at_once(&self) -> usize {
+        1
+    }
+
     /// Bytes that can still be written.
     ///
     /// # Errors

@@ -309,14 +309,16 @@ impl Recovering {
 
     fn make_durable(&self) -> io::Result<()> {
         self.disk.create_dir("partitions")?;
+        let mut all = Vec::new();
         for (log, _) in self.partitions.values() {
             let segments = log.segments();
             // What stands behind was never acknowledged.
             if let Some(last) = segments.last() {
                 last.cut_to_end()?;
             }
-            sync_segments(&segments)?;
+            all.extend(segments);
         }
+        sync_segments(&*self.disk, &all)?;
         self.disk.sync_dir("partitions")?;
         self.disk.sync_dir("")
     }

@@ -323,15 +323,19 @@ impl Segment {
         }
     }
 
-    /// Makes what was appended durable. Says whether there was anything.
-    pub(crate) fn sync(&self) -> io::Result<bool> {
-        if !self.dirty.swap(false, Ordering::AcqRel) {
-            return Ok(false);
+    /// Whether something was appended since the last [`Self::sync`].
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Acquire)
+    }
+
+    /// Makes what was appended durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        if self.dirty.swap(false, Ordering::AcqRel) {
+            let files = self.files()?;
+            files.log.sync()?;
+            files.index.sync()?;
         }
-        let files = self.files()?;
-        files.log.sync()?;
-        files.index.sync()?;
-        Ok(true)
+        Ok(())
     }
 
     fn entry(&self, files: &Files, number: u64) -> io::Result<Entry> {
@@ -537,10 +541,15 @@ impl Segment {
         Ok(damaged)
     }
 
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> String {
+        dir(self.partition)
+    }
+
     /// Makes the names of its files durable.
     pub(crate) fn sync_name(&self) -> io::Result<()> {
         if !self.named.load(Ordering::Acquire) {
-            self.disk.sync_dir(&dir(self.partition))?;
+            self.disk.sync_dir(&self.directory())?;
             // The directory itself may be new.
             self.disk.sync_dir("partitions")?;
             self.disk.sync_dir("")?;

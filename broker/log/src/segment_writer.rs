@@ -14,10 +14,11 @@ use crate::sweep::Sweep;
 use crate::writer::Chunks;
 use anabranch_types::{LeaderEpoch, Offset, PartitionId};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Between two steps of the sweep.
@@ -232,12 +233,14 @@ impl SegmentWriter {
         // Memory is free again before the syncs have ended.
         self.evict();
         self.shared.notify_moved();
+        let mut named: Vec<Arc<Segment>> = Vec::new();
         for PlannedPartition { log, producers, .. } in plan.partitions {
             let (kept, segments, gone) = log.kept();
-            sync_segments(&segments)?;
+            named.extend(segments);
             removed.extend(gone);
             checkpoint.partitions.push((log.id(), kept, producers));
         }
+        sync_segments(&*self.disk, &named)?;
         self.disk.create_dir("partitions")?;
         self.disk.sync_dir("partitions")?;
         let doomed: Vec<PartitionId> = plan.unlinking.iter().map(|log| log.id()).collect();
@@ -294,17 +297,47 @@ impl SegmentWriter {
 }
 
 /// Makes what segments hold durable, and their names.
-pub(crate) fn sync_segments(segments: &[Arc<Segment>]) -> io::Result<()> {
-    for segment in segments {
-        if !segment.sync()? {
-            segment.close();
-        }
-    }
-    let Some(unnamed) = segments.iter().find(|segment| !segment.named.load(Ordering::Acquire))
-    else {
+pub(crate) fn sync_segments(disk: &dyn Disk, segments: &[Arc<Segment>]) -> io::Result<()> {
+    let (dirty, clean): (Vec<_>, Vec<_>) = segments.iter().partition(|each| each.is_dirty());
+    clean.iter().for_each(|segment| segment.close());
+    at_once(disk, &dirty, |segment| segment.sync())?;
+    let unnamed = |each: &&Arc<Segment>| !each.named.load(Ordering::Acquire);
+    let unnamed: Vec<_> = segments.iter().filter(unnamed).collect();
+    if unnamed.is_empty() {
         return Ok(());
-    };
-    unnamed.sync_name()?;
-    segments.iter().for_each(|segment| segment.named.store(true, Ordering::Release));
+    }
+    let directories: BTreeSet<String> = unnamed.iter().map(|each| each.directory()).collect();
+    at_once(disk, &Vec::from_iter(directories), |directory| disk.sync_dir(directory))?;
+    // These may be new themselves.
+    disk.sync_dir("partitions")?;
+    disk.sync_dir("")?;
+    unnamed.iter().for_each(|segment| segment.named.store(true, Ordering::Release));
     Ok(())
+}
+
+/// Syncs all, as many at once as the disk takes. Of several errors, one.
+fn at_once<T: Sync>(
+    disk: &dyn Disk,
+    all: &[T],
+    sync: impl Fn(&T) -> io::Result<()> + Sync,
+) -> io::Result<()> {
+    let threads = disk.syncs_at_once().min(all.len());
+    let next = AtomicUsize::new(0);
+    let run = || {
+        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            sync(one)?;
+        }
+        Ok(())
+    };
+    if threads <= 1 {
+        return run();
+    }
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        let ended = running.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        ended.collect::<Vec<io::Result<()>>>().into_iter().collect()
+    })
 }

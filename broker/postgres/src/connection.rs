@@ -297,7 +297,8 @@ impl Connection {
                     // What fails at its first row has no columns to describe.
                     self.fetch(&mut sending, &cancel).await?;
                     let schema = sending.rows.schema().clone();
-                    self.out.row_description(&schema, &sending.formats);
+                    let has_oids = prepared.has_oids();
+                    self.out.row_description(&schema, &sending.formats, has_oids);
                     self.send(&mut sending, u64::MAX, &cancel).await?;
                     self.out.complete(sending.tag());
                 }

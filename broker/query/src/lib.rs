@@ -22,6 +22,7 @@ mod json_rows;
 pub mod limits;
 mod live;
 mod plan;
+mod processes;
 mod rows;
 mod runtime;
 mod scan;

@@ -1,6 +1,8 @@
 //! A session: settings, a transaction, and statements one after another.
 
+mod cursors;
 mod definition;
+mod prepared;
 mod roles;
 mod settings;
 #[cfg(test)]
@@ -8,20 +10,27 @@ mod tests;
 mod transaction;
 
 pub(crate) use definition::{stream_name, unknown};
+pub(crate) use settings::defaults;
 pub use settings::{REPORTED, VERSION};
 pub use transaction::TransactionState;
 
 use crate::error::{Error, sqlstate};
 use crate::execute::{Execution, Rows};
 use crate::plan::{PlanContext, QueryPlan};
+use crate::processes::Registered;
+use crate::rows::text_of;
 use crate::sql::Sql;
-use crate::statement::{Kind, SessionStatement, SetValue, Statement};
+use crate::statement::{
+    ConfiguredValue, CursorStatement, Kind, PreparedStatement, SessionStatement, SetValue,
+    Statement,
+};
 use crate::write::WritePlan;
 use anabranch_engine::Session as EngineSession;
+use cursors::Cursors;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use settings::SessionSettings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use transaction::Transaction;
 
@@ -32,9 +41,12 @@ pub struct Session {
     /// all.
     own: EngineSession,
     user: String,
-    process_id: i32,
+    process: Registered,
     settings: SessionSettings,
     transaction: Option<Transaction>,
+    cursors: Cursors,
+    /// By the names that PREPARE gave.
+    prepared: HashMap<String, Arc<Prepared>>,
 }
 
 /// A statement that was planned once, to be executed many times.
@@ -50,6 +62,8 @@ pub struct Prepared {
 enum Plan {
     Query(Arc<QueryPlan>),
     Write(Arc<WritePlan>),
+    /// DECLARE: the cursor's query.
+    Declare(Arc<Prepared>),
     /// Needs no plan; gives these columns, if any.
     Other(Option<SchemaRef>),
 }
@@ -87,6 +101,7 @@ impl Prepared {
         match &self.plan {
             Plan::Query(plan) => &plan.parameters,
             Plan::Write(plan) => plan.parameters(),
+            Plan::Declare(query) => query.parameters(),
             Plan::Other(_) => &[],
         }
     }
@@ -97,7 +112,21 @@ impl Prepared {
         match &self.plan {
             Plan::Query(plan) => Some(&plan.schema),
             Plan::Write(plan) => plan.returning_schema(),
+            Plan::Declare(_) => None,
             Plan::Other(schema) => schema.as_ref(),
+        }
+    }
+
+    /// Whether its arrays of integers are arrays of oids: it reads the system catalogue alone.
+    #[must_use]
+    pub fn has_oids(&self) -> bool {
+        matches!(&self.plan, Plan::Query(plan) if plan.is_of_catalogue)
+    }
+
+    fn query_plan(&self) -> Option<&Arc<QueryPlan>> {
+        match &self.plan {
+            Plan::Query(plan) => Some(plan),
+            _ => None,
         }
     }
 
@@ -121,8 +150,17 @@ impl Session {
     #[must_use]
     pub fn of_client(sql: Arc<Sql>, own: EngineSession, user: &str) -> Self {
         let settings = SessionSettings::new(&sql);
-        let process_id = sql.next_process();
-        Self { sql, own, user: user.to_owned(), process_id, settings, transaction: None }
+        let process = sql.processes.begin(own.user().as_deref().unwrap_or(user));
+        Self {
+            sql,
+            own,
+            user: user.to_owned(),
+            process,
+            settings,
+            transaction: None,
+            cursors: Cursors::default(),
+            prepared: HashMap::new(),
+        }
     }
 
     /// Sees to it that nobody else's rights are used. A transaction goes on as it began.
@@ -139,7 +177,7 @@ impl Session {
     /// Its number, as PostgreSQL's process id.
     #[must_use]
     pub fn process_id(&self) -> i32 {
-        self.process_id
+        self.process.id()
     }
 
     /// The SQL that it speaks to.
@@ -230,6 +268,16 @@ impl Session {
                 Plan::Other(Some(settings::show_schema(name.as_deref())))
             }
             Kind::Alter(alter) => Plan::Other(definition::schema_of(alter)),
+            Kind::Cursor(CursorStatement::Declare(declare)) => {
+                let query = declare.query.as_ref().clone();
+                Plan::Declare(Arc::new(Box::pin(self.prepare(query, hints.clone())).await?))
+            }
+            Kind::Cursor(CursorStatement::Fetch(fetch)) if !fetch.moves => {
+                Plan::Other(self.cursors.schema(&fetch.name))
+            }
+            Kind::Prepared(PreparedStatement::Execute { name, .. }) => {
+                Plan::Other(self.schema_of_prepared(name))
+            }
             _ => Plan::Other(None),
         };
         Ok(Prepared { statement, hints, plan, sql: self.sql.clone(), catalog_version })
@@ -249,13 +297,27 @@ impl Session {
         self.refresh(prepared).await?;
         match (&prepared.plan, &prepared.statement.kind) {
             (Plan::Query(plan), _) => {
+                let plan = plan.clone();
                 let parameters = plan.cast_parameters(parameters)?;
-                let execution = self.reading(plan).await?;
-                Ok(Outcome::Rows(execution.start(plan.clone(), parameters).await?, "SELECT"))
+                self.configure(&plan, &parameters)?;
+                let execution = self.reading(&plan).await?;
+                Ok(Outcome::Rows(execution.start(plan, parameters).await?, "SELECT"))
             }
             (Plan::Write(plan), _) => {
                 let plan = plan.clone();
                 self.write(plan, parameters).await
+            }
+            (Plan::Declare(query), Kind::Cursor(CursorStatement::Declare(declare))) => {
+                let (declare, query) = (declare.clone(), query.clone());
+                self.declare(&declare, &query, parameters).await
+            }
+            (Plan::Other(schema), Kind::Cursor(statement)) => {
+                let (statement, schema) = (statement.clone(), schema.clone());
+                self.cursor(statement, schema.as_ref()).await
+            }
+            (Plan::Other(schema), Kind::Prepared(statement)) => {
+                let (statement, schema) = (statement.clone(), schema.clone());
+                self.prepared(statement, schema.as_ref()).await
             }
             (Plan::Other(_), Kind::Session(statement)) => {
                 let statement = statement.clone();
@@ -265,7 +327,7 @@ impl Session {
                 let statement = statement.clone();
                 self.roles(statement).await.map(Outcome::Done)
             }
-            (Plan::Other(_), kind) => {
+            (Plan::Other(_) | Plan::Declare(_), kind) => {
                 let kind = kind.clone();
                 self.define(kind).await
             }
@@ -298,7 +360,7 @@ impl Session {
         PlanContext {
             user: self.user_name(),
             version: format!("PostgreSQL {VERSION} (Anabranch {})", env!("CARGO_PKG_VERSION")),
-            process_id: self.process_id,
+            process_id: self.process.id(),
             settings: self.all_settings(),
         }
     }
@@ -306,7 +368,12 @@ impl Session {
     /// With what changes by itself.
     fn all_settings(&self) -> Arc<SettingsMap> {
         let mut all = self.settings.all();
+        let is_read_only = match &self.transaction {
+            Some(transaction) => transaction.is_read_only(),
+            None => self.settings.is_read_only(),
+        };
         let truth = [
+            ("transaction_read_only", if is_read_only { "on" } else { "off" }.to_owned()),
             ("is_superuser", self.is_superuser().to_owned()),
             ("session_authorization", self.user_name()),
         ];
@@ -364,16 +431,47 @@ impl Session {
                         "DISCARD ALL cannot run inside a transaction block",
                     ));
                 }
+                self.cursors.close_all();
+                self.deallocate(None);
                 Done { reported: self.settings.reset_all(), ..Done::tag("DISCARD ALL") }
             }
-            // The door keeps prepared statements and does the rest.
-            SessionStatement::Deallocate(name) => Done::tag(match name {
-                Some(_) => "DEALLOCATE",
-                None => "DEALLOCATE ALL",
-            }),
-            transaction => self.transaction_statement(transaction).await?,
+            // The door forgets those that it keeps.
+            SessionStatement::Deallocate(name) => {
+                self.deallocate(name.as_deref());
+                Done::tag(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" })
+            }
+            SessionStatement::Unlisten => Done::tag("UNLISTEN"),
+            SessionStatement::Characteristics { read_only: None } => Done::tag("SET"),
+            SessionStatement::Characteristics { read_only: Some(read_only) } => {
+                let value = if read_only { "on" } else { "off" };
+                let value = SetValue::Text(value.to_owned());
+                self.set("default_transaction_read_only", &value, false)?
+            }
+            transaction => {
+                let done = self.transaction_statement(transaction.clone()).await;
+                let committed = done.as_ref().is_ok_and(|done| done.tag == "COMMIT");
+                self.cursors.follow(&transaction, self.transaction.is_some(), committed);
+                done?
+            }
         };
         Ok(Outcome::Done(done))
+    }
+
+    /// Does what `set_config` asks for.
+    fn configure(&mut self, plan: &QueryPlan, parameters: &[ScalarValue]) -> Result<(), Error> {
+        for configured in plan.configures() {
+            let value = match &configured.value {
+                ConfiguredValue::Constant(value) => Some(value.clone()),
+                ConfiguredValue::Parameter(number) => number
+                    .checked_sub(1)
+                    .and_then(|at| text_of(parameters.get(at)?))
+                    .map(ToOwned::to_owned),
+            };
+            // NULL is the default (PostgreSQL 15, guc.c).
+            let value = value.map_or(SetValue::Default, SetValue::Text);
+            self.set(&configured.name, &value, configured.local)?;
+        }
+        Ok(())
     }
 
     fn set(&mut self, name: &str, value: &SetValue, local: bool) -> Result<Done, Error> {

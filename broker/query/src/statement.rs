@@ -3,9 +3,12 @@
 //! SELECT, INSERT, UPDATE and DELETE are sqlparser's; what is ours (streams), and what belongs to
 //! a session, is parsed here from the same tokens.
 
+mod catalogue;
 mod cursor;
+mod cursors;
 mod ddl;
 mod names;
+mod prepared;
 mod roles;
 mod session;
 mod session_functions;
@@ -13,12 +16,17 @@ mod session_functions;
 mod tests;
 mod visible;
 
+pub(crate) use catalogue::rewrite_catalogue;
 pub(crate) use cursor::Name;
+pub(crate) use cursors::{CursorStatement, Declare, Fetch, Rows as FetchRows};
 pub(crate) use ddl::{AlterStream, CreateStream, DropStream, StreamAction};
 pub(crate) use names::{OutputNames, output_names, unique_projection};
+pub(crate) use prepared::PreparedStatement;
 pub(crate) use roles::{Grantee, Objects, Privileges, RoleStatement, Secret};
 pub(crate) use session::{SessionStatement, SetValue};
-pub(crate) use session_functions::{SessionFacts, replace_session_functions};
+pub(crate) use session_functions::{
+    Configured, ConfiguredValue, SessionFacts, replace_session_functions,
+};
 pub(crate) use visible::{folded, hide_system_columns};
 
 use crate::error::{Error, sqlstate};
@@ -62,6 +70,8 @@ pub(crate) enum Kind {
     Drop(DropStream),
     Role(RoleStatement),
     Session(SessionStatement),
+    Cursor(CursorStatement),
+    Prepared(PreparedStatement),
 }
 
 impl Statement {
@@ -157,7 +167,27 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
     if let Some(statement) = session::parse(&mut cursor)? {
         return Ok(Kind::Session(statement));
     }
+    let mut cursor = Cursor::new(&tokens);
+    if let Some(statement) = cursors::parse(&mut cursor)? {
+        return Ok(statement);
+    }
+    let mut cursor = Cursor::new(&tokens);
+    if let Some(statement) = prepared::parse(&mut cursor)? {
+        return Ok(statement);
+    }
     refuse_by_first_word(&tokens)?;
+    classify(text, parsed(tokens)?)
+}
+
+/// A query or a write that stands within another statement.
+fn query_of(tokens: &[TokenWithSpan]) -> Result<Statement, Error> {
+    let statement = parsed(tokens.to_vec())?;
+    let text = statement.to_string();
+    Ok(Statement { kind: classify(&text, statement)?, text })
+}
+
+/// One statement of sqlparser's.
+fn parsed(tokens: Vec<TokenWithSpan>) -> Result<ast::Statement, Error> {
     let dialect = PostgreSqlDialect {};
     let tokens = match tokens.first().map(|token| &token.token) {
         // `TABLE orders` is `SELECT * FROM orders` (PostgreSQL 15, SELECT).
@@ -174,7 +204,7 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
     if next.token != Token::EOF {
         return Err(Error::syntax(format!("syntax error at or near \"{}\"", next.token)));
     }
-    classify(text, statement)
+    Ok(statement)
 }
 
 fn classify(text: &str, statement: ast::Statement) -> Result<Kind, Error> {
@@ -215,17 +245,9 @@ fn refuse_by_first_word(tokens: &[TokenWithSpan]) -> Result<(), Error> {
             "use INSERT with many rows, or produce with a Kafka client",
         ),
         "MERGE" => refuse("MERGE is not supported", "use INSERT … ON CONFLICT"),
-        "LISTEN" | "NOTIFY" | "UNLISTEN" => refuse(
+        "LISTEN" | "NOTIFY" => refuse(
             "LISTEN and NOTIFY are not supported",
             "subscribe to a stream over WebSocket, or consume it with a Kafka client",
-        ),
-        "DECLARE" | "FETCH" | "MOVE" | "CLOSE" => refuse(
-            "cursors by statement are not supported",
-            "use the extended protocol's row limit (fetch size in JDBC)",
-        ),
-        "PREPARE" | "EXECUTE" => refuse(
-            "PREPARE by statement is not supported",
-            "use the extended protocol, as drivers do",
         ),
         "LOCK" => refuse("LOCK is not supported", "writes carry preconditions instead of locks"),
         "VACUUM" | "ANALYZE" | "CLUSTER" | "REINDEX" => {

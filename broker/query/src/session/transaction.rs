@@ -65,6 +65,10 @@ impl Transaction {
         Ok(cut)
     }
 
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     pub(super) fn check_readable(&self) -> Result<(), Error> {
         if self.pending.is_empty() {
             return Ok(());
@@ -88,15 +92,15 @@ impl Session {
     ) -> Result<Outcome, Error> {
         let parameters = crate::plan::cast_parameters(plan.parameters(), parameters)?;
         let (sql, execution) = (self.sql.clone(), self.execution());
+        if self.transaction.is_none() && self.settings.is_read_only() {
+            return Err(read_only(plan.verb()));
+        }
         let Some(transaction) = &mut self.transaction else {
             let writing = async move { plan.execute_alone(execution, parameters).await };
             return Ok(sql.runtime.run(writing).await?.outcome());
         };
         if transaction.read_only {
-            return Err(Error::new(
-                "25006",
-                format!("cannot execute {} in a read-only transaction", plan.verb()),
-            ));
+            return Err(read_only(plan.verb()));
         }
         let cut = transaction.cut(&execution).await?;
         let execution = Execution { cut: Some(cut.clone()), ..execution };
@@ -133,12 +137,13 @@ impl Session {
                 ..Done::tag("BEGIN")
             }),
             (SessionStatement::Begin { read_only }, None) => {
+                let read_only = read_only.unwrap_or_else(|| self.settings.is_read_only());
                 self.transaction = Some(Transaction::new(read_only));
                 Ok(Done::tag("BEGIN"))
             }
             (SessionStatement::Transaction { read_only }, transaction) => {
-                if let Some(transaction) = transaction {
-                    transaction.read_only |= read_only;
+                if let (Some(transaction), Some(true)) = (transaction, read_only) {
+                    transaction.read_only = true;
                 }
                 Ok(Done::tag("SET"))
             }
@@ -220,6 +225,10 @@ impl Session {
             let _ = self.settings.set(&name, &SetValue::Text(value));
         }
     }
+}
+
+fn read_only(verb: &str) -> Error {
+    Error::new("25006", format!("cannot execute {verb} in a read-only transaction"))
 }
 
 fn savepoint(transaction: &Transaction, name: &str) -> Result<usize, Error> {

@@ -31,6 +31,11 @@ impl<'a> Cursor<'a> {
         Some(&first.token)
     }
 
+    /// What was not taken yet.
+    pub(super) fn rest(&self) -> &'a [TokenWithSpan] {
+        self.tokens
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.tokens.is_empty()
     }

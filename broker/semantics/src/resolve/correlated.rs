@@ -488,7 +488,11 @@ impl Outer {
             sort.expr = self.own(sort.expr)?;
             order_by.push(sort);
         }
-        let number = row_number().partition_by(self.exprs()).order_by(order_by).build()?;
+        let number = row_number().partition_by(self.exprs());
+        let number = match order_by.is_empty() {
+            true => number.build()?,
+            false => number.order_by(order_by).build()?,
+        };
         let name = format!("{} row", self.name);
         let plan = LogicalPlanBuilder::from(plan).window(vec![number.alias(&name)])?.build()?;
         // row_number is an unsigned integer.

@@ -29,7 +29,7 @@ pub(super) enum Value {
 type Body = fn(&EngineSession, &[Value]) -> Result<Value, Error>;
 
 /// Name, type of the result, and what it does. Oids are Int32.
-const FUNCTIONS: [(&str, DataType, Body); 44] = [
+const FUNCTIONS: [(&str, DataType, Body); 45] = [
     ("pg_oid", DataType::Int32, oid),
     ("pg_regclass", DataType::Int32, regclass),
     ("pg_regclass_name", DataType::Utf8View, regclass_name),
@@ -53,6 +53,7 @@ const FUNCTIONS: [(&str, DataType, Body); 44] = [
     ("pg_database_size", DataType::Int64, database_size),
     ("pg_tablespace_size", DataType::Int64, database_size),
     ("pg_size_pretty", DataType::Utf8View, size_pretty),
+    ("pg_encoding_to_char", DataType::Utf8View, encoding_name),
     ("pg_char_to_encoding", DataType::Int32, char_to_encoding),
     ("getdatabaseencoding", DataType::Utf8View, database_encoding),
     ("current_setting", DataType::Utf8View, current_setting),
@@ -578,6 +579,16 @@ fn char_to_encoding(_: &EngineSession, values: &[Value]) -> Result<Value, Error>
         [Value::Text(_)] => Value::Number(-1),
         _ => Value::Null,
     })
+}
+
+/// PostgreSQL 15, encnames.c: there is one encoding, and number 0.
+fn encoding_name(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+    match values {
+        [Value::Number(6)] => text("UTF8"),
+        [Value::Number(0)] => text("SQL_ASCII"),
+        [Value::Number(_)] => text(""),
+        _ => Ok(Value::Null),
+    }
 }
 
 fn database_encoding(_: &EngineSession, _: &[Value]) -> Result<Value, Error> {

@@ -4,7 +4,7 @@ use crate::connection::{Connection, Failure, Sending, undisturbed};
 use crate::encode::Format;
 use crate::limits::{PORTALS_MAX, PREPARED_MAX};
 use crate::parameters;
-use crate::types::{hint, of_data_type};
+use crate::types::{hint, of_catalogue, of_data_type};
 use crate::wire::{Bind, Target};
 use anabranch_query::{Outcome, Prepared, SqlError, parse, sqlstate};
 use datafusion::scalar::ScalarValue;
@@ -122,6 +122,14 @@ impl Connection {
                 self.out.parameter_description(stored.parameter_oids());
                 (stored.prepared.clone(), None)
             }
+            // Cursors that were declared by a statement are portals, too.
+            Target::Portal(name) if !self.portals.contains_key(name) => {
+                let schema =
+                    self.session.cursor_schema(name).ok_or_else(|| unknown_portal(name))?;
+                let formats = vec![Format::Text; schema.fields().len()];
+                self.out.row_description(&schema, &formats, false);
+                return Ok(());
+            }
             Target::Portal(name) => {
                 let portal = self.portals.get(name).ok_or_else(|| unknown_portal(name))?;
                 (portal.prepared.clone(), Some(portal.formats.clone()))
@@ -131,7 +139,8 @@ impl Connection {
             None => self.out.no_data(),
             Some(schema) => {
                 let formats = formats.unwrap_or_else(|| vec![Format::Text; schema.fields().len()]);
-                self.out.row_description(schema, &formats);
+                let has_oids = prepared.as_ref().is_some_and(|prepared| prepared.has_oids());
+                self.out.row_description(schema, &formats, has_oids);
             }
         }
         Ok(())
@@ -237,6 +246,7 @@ impl Stored {
             .enumerate()
             .map(|(number, data_type)| match self.oids.get(number) {
                 Some(oid) if *oid != 0 => *oid,
+                _ if prepared.has_oids() => of_catalogue(of_data_type(data_type)).oid(),
                 _ => of_data_type(data_type).oid(),
             })
             .collect()

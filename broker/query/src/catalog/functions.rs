@@ -77,11 +77,8 @@ pub(crate) fn register(
     ] {
         context.register_udf(Arc::new(Constant::udf(name, ScalarValue::Boolean(Some(true)))))?;
     }
-    for name in ["pg_is_other_temp_schema"] {
-        context.register_udf(Arc::new(Constant::udf(name, ScalarValue::Boolean(Some(false)))))?;
-    }
     // Nobody holds a lock: there are none to take.
-    for name in ["pg_advisory_unlock", "pg_advisory_unlock_shared"] {
+    for name in ["pg_is_other_temp_schema", "pg_advisory_unlock", "pg_advisory_unlock_shared"] {
         context.register_udf(Arc::new(Constant::udf(name, ScalarValue::Boolean(Some(false)))))?;
     }
     let void = ScalarValue::Utf8View(Some(String::new()));

@@ -98,7 +98,8 @@ impl Session {
         query: &Prepared,
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome, Error> {
-        let is_of_transaction = self.transaction.is_some();
+        let is_of_transaction =
+            self.transaction.as_ref().is_some_and(|transaction| !transaction.implicit);
         if !is_of_transaction && !declare.hold {
             return Err(Error::new(
                 sqlstate::NO_TRANSACTION,

@@ -302,7 +302,7 @@ impl Session {
     }
 }
 
-fn read_only(verb: &str) -> Error {
+pub(super) fn read_only(verb: &str) -> Error {
     Error::new("25006", format!("cannot execute {verb} in a read-only transaction"))
 }
 

@@ -167,7 +167,7 @@ pub(super) fn rows(engine: &EngineSession, name: &str, shape: Shape) -> Result<R
         "pg_views" => batch(shape, &described(Described::is_view), view),
         "pg_indexes" => batch(shape, &Key::all(engine), index),
         "pg_settings" => {
-            batch(shape, &defaults(), |(name, value), column| Some(setting(name, value, column)?))
+            batch(shape, &defaults(), |(name, value), column| setting(name, value, column))
         }
         "pg_collation" => {
             let known = [(100, "default"), (950, "C"), (951, "POSIX")];

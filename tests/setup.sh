@@ -1,5 +1,5 @@
 # Sourced by tests/run: installs the clients that the tests run, once, into the cache, and says
-# where they are. Python, npm and Maven packages are pinned by the lock files of tests/clients.
+# where they are. Python, npm, Maven and Go packages are pinned by the lock files of tests/clients.
 # Needs .ci/env.sh.
 
 tests_dir=$anabranch_root/tests
@@ -14,6 +14,7 @@ tests_packages() {
     command -v npm >/dev/null || missing+=(nodejs npm)
     command -v javac >/dev/null || missing+=(default-jdk-headless)
     command -v mvn >/dev/null || missing+=(maven)
+    command -v go >/dev/null || missing+=(golang-go)
     [ ${#missing[@]} = 0 ] || anabranch_apt "${missing[@]}"
 }
 
@@ -62,6 +63,18 @@ tests_install_java() {
         javac -Xlint:all -Werror -cp "$2/lib/*" -d "$2/classes" "$1"/*.java
 }
 
+# A program of Go's driver for PostgreSQL, TEST_PGX.
+tests_go() {
+    local at=$tests_dir/clients/go key
+    key=$(go version | anabranch_key "$at"/*) || return 1
+    anabranch_once "$ANABRANCH_CACHE/go-$key" tests_install_go "$at" || return 1
+    export TEST_PGX=$ANABRANCH_CACHE/go-$key/pgx
+}
+
+tests_install_go() {
+    (cd "$1" && CGO_ENABLED=0 go build -buildvcs=false -mod=readonly -o "$2/pgx" .) >&2
+}
+
 # Kafka's command line tools.
 tests_tools() {
     . "$tests_dir/kafka.sh" && kafka_fetch && export TEST_KAFKA_LIBS=$kafka_home/libs
@@ -81,6 +94,6 @@ tests_unpack_prometheus() {
 
 # tests_setup: everything above, and the flights.
 tests_setup() {
-    tests_packages && tests_postgresql && tests_python && tests_node && tests_java && tests_tools && tests_prometheus &&
+    tests_packages && tests_postgresql && tests_python && tests_node && tests_java && tests_go && tests_tools && tests_prometheus &&
         TEST_FLIGHTS=$("$tests_dir/tour/fetch") && export TEST_FLIGHTS
 }

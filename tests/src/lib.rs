@@ -25,10 +25,14 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod database_tools;
+#[cfg(test)]
 mod definitions;
 #[cfg(test)]
 #[path = "../fuzz/src/doors.rs"]
 mod doors;
+#[cfg(test)]
+mod drivers;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

@@ -87,6 +87,10 @@ impl Sending {
         Self { rows, formats, batch: None, sent: 0, verb }
     }
 
+    pub(crate) fn has_sent(&self, rows: u64) -> bool {
+        self.sent >= rows
+    }
+
     /// PostgreSQL 15, 55.7, CommandComplete.
     pub(crate) fn tag(&self) -> String {
         match self.verb {
@@ -306,7 +310,7 @@ impl Connection {
         let known = async { Ok(self.session.execute_known(text).await) };
         let known = undisturbed(&mut self.socket, &self.shared, &cancel, known).await?;
         if let Some(done) = known {
-            return self.tell(done?, true, &cancel).await;
+            return self.tell(done?, false, true, &cancel).await;
         }
         let statements = parse(text)?;
         if statements.is_empty() {
@@ -324,7 +328,8 @@ impl Connection {
             let mut prepared = Arc::new(prepared);
             let executing = self.session.execute(&mut prepared, Vec::new());
             let outcome = undisturbed(&mut self.socket, &self.shared, &cancel, executing).await?;
-            self.tell(outcome, is_last, &cancel).await?;
+            let has_oids = prepared.has_oids();
+            self.tell(outcome, has_oids, is_last, &cancel).await?;
         }
         if count == 1 {
             let session = &mut self.session;
@@ -341,6 +346,7 @@ impl Connection {
     async fn tell(
         &mut self,
         outcome: Outcome,
+        has_oids: bool,
         is_last: bool,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
@@ -360,7 +366,7 @@ impl Connection {
                 // What fails at its first row has no columns to describe.
                 self.fetch(&mut sending, cancel).await?;
                 let schema = sending.rows.schema().clone();
-                self.out.row_description(&schema, &sending.formats);
+                self.out.row_description(&schema, &sending.formats, has_oids);
                 self.send(&mut sending, u64::MAX, cancel).await?;
                 self.end_together(is_last, cancel).await?;
                 self.out.complete(sending.tag());

@@ -4,7 +4,7 @@ use crate::connection::{Connection, Failure, Sending, undisturbed};
 use crate::encode::Format;
 use crate::limits::{PORTALS_MAX, PREPARED_MAX};
 use crate::parameters;
-use crate::types::{hint, of_data_type};
+use crate::types::{hint, of_catalogue, of_data_type};
 use crate::wire::{Bind, Target};
 use anabranch_query::{Outcome, Prepared, SqlError, parse, sqlstate};
 use datafusion::scalar::ScalarValue;
@@ -28,6 +28,8 @@ pub(crate) struct Portal {
 enum State {
     New,
     Sending(Sending),
+    /// The rows are a cursor of the session, by the portal's name.
+    Cursor(&'static str),
     Done,
 }
 
@@ -76,7 +78,9 @@ impl Connection {
         if self.portals.len() >= PORTALS_MAX {
             return Err(too_many("portals", PORTALS_MAX));
         }
-        if !bind.portal.is_empty() && self.portals.contains_key(&bind.portal) {
+        let exists = self.portals.contains_key(&bind.portal)
+            || self.session.cursor_schema(&bind.portal).is_some();
+        if !bind.portal.is_empty() && exists {
             return Err(SqlError::new(
                 "42P03",
                 format!("cursor \"{}\" already exists", bind.portal),
@@ -122,6 +126,14 @@ impl Connection {
                 self.out.parameter_description(stored.parameter_oids());
                 (stored.prepared.clone(), None)
             }
+            // Cursors that were declared by a statement are portals, too.
+            Target::Portal(name) if !self.portals.contains_key(name) => {
+                let schema =
+                    self.session.cursor_schema(name).ok_or_else(|| unknown_portal(name))?;
+                let formats = vec![Format::Text; schema.fields().len()];
+                self.out.row_description(&schema, &formats, false);
+                return Ok(());
+            }
             Target::Portal(name) => {
                 let portal = self.portals.get(name).ok_or_else(|| unknown_portal(name))?;
                 (portal.prepared.clone(), Some(portal.formats.clone()))
@@ -131,7 +143,8 @@ impl Connection {
             None => self.out.no_data(),
             Some(schema) => {
                 let formats = formats.unwrap_or_else(|| vec![Format::Text; schema.fields().len()]);
-                self.out.row_description(schema, &formats);
+                let has_oids = prepared.as_ref().is_some_and(|prepared| prepared.has_oids());
+                self.out.row_description(schema, &formats, has_oids);
             }
         }
         Ok(())
@@ -146,12 +159,17 @@ impl Connection {
         if writes && !self.session.is_in_transaction() && !self.syncs_next().await? {
             self.session.begin_implicit();
         }
-        self.execute_portal(&mut portal, rows_max).await?;
+        self.execute_portal(name, &mut portal, rows_max).await?;
         self.portals.insert(name.to_owned(), portal);
         Ok(())
     }
 
-    async fn execute_portal(&mut self, portal: &mut Portal, rows_max: i32) -> Result<(), Failure> {
+    async fn execute_portal(
+        &mut self,
+        name: &str,
+        portal: &mut Portal,
+        rows_max: i32,
+    ) -> Result<(), Failure> {
         let Some(prepared) = &mut portal.prepared else {
             self.out.empty_query();
             return Ok(());
@@ -179,23 +197,41 @@ impl Connection {
                     portal.state = State::Done;
                     return self.copy_in(copy, &cancel).await;
                 }
+                // Of an unnamed one, and of one that ends with this Sync, nobody else can say.
+                Outcome::Rows(rows, verb)
+                    if !name.is_empty() && self.session.is_in_transaction_block() =>
+                {
+                    self.session.open_portal(name, rows)?;
+                    portal.state = State::Cursor(verb);
+                }
                 Outcome::Rows(rows, verb) => {
                     portal.state = State::Sending(Sending::new(rows, portal.formats.clone(), verb));
                 }
             }
         }
-        let State::Sending(sending) = &mut portal.state else {
-            // PostgreSQL 15, pquery.c: a portal that ran to its end gives no more rows.
-            self.out.complete("SELECT 0".to_owned());
-            return Ok(());
-        };
         // Zero, and what is below, is no limit. Nothing is allocated for the number.
         let rows_max = u64::try_from(rows_max).ok().filter(|max| *max > 0).unwrap_or(u64::MAX);
-        if self.send(sending, rows_max, &cancel).await? {
-            self.out.complete(sending.tag());
-            portal.state = State::Done;
-        } else {
-            self.out.suspended();
+        match &mut portal.state {
+            State::Sending(sending) => {
+                if self.send(sending, rows_max, &cancel).await? {
+                    self.out.complete(sending.tag());
+                    portal.state = State::Done;
+                } else {
+                    self.out.suspended();
+                }
+            }
+            State::Cursor(verb) => {
+                let rows = self.session.portal_rows(name, rows_max)?;
+                let mut sending = Sending::new(rows, portal.formats.clone(), verb);
+                self.send(&mut sending, u64::MAX, &cancel).await?;
+                // As PostgreSQL does it: where the last row was asked for, too.
+                match sending.has_sent(rows_max) {
+                    true => self.out.suspended(),
+                    false => self.out.complete(sending.tag()),
+                }
+            }
+            // PostgreSQL 15, pquery.c: a portal that ran to its end gives no more rows.
+            State::New | State::Done => self.out.complete("SELECT 0".to_owned()),
         }
         Ok(())
     }
@@ -220,6 +256,7 @@ impl Connection {
             }
             Target::Portal(name) => {
                 self.portals.remove(name);
+                self.session.close_portal(name);
             }
         }
         self.out.close_complete();
@@ -237,6 +274,7 @@ impl Stored {
             .enumerate()
             .map(|(number, data_type)| match self.oids.get(number) {
                 Some(oid) if *oid != 0 => *oid,
+                _ if prepared.has_oids() => of_catalogue(of_data_type(data_type)).oid(),
                 _ => of_data_type(data_type).oid(),
             })
             .collect()

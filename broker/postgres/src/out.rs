@@ -1,7 +1,7 @@
 //! Messages to clients.
 
 use crate::encode::Format;
-use crate::types::{length, modifier, pg_type};
+use crate::types::{length, modifier, of_catalogue, pg_type};
 use anabranch_query::{SqlError, TransactionState};
 use bytes::{BufMut, Bytes, BytesMut};
 use datafusion::arrow::datatypes::Schema;
@@ -130,9 +130,10 @@ impl Out {
         self.buffer.put_i32(4);
     }
 
-    pub(crate) fn row_description(&mut self, schema: &Schema, formats: &[Format]) {
+    pub(crate) fn row_description(&mut self, schema: &Schema, formats: &[Format], has_oids: bool) {
         let fields = schema.fields().iter().zip(formats).map(|(field, format)| {
             let of = pg_type(field);
+            let of = if has_oids { of_catalogue(of) } else { of };
             FieldDescription::new(
                 clean(field.name()),
                 0,

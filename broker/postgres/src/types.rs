@@ -8,14 +8,9 @@ use std::sync::Arc;
 /// The PostgreSQL type of a result column.
 pub(crate) fn pg_type(field: &Field) -> Type {
     // Oids and one-byte characters of the system catalogue are marked by datafusion-pg-catalog.
-    if let Some(kind) = field.metadata().get("pg.oid_alias") {
-        return match kind.as_str() {
-            "regclass" => Type::REGCLASS,
-            "regtype" => Type::REGTYPE,
-            "regnamespace" => Type::REGNAMESPACE,
-            "regproc" => Type::INT4,
-            _ => Type::OID,
-        };
+    // All are numbers, and printed as such; functions are named.
+    if field.data_type() == &DataType::Int32 && field.metadata().contains_key("pg.oid_alias") {
+        return Type::OID;
     }
     if field.metadata().contains_key("pg.char") {
         return Type::CHAR;
@@ -53,6 +48,12 @@ pub(crate) fn of_data_type(data_type: &DataType) -> Type {
         DataType::Dictionary(_, value) => of_data_type(value),
         _ => Type::TEXT,
     }
+}
+
+/// The same in a statement about the system catalogue: its arrays of integers are arrays of oids,
+/// which is lost where they are gathered.
+pub(crate) fn of_catalogue(of: Type) -> Type {
+    if of == Type::INT4_ARRAY { Type::OID_ARRAY } else { of }
 }
 
 /// Types, and the types of arrays of them.

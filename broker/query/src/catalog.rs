@@ -10,6 +10,7 @@
 //! Everything is looked up in the engine's catalog when a statement is planned: nothing here is
 //! kept, so nothing can be stale.
 
+mod cells;
 mod computed;
 mod functions;
 mod information;
@@ -18,9 +19,11 @@ mod sys;
 
 pub(crate) use functions::definitions::COLUMN_DEFAULT;
 pub(crate) use functions::register;
+pub(crate) use pg::system_oid;
 pub(crate) use sys::streams_of;
 
 use crate::error::Error;
+use crate::processes::Processes;
 use crate::rows::Relation;
 use crate::scan::StreamTable;
 use anabranch_engine::{Session as EngineSession, Stream};
@@ -46,8 +49,8 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    pub(crate) fn new(engine: EngineSession) -> Result<Self, Error> {
-        let pg = Arc::new(pg::PgCatalog::new(engine.clone())?);
+    pub(crate) fn new(engine: EngineSession, processes: Arc<Processes>) -> Result<Self, Error> {
+        let pg = Arc::new(pg::PgCatalog::new(engine.clone(), processes)?);
         Ok(Self { engine, pg })
     }
 }

@@ -25,7 +25,9 @@ pub(crate) fn logical_within(
 ) -> Result<Expr, Error> {
     let mut expr = expr.clone();
     bind_sequence_calls(&mut expr, context.process_id);
-    replace_session_functions(&mut expr, &context.facts());
+    if !replace_session_functions(&mut expr, &context.facts()).is_empty() {
+        return Err(Error::new("0A000", "set_config is a function of SELECT; or use SET"));
+    }
     logical(state, expr, schema)
 }
 

@@ -1,5 +1,9 @@
 //! Running plans, and handing their rows over at the client's speed.
 
+mod held;
+
+pub(crate) use held::Held;
+
 use crate::error::Error;
 use crate::limits::RESULT_BATCHES;
 use crate::plan::QueryPlan;
@@ -35,6 +39,7 @@ pub struct Rows {
 enum Source {
     Ready(VecDeque<RecordBatch>),
     Running { batches: mpsc::Receiver<Result<RecordBatch, Error>>, _task: Task<()> },
+    Held(held::Part),
 }
 
 impl Rows {
@@ -45,6 +50,10 @@ impl Rows {
             source: Source::Ready(batches.into_iter().collect()),
             notices: Arc::default(),
         }
+    }
+
+    fn of_part(schema: SchemaRef, part: held::Part) -> Self {
+        Self { schema, source: Source::Held(part), notices: Arc::default() }
     }
 
     /// The columns: names as PostgreSQL gives them. Columns of batches are in this order, under
@@ -62,6 +71,7 @@ impl Rows {
         match &mut self.source {
             Source::Ready(batches) => Ok(batches.pop_front()),
             Source::Running { batches, .. } => batches.recv().await.transpose(),
+            Source::Held(part) => part.next().await,
         }
     }
 
@@ -159,7 +169,7 @@ impl Execution {
         sender: &mpsc::Sender<Result<RecordBatch, Error>>,
         notices: &Mutex<Vec<String>>,
     ) -> Result<(), Error> {
-        let _permit = QueryRuntime::admit(self.sql.runtime.admission()).await?;
+        let mut permit = Some(QueryRuntime::admit(self.sql.runtime.admission()).await?);
         let mut state = self.sql.state().clone();
         state.mark_start_execution();
         let (logical, is_optimized) = plan.bind(parameters)?;
@@ -179,9 +189,18 @@ impl Execution {
         let mut batches = execute_stream(physical, task_context(&state, config))?;
         while let Some(batch) = batches.next().await {
             let batch = batch?;
-            if batch.num_rows() > 0 && sender.send(Ok(batch)).await.is_err() {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let Err(full) = sender.try_send(Ok(batch)) else {
+                continue;
+            };
+            // While the client does not take its rows (a cursor), others may run.
+            drop(permit.take());
+            if sender.send(full.into_inner()).await.is_err() {
                 return Ok(());
             }
+            permit = Some(QueryRuntime::admit(self.sql.runtime.admission()).await?);
         }
         if let Some(query) = query {
             notices.lock().extend(query.notices());

@@ -24,6 +24,7 @@ pub mod limits;
 mod live;
 mod pending;
 mod plan;
+mod processes;
 mod rows;
 mod runtime;
 mod scan;

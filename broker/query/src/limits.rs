@@ -54,6 +54,12 @@ pub const RESULT_BATCHES: usize = 2;
 /// Queries that run at a time; more wait for one of them to end.
 pub const QUERIES_MAX: usize = 64;
 
+/// Cursors that a session has at a time.
+pub const CURSORS_MAX: usize = 100;
+
+/// Statements that a session has prepared by PREPARE.
+pub const PREPARED_MAX: usize = 10_000;
+
 /// Records that `INFER SCHEMA` looks at.
 pub const INFER_RECORDS: usize = 20_000;
 

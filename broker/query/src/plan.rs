@@ -14,8 +14,8 @@ use crate::rows::{Layout, Relation};
 use crate::scan::StreamTable;
 use crate::sql::Sql;
 use crate::statement::{
-    OutputNames, SessionFacts, bind_sequence_calls, hide_system_columns, output_names,
-    replace_default_lookups, replace_session_functions, unique_projection,
+    Configured, OutputNames, SessionFacts, bind_sequence_calls, hide_system_columns, output_names,
+    replace_default_lookups, replace_session_functions, rewrite_catalogue, unique_projection,
 };
 use anabranch_semantics::{cast_value, desugar, resolve};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -47,6 +47,10 @@ pub(crate) struct QueryPlan {
     pub(crate) parameters: Vec<DataType>,
     /// The result's columns, named as PostgreSQL would.
     pub(crate) schema: SchemaRef,
+    /// What `set_config` sets when it is executed.
+    configures: Vec<Configured>,
+    /// Whether nothing but the system catalogue is read.
+    pub(crate) is_of_catalogue: bool,
 }
 
 /// What planning needs of the session.
@@ -80,7 +84,51 @@ impl QueryPlan {
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
         let locks = Box::pin(LockPlan::take(sql, context, &mut statement, hints)).await?;
-        let Rewritten { names, mut statement, dialect } = rewritten(sql, context, text, statement);
+        let names = output_names(&statement);
+        let bound = bind_sequence_calls(&mut statement, context.process_id);
+        let bound = replace_default_lookups(&mut statement) || bound;
+        let text = if bound { Cow::Owned(statement.to_string()) } else { Cow::Borrowed(text) };
+        let planned = Box::pin(Self::unlocked(sql, context, &text, statement, hints)).await?;
+        Ok(Self { locks, ..planned.with_names(&names) })
+    }
+
+    async fn unlocked(
+        sql: &Sql,
+        context: &PlanContext,
+        text: &str,
+        mut statement: ast::Statement,
+        hints: &[Option<DataType>],
+    ) -> Result<Self, Error> {
+        if !is_about_catalogue(text) {
+            return Self::of(sql, context, statement, Dialect::PostgreSql, hints).await;
+        }
+        let approximate = approximate(sql, text, &statement);
+        rewrite_catalogue(&mut statement, &|name| sql.is_catalogue_relation(name));
+        if approximate.is_some() {
+            let _ = statement.visit(&mut NoDomains);
+        }
+        let planned = Self::of(sql, context, statement, Dialect::PostgreSql, hints).await;
+        let planned = match (planned, approximate) {
+            (Err(first), Some(statement)) => {
+                tracing::debug!(error = first.message, text, "planned approximately");
+                let other = Self::of(sql, context, statement, Dialect::Catalogue, hints).await;
+                // What PostgreSQL's meaning fails for is what the client should know.
+                other.map_err(|_| first)
+            }
+            (planned, _) => planned,
+        }?;
+        let is_of_catalogue = !planned.reads_streams;
+        Ok(Self { is_of_catalogue, ..planned })
+    }
+
+    async fn of(
+        sql: &Sql,
+        context: &PlanContext,
+        statement: ast::Statement,
+        dialect: Dialect,
+        hints: &[Option<DataType>],
+    ) -> Result<Self, Error> {
+        let Rewritten { names, mut statement, configures } = rewritten(sql, context, statement);
         let state = sql.state();
         let mut logical = match Box::pin(to_plan(state, statement.clone(), dialect)).await {
             // Types of parameters may be what it failed for.
@@ -98,7 +146,18 @@ impl QueryPlan {
             let _ = statement.visit(&mut HintTypes { hints });
             logical = Box::pin(to_plan(state, statement, dialect)).await;
         }
-        Ok(Self { locks, ..Self::from_logical(state, logical?, &names)? })
+        Ok(Self { configures, ..Self::from_logical(state, logical?, &names)? })
+    }
+
+    /// What `set_config` sets: name, value, and whether for the transaction only.
+    pub(crate) fn configures(&self) -> &[Configured] {
+        &self.configures
+    }
+
+    /// With the result's columns named as the statement names them that the client wrote.
+    fn with_names(mut self, names: &OutputNames) -> Self {
+        self.schema = renamed(&self.schema, names);
+        self
     }
 
     /// Of a plan made elsewhere.
@@ -115,8 +174,20 @@ impl QueryPlan {
         };
         let schema = renamed(logical.schema().as_arrow(), names);
         let point = optimized.as_ref().and_then(|plan| PointRead::of(plan, &schema));
-        let locks = None;
-        Ok(Self { logical, optimized, point, locks, reads_streams: streams, parameters, schema })
+        let configures = Vec::new();
+        let reads_streams = streams;
+        let is_of_catalogue = false;
+        Ok(Self {
+            logical,
+            optimized,
+            point,
+            locks: None,
+            reads_streams,
+            parameters,
+            schema,
+            configures,
+            is_of_catalogue,
+        })
     }
 
     /// The result's columns with the relations that they come from, as planned.
@@ -167,28 +238,19 @@ pub(crate) enum Dialect {
     Catalogue,
 }
 
-/// The statement as DataFusion takes it, and the names of its result.
+/// The statement as DataFusion takes it, the names of its result, and what it sets.
 struct Rewritten {
     names: OutputNames,
     statement: ast::Statement,
-    dialect: Dialect,
+    configures: Vec<Configured>,
 }
 
-fn rewritten(
-    sql: &Sql,
-    context: &PlanContext,
-    text: &str,
-    mut statement: ast::Statement,
-) -> Rewritten {
+fn rewritten(sql: &Sql, context: &PlanContext, mut statement: ast::Statement) -> Rewritten {
     let names = output_names(&statement);
-    let bound = bind_sequence_calls(&mut statement, context.process_id);
-    let bound = replace_default_lookups(&mut statement) || bound;
-    let text = if bound { Cow::Owned(statement.to_string()) } else { Cow::Borrowed(text) };
-    let (mut statement, dialect) = compatible(sql, &text, statement);
     unique_projection(&mut statement);
-    replace_session_functions(&mut statement, &context.facts());
+    let configures = replace_session_functions(&mut statement, &context.facts());
     hide_system_columns(&mut statement, &|schema, name| visible_layout(sql, schema, name));
-    Rewritten { names, statement, dialect }
+    Rewritten { names, statement, configures }
 }
 
 /// Brings values to types; there must be as many.
@@ -250,17 +312,17 @@ pub(crate) async fn to_plan(
     }
 }
 
-/// Statements about the system catalogue are rewritten to what DataFusion takes. The rules cut
-/// corners that must not be cut for data (a correlated subquery becomes NULL), so they are not
-/// applied where a stream is read.
-fn compatible(sql: &Sql, text: &str, statement: ast::Statement) -> (ast::Statement, Dialect) {
-    let lower = text.to_ascii_lowercase().replace("pg_typeof", "");
-    let about_catalog = ["pg_", "information_schema", "regclass", "regtype", "regproc"]
-        .iter()
-        .any(|word| lower.contains(word));
-    if !about_catalog {
-        return (statement, Dialect::PostgreSql);
-    }
+/// Whether a statement may name what only the system catalogue has.
+fn is_about_catalogue(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let words = ["pg_", "information_schema", "regclass", "regtype", "regproc", "to_reg", "oid"];
+    words.iter().any(|word| lower.contains(word))
+}
+
+/// A statement about the system catalogue as it is rewritten for DataFusion's own meaning, for
+/// what cannot be planned with PostgreSQL's. The rules cut corners that must not be cut for data
+/// (a correlated subquery becomes NULL), so there is none where a stream is read.
+fn approximate(sql: &Sql, text: &str, statement: &ast::Statement) -> Option<ast::Statement> {
     let reads_stream = sql
         .state()
         .resolve_table_references(&DfStatement::Statement(Box::new(statement.clone())))
@@ -268,14 +330,14 @@ fn compatible(sql: &Sql, text: &str, statement: ast::Statement) -> (ast::Stateme
             tables.iter().any(|table| visible_layout(sql, table.schema(), table.table()).is_some())
         });
     if reads_stream {
-        return (statement, Dialect::PostgreSql);
+        return None;
     }
     let mut statement = match sql.compatibility().parse(text) {
         Ok(mut statements) if statements.len() == 1 => statements.remove(0),
-        _ => statement,
+        _ => statement.clone(),
     };
     let _ = statement.visit(&mut EmptyArrays);
-    (statement, Dialect::Catalogue)
+    Some(statement)
 }
 
 /// `ARRAY(SELECT …)`, which DataFusion does not take, becomes the empty array: of the system
@@ -292,6 +354,29 @@ impl VisitorMut for EmptyArrays {
         {
             let empty = ast::Value::SingleQuotedString("{}".to_owned());
             *expr = ast::Expr::Value(empty.with_empty_span());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A recursive query as a value becomes NULL: of the system catalogue it asks for the type that a
+/// domain is made of, and there are no domains.
+struct NoDomains;
+
+impl VisitorMut for NoDomains {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
+        if let ast::Expr::Subquery(query) = expr
+            && query.with.as_ref().is_some_and(|with| with.recursive)
+        {
+            *expr = ast::Expr::Cast {
+                kind: ast::CastKind::Cast,
+                expr: Box::new(ast::Expr::Value(ast::Value::Null.with_empty_span())),
+                data_type: ast::DataType::Integer(None),
+                array: false,
+                format: None,
+            };
         }
         ControlFlow::Continue(())
     }

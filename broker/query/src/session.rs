@@ -1,7 +1,9 @@
 //! A session: settings, a transaction, and statements one after another.
 
 mod copy;
+mod cursors;
 mod definition;
+mod prepared;
 mod roles;
 mod settings;
 mod templates;
@@ -10,6 +12,7 @@ mod tests;
 mod transaction;
 
 pub(crate) use definition::{stream_name, unknown};
+pub(crate) use settings::defaults;
 pub use settings::{REPORTED, VERSION};
 pub use transaction::TransactionState;
 
@@ -17,16 +20,22 @@ use crate::copy::{CopyIn, CopyOptions, CopyOut};
 use crate::error::{Error, sqlstate};
 use crate::execute::{Execution, Rows};
 use crate::plan::{PlanContext, QueryPlan};
+use crate::processes::Registered;
+use crate::rows::text_of;
 use crate::sequences::Remembering;
 use crate::sql::Sql;
-use crate::statement::{Kind, SessionStatement, SetValue, Statement};
+use crate::statement::{
+    ConfiguredValue, CursorStatement, Kind, PreparedStatement, SessionStatement, SetValue,
+    Statement,
+};
 use crate::write::WritePlan;
 use anabranch_engine::Session as EngineSession;
 use copy::CopyKind;
+use cursors::Cursors;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use settings::SessionSettings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use templates::Templates;
 use transaction::Transaction;
@@ -38,11 +47,14 @@ pub struct Session {
     /// all.
     own: EngineSession,
     user: String,
-    process_id: i32,
+    process: Registered,
     settings: SessionSettings,
     transaction: Option<Transaction>,
     templates: Templates,
     remembering: Remembering,
+    cursors: Cursors,
+    /// By the names that PREPARE gave.
+    prepared: HashMap<String, Arc<Prepared>>,
 }
 
 /// A statement that was planned once, to be executed many times.
@@ -59,6 +71,8 @@ enum Plan {
     Query(Arc<QueryPlan>),
     Write(Arc<WritePlan>),
     Copy(CopyKind, CopyOptions),
+    /// DECLARE: the cursor's query.
+    Declare(Arc<Prepared>),
     /// Needs no plan; gives these columns, if any.
     Other(Option<SchemaRef>),
 }
@@ -98,6 +112,7 @@ impl Plan {
         match self {
             Self::Query(plan) => &plan.parameters,
             Self::Write(plan) => plan.parameters(),
+            Self::Declare(query) => query.parameters(),
             Self::Copy(..) | Self::Other(_) => &[],
         }
     }
@@ -106,7 +121,7 @@ impl Plan {
         match self {
             Self::Query(plan) => Some(&plan.schema),
             Self::Write(plan) => plan.returning_schema(),
-            Self::Copy(..) => None,
+            Self::Copy(..) | Self::Declare(_) => None,
             Self::Other(schema) => schema.as_ref(),
         }
     }
@@ -132,6 +147,19 @@ impl Prepared {
         matches!(self.plan, Plan::Write(_))
     }
 
+    /// Whether its arrays of integers are arrays of oids: it reads the system catalogue alone.
+    #[must_use]
+    pub fn has_oids(&self) -> bool {
+        matches!(&self.plan, Plan::Query(plan) if plan.is_of_catalogue)
+    }
+
+    fn query_plan(&self) -> Option<&Arc<QueryPlan>> {
+        match &self.plan {
+            Plan::Query(plan) => Some(plan),
+            _ => None,
+        }
+    }
+
     /// What was prepared.
     #[must_use]
     pub fn statement(&self) -> &Statement {
@@ -152,11 +180,20 @@ impl Session {
     #[must_use]
     pub fn of_client(sql: Arc<Sql>, own: EngineSession, user: &str) -> Self {
         let settings = SessionSettings::new(&sql);
-        let process_id = sql.next_process();
-        let user = user.to_owned();
-        let templates = Templates::default();
-        let remembering = Remembering { calls: sql.sequences().clone(), session: process_id };
-        Self { sql, own, user, process_id, settings, transaction: None, templates, remembering }
+        let process = sql.processes.begin(own.user().as_deref().unwrap_or(user));
+        let remembering = Remembering { calls: sql.sequences().clone(), session: process.id() };
+        Self {
+            sql,
+            own,
+            user: user.to_owned(),
+            process,
+            settings,
+            transaction: None,
+            cursors: Cursors::default(),
+            prepared: HashMap::new(),
+            templates: Templates::default(),
+            remembering,
+        }
     }
 
     /// Sees to it that nobody else's rights are used. A transaction goes on as it began.
@@ -173,7 +210,7 @@ impl Session {
     /// Its number, as PostgreSQL's process id.
     #[must_use]
     pub fn process_id(&self) -> i32 {
-        self.process_id
+        self.process.id()
     }
 
     /// The SQL that it speaks to.
@@ -247,12 +284,16 @@ impl Session {
         let catalog_version = self.sql.engine().catalog().version();
         let plan = match &statement.kind {
             Kind::Copy(copy) => self.plan_copy(copy).await?,
+            Kind::Cursor(CursorStatement::Declare(declare)) => {
+                let query = declare.query.as_ref().clone();
+                Plan::Declare(Arc::new(Box::pin(self.prepare(query, hints.clone())).await?))
+            }
             _ => self.plan(&statement, &hints).await?,
         };
         Ok(Prepared { statement, hints, plan, sql: self.sql.clone(), catalog_version })
     }
 
-    /// Plans what is no COPY.
+    /// Plans what is neither COPY nor DECLARE.
     async fn plan(&self, statement: &Statement, hints: &[Option<DataType>]) -> Result<Plan, Error> {
         Ok(match &statement.kind {
             Kind::Query(query) => {
@@ -276,6 +317,12 @@ impl Session {
                 Plan::Other(Some(settings::show_schema(name.as_deref())))
             }
             Kind::Alter(alter) => Plan::Other(definition::schema_of(alter)),
+            Kind::Cursor(CursorStatement::Fetch(fetch)) if !fetch.moves => {
+                Plan::Other(self.cursors.schema(&fetch.name))
+            }
+            Kind::Prepared(PreparedStatement::Execute { name, .. }) => {
+                Plan::Other(self.schema_of_prepared(name))
+            }
             _ => Plan::Other(None),
         })
     }
@@ -295,6 +342,18 @@ impl Session {
         match (&prepared.plan, &prepared.statement.kind) {
             (plan @ (Plan::Query(_) | Plan::Write(_)), _) => self.run_plan(plan, parameters).await,
             (Plan::Copy(kind, options), _) => self.copy(kind, options).await,
+            (Plan::Declare(query), Kind::Cursor(CursorStatement::Declare(declare))) => {
+                let (declare, query) = (declare.clone(), query.clone());
+                self.declare(&declare, &query, parameters).await
+            }
+            (Plan::Other(schema), Kind::Cursor(statement)) => {
+                let (statement, schema) = (statement.clone(), schema.clone());
+                self.cursor(statement, schema.as_ref()).await
+            }
+            (Plan::Other(schema), Kind::Prepared(statement)) => {
+                let (statement, schema) = (statement.clone(), schema.clone());
+                self.prepared(statement, schema.as_ref()).await
+            }
             (Plan::Other(_), Kind::Session(statement)) => {
                 let statement = statement.clone();
                 self.session_statement(statement).await
@@ -303,7 +362,7 @@ impl Session {
                 let statement = statement.clone();
                 self.roles(statement).await.map(Outcome::Done)
             }
-            (Plan::Other(_), kind) => {
+            (Plan::Other(_) | Plan::Declare(_), kind) => {
                 let kind = kind.clone();
                 self.define(kind).await
             }
@@ -318,15 +377,18 @@ impl Session {
     ) -> Result<Outcome, Error> {
         match plan {
             Plan::Query(plan) => {
+                let parameters = plan.cast_parameters(parameters)?;
+                self.configure(plan, &parameters)?;
                 let execution = self.reading(plan).await?;
                 if let Some(locks) = &plan.locks {
                     self.lock(locks, &execution, &parameters).await?;
                 }
-                let parameters = plan.cast_parameters(parameters)?;
                 Ok(Outcome::Rows(execution.start(plan.clone(), parameters).await?, "SELECT"))
             }
             Plan::Write(plan) => self.write(plan.clone(), parameters).await,
-            Plan::Copy(..) | Plan::Other(_) => Err(Error::internal("no plan to execute")),
+            Plan::Copy(..) | Plan::Declare(_) | Plan::Other(_) => {
+                Err(Error::internal("no plan to execute"))
+            }
         }
     }
 
@@ -356,7 +418,7 @@ impl Session {
         PlanContext {
             user: self.user_name(),
             version: format!("PostgreSQL {VERSION} (Anabranch {})", env!("CARGO_PKG_VERSION")),
-            process_id: self.process_id,
+            process_id: self.process.id(),
             settings: self.all_settings(),
         }
     }
@@ -364,7 +426,12 @@ impl Session {
     /// With what changes by itself.
     fn all_settings(&self) -> Arc<SettingsMap> {
         let mut all = self.settings.all();
+        let is_read_only = match &self.transaction {
+            Some(transaction) => transaction.is_read_only(),
+            None => self.settings.is_read_only(),
+        };
         let truth = [
+            ("transaction_read_only", if is_read_only { "on" } else { "off" }.to_owned()),
             ("is_superuser", self.is_superuser().to_owned()),
             ("session_authorization", self.user_name()),
         ];
@@ -422,17 +489,48 @@ impl Session {
                         "DISCARD ALL cannot run inside a transaction block",
                     ));
                 }
-                self.remembering.calls.forget(self.process_id);
+                self.remembering.calls.forget(self.process_id());
+                self.cursors.close_all();
+                self.deallocate(None);
                 Done { reported: self.settings.reset_all(), ..Done::tag("DISCARD ALL") }
             }
-            // The door keeps prepared statements and does the rest.
-            SessionStatement::Deallocate(name) => Done::tag(match name {
-                Some(_) => "DEALLOCATE",
-                None => "DEALLOCATE ALL",
-            }),
-            transaction => self.transaction_statement(transaction).await?,
+            // The door forgets those that it keeps.
+            SessionStatement::Deallocate(name) => {
+                self.deallocate(name.as_deref());
+                Done::tag(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" })
+            }
+            SessionStatement::Unlisten => Done::tag("UNLISTEN"),
+            SessionStatement::Characteristics { read_only: None } => Done::tag("SET"),
+            SessionStatement::Characteristics { read_only: Some(read_only) } => {
+                let value = if read_only { "on" } else { "off" };
+                let value = SetValue::Text(value.to_owned());
+                self.set("default_transaction_read_only", &value, false)?
+            }
+            transaction => {
+                let done = self.transaction_statement(transaction.clone()).await;
+                let committed = done.as_ref().is_ok_and(|done| done.tag == "COMMIT");
+                self.cursors.follow(&transaction, self.transaction.is_some(), committed);
+                done?
+            }
         };
         Ok(Outcome::Done(done))
+    }
+
+    /// Does what `set_config` asks for.
+    fn configure(&mut self, plan: &QueryPlan, parameters: &[ScalarValue]) -> Result<(), Error> {
+        for configured in plan.configures() {
+            let value = match &configured.value {
+                ConfiguredValue::Constant(value) => Some(value.clone()),
+                ConfiguredValue::Parameter(number) => number
+                    .checked_sub(1)
+                    .and_then(|at| text_of(parameters.get(at)?))
+                    .map(ToOwned::to_owned),
+            };
+            // NULL is the default (PostgreSQL 15, guc.c).
+            let value = value.map_or(SetValue::Default, SetValue::Text);
+            self.set(&configured.name, &value, configured.local)?;
+        }
+        Ok(())
     }
 
     fn set(&mut self, name: &str, value: &SetValue, local: bool) -> Result<Done, Error> {

@@ -4,6 +4,7 @@ use crate::catalog::{self, DATABASE, Database, PUBLIC};
 use crate::error::Error as SqlError;
 use crate::json_rows::JsonRows;
 use crate::limits::SCAN_ROWS;
+use crate::processes::Processes;
 use crate::runtime::QueryRuntime;
 use crate::sequences::SequenceCalls;
 use crate::session::Session;
@@ -21,7 +22,6 @@ use datafusion_pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 /// How queries run.
@@ -58,7 +58,7 @@ pub struct Sql {
     state: SessionState,
     compatibility: Arc<PostgresCompatibilityParser>,
     sequences: SequenceCalls,
-    next_process: Arc<AtomicI32>,
+    pub(crate) processes: Arc<Processes>,
 }
 
 impl std::fmt::Debug for Sql {
@@ -78,7 +78,9 @@ impl Sql {
 
     fn start_inner(engine: EngineSession, settings: Settings) -> Result<Arc<Self>, SqlError> {
         let sequences = SequenceCalls::new(engine.clone());
-        let state = session_state(&engine, &sequences, &settings, memory(&settings)?)?;
+        let processes = Arc::new(Processes::default());
+        let memory = memory(&settings)?;
+        let state = session_state(&engine, &sequences, &settings, memory, &processes)?;
         Ok(Arc::new(Self {
             sequences,
             runtime: Arc::new(QueryRuntime::start(settings.threads)?),
@@ -86,7 +88,7 @@ impl Sql {
             settings,
             state,
             compatibility: Arc::new(PostgresCompatibilityParser::new()),
-            next_process: Arc::new(AtomicI32::new(1)),
+            processes,
         }))
     }
 
@@ -99,7 +101,7 @@ impl Sql {
         // One memory for all: a bound that each login had anew would be none.
         let memory = Arc::clone(self.state.runtime_env());
         let sequences = self.sequences.of(engine.clone());
-        let state = session_state(&engine, &sequences, &self.settings, memory)?;
+        let state = session_state(&engine, &sequences, &self.settings, memory, &self.processes)?;
         Ok(Arc::new(Self {
             sequences,
             runtime: Arc::clone(&self.runtime),
@@ -107,7 +109,7 @@ impl Sql {
             settings: self.settings.clone(),
             state,
             compatibility: Arc::clone(&self.compatibility),
-            next_process: Arc::clone(&self.next_process),
+            processes: Arc::clone(&self.processes),
         }))
     }
 
@@ -154,9 +156,14 @@ impl Sql {
         &self.compatibility
     }
 
-    /// A number for a session, as PostgreSQL's process ids.
-    pub(crate) fn next_process(&self) -> i32 {
-        self.next_process.fetch_add(1, Ordering::Relaxed)
+    /// Whether `pg_catalog` has a relation of this name, and `public` has none.
+    pub(crate) fn is_catalogue_relation(&self, name: &str) -> bool {
+        let database = self.state.catalog_list().catalog(DATABASE);
+        let has = |schema: &str| {
+            let schema = database.as_ref().and_then(|database| database.schema(schema));
+            schema.is_some_and(|schema| schema.table_exist(name))
+        };
+        has("pg_catalog") && !has(PUBLIC)
     }
 }
 
@@ -178,6 +185,7 @@ fn session_state(
     sequences: &SequenceCalls,
     settings: &Settings,
     memory: Arc<RuntimeEnv>,
+    processes: &Arc<Processes>,
 ) -> Result<SessionState, SqlError> {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(DATABASE, PUBLIC)
@@ -189,7 +197,7 @@ fn session_state(
     // Numbers with a point are exact.
     config.options_mut().sql_parser.parse_float_as_decimal = true;
     let catalogs = MemoryCatalogProviderList::new();
-    let database = Arc::new(Database::new(engine.clone())?);
+    let database = Arc::new(Database::new(engine.clone(), Arc::clone(processes))?);
     datafusion::catalog::CatalogProviderList::register_catalog(
         &catalogs,
         DATABASE.to_owned(),

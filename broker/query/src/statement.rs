@@ -3,11 +3,14 @@
 //! SELECT, INSERT, UPDATE and DELETE are sqlparser's; what is ours (streams), and what belongs to
 //! a session, is parsed here from the same tokens.
 
+mod catalogue;
 mod copy;
 mod cursor;
+mod cursors;
 mod ddl;
 mod default_lookups;
 mod names;
+mod prepared;
 mod roles;
 mod sequence_calls;
 mod session;
@@ -16,18 +19,23 @@ mod session_functions;
 mod tests;
 mod visible;
 
+pub(crate) use catalogue::rewrite_catalogue;
 pub(crate) use copy::{Copied, CopyStatement};
 pub(crate) use cursor::Name;
+pub(crate) use cursors::{CursorStatement, Declare, Fetch, Rows as FetchRows};
 pub(crate) use ddl::{
     AlterStream, CreateStream, DropStream, Filling, Needless, NewCheck, NewColumn, Retyped,
     SequenceKind, SequenceOptions, SequenceStatement, StreamAction,
 };
 pub(crate) use default_lookups::replace_default_lookups;
 pub(crate) use names::{OutputNames, column_name, output_names, unique_projection};
+pub(crate) use prepared::PreparedStatement;
 pub(crate) use roles::{Grantee, Objects, Privileges, RoleStatement, Secret};
 pub(crate) use sequence_calls::{bind_sequence_calls, calls_sequences, next_value_of};
 pub(crate) use session::{SessionStatement, SetValue};
-pub(crate) use session_functions::{SessionFacts, replace_session_functions};
+pub(crate) use session_functions::{
+    Configured, ConfiguredValue, SessionFacts, replace_session_functions,
+};
 pub(crate) use visible::{folded, hide_system_columns};
 
 use crate::error::{Error, sqlstate};
@@ -76,6 +84,8 @@ pub(crate) enum Kind {
     Needless(Needless),
     Role(RoleStatement),
     Session(SessionStatement),
+    Cursor(CursorStatement),
+    Prepared(PreparedStatement),
 }
 
 /// Whether an INSERT gives values to columns that compute their own.
@@ -182,7 +192,28 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
     if let Some(statement) = copy::parse(text, &tokens)? {
         return Ok(Kind::Copy(Box::new(statement)));
     }
+    let mut cursor = Cursor::new(&tokens);
+    if let Some(statement) = cursors::parse(&mut cursor)? {
+        return Ok(statement);
+    }
+    let mut cursor = Cursor::new(&tokens);
+    if let Some(statement) = prepared::parse(&mut cursor)? {
+        return Ok(statement);
+    }
     refuse_by_first_word(&tokens)?;
+    let (statement, overriding) = parsed(tokens)?;
+    classify(text, statement, overriding)
+}
+
+/// A query or a write that stands within another statement.
+fn query_of(tokens: &[TokenWithSpan]) -> Result<Statement, Error> {
+    let (statement, overriding) = parsed(tokens.to_vec())?;
+    let text = statement.to_string();
+    Ok(Statement { kind: classify(&text, statement, overriding)?, text })
+}
+
+/// One statement of sqlparser's.
+fn parsed(tokens: Vec<TokenWithSpan>) -> Result<(ast::Statement, Overriding), Error> {
     let dialect = PostgreSqlDialect {};
     let tokens = match tokens.first().map(|token| &token.token) {
         // `TABLE orders` is `SELECT * FROM orders` (PostgreSQL 15, SELECT).
@@ -200,7 +231,7 @@ fn parse_one(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Kind, Error> {
     if next.token != Token::EOF {
         return Err(Error::syntax(format!("syntax error at or near \"{}\"", next.token)));
     }
-    classify(text, statement, overriding)
+    Ok((statement, overriding))
 }
 
 /// `FOR NO KEY UPDATE` and `FOR KEY SHARE`, which the parser does not know, as what they weaken: to
@@ -307,17 +338,9 @@ fn refuse_by_first_word(tokens: &[TokenWithSpan]) -> Result<(), Error> {
     let refuse = |message: &str, hint: &str| Err(Error::unsupported(message).hint(hint));
     match word.value.to_ascii_uppercase().as_str() {
         "MERGE" => refuse("MERGE is not supported", "use INSERT … ON CONFLICT"),
-        "LISTEN" | "NOTIFY" | "UNLISTEN" => refuse(
+        "LISTEN" | "NOTIFY" => refuse(
             "LISTEN and NOTIFY are not supported",
             "subscribe to a stream over WebSocket, or consume it with a Kafka client",
-        ),
-        "DECLARE" | "FETCH" | "MOVE" | "CLOSE" => refuse(
-            "cursors by statement are not supported",
-            "use the extended protocol's row limit (fetch size in JDBC)",
-        ),
-        "PREPARE" | "EXECUTE" => refuse(
-            "PREPARE by statement is not supported",
-            "use the extended protocol, as drivers do",
         ),
         "LOCK" => refuse("LOCK is not supported", "writes carry preconditions instead of locks"),
         "VACUUM" | "ANALYZE" | "CLUSTER" | "REINDEX" => {

@@ -236,9 +236,10 @@ fn number_items(factor: &mut TableFactor) {
     let TableFactor::UNNEST { array_exprs, with_ordinality, .. } = factor else {
         return;
     };
-    if let (true, [array]) = (*with_ordinality, array_exprs.as_slice()) {
+    if *with_ordinality {
         let bigint = |expr: Expr| call(&cast_name(PgType::Int8), vec![expr]);
-        let count = bigint(call("cardinality", vec![array.clone()]));
+        let lengths = array_exprs.iter().map(|array| call("cardinality", vec![array.clone()]));
+        let count = bigint(call("greatest", lengths.collect()));
         array_exprs.push(call("generate_series", vec![bigint(marked(number("1"))), count]));
         *with_ordinality = false;
     }
@@ -326,6 +327,14 @@ fn desugared(expr: Expr) -> Expr {
         }
         Expr::Ceil { expr, .. } => call("ceil", vec![*expr]),
         Expr::Floor { expr, .. } => call("floor", vec![*expr]),
+        Expr::Like { negated, any: false, expr, pattern, escape_char: Some(escape) } => {
+            let pattern = Box::new(call("like_escape", vec![*pattern, Expr::Value(escape)]));
+            Expr::Like { negated, any: false, expr, pattern, escape_char: None }
+        }
+        Expr::ILike { negated, any: false, expr, pattern, escape_char: Some(escape) } => {
+            let pattern = Box::new(call("like_escape", vec![*pattern, Expr::Value(escape)]));
+            Expr::ILike { negated, any: false, expr, pattern, escape_char: None }
+        }
         Expr::SimilarTo { negated: not, expr, pattern, escape_char: None } => {
             let matched = call("similar to", vec![*expr, *pattern]);
             if not { negated(matched) } else { matched }

@@ -26,10 +26,13 @@ pub mod sqlstate {
     pub const INVALID_TEXT: &str = "22P02";
     pub const NOT_NULL_VIOLATION: &str = "23502";
     pub const UNIQUE_VIOLATION: &str = "23505";
+    pub const INVALID_CURSOR_STATE: &str = "24000";
     pub const TRANSACTION_ACTIVE: &str = "25001";
     pub const NO_TRANSACTION: &str = "25P01";
     pub const TRANSACTION_FAILED: &str = "25P02";
+    pub const UNDEFINED_PREPARED: &str = "26000";
     pub const DEPENDENT_OBJECTS: &str = "2BP01";
+    pub const INVALID_CURSOR_NAME: &str = "34000";
     pub const SAVEPOINT_NOT_FOUND: &str = "3B001";
     pub const SERIALIZATION_FAILURE: &str = "40001";
     pub const SYNTAX_ERROR: &str = "42601";
@@ -43,6 +46,8 @@ pub mod sqlstate {
     pub const UNDEFINED_FUNCTION: &str = "42883";
     pub const RESERVED_NAME: &str = "42939";
     pub const UNDEFINED_TABLE: &str = "42P01";
+    pub const DUPLICATE_CURSOR: &str = "42P03";
+    pub const DUPLICATE_PREPARED: &str = "42P05";
     pub const DUPLICATE_TABLE: &str = "42P07";
     /// Nobody granted it.
     pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -51,6 +56,8 @@ pub mod sqlstate {
     pub const DISK_FULL: &str = "53100";
     pub const OUT_OF_MEMORY: &str = "53200";
     pub const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
+    pub const OBJECT_NOT_IN_STATE: &str = "55000";
+    pub const OBJECT_IN_USE: &str = "55006";
     pub const QUERY_CANCELED: &str = "57014";
     pub const ADMIN_SHUTDOWN: &str = "57P01";
     pub const CANNOT_CONNECT_NOW: &str = "57P03";

@@ -1,6 +1,7 @@
 //! Functions and operators that PostgreSQL has and DataFusion has not.
 
 pub(crate) mod definitions;
+mod objects;
 mod sequences;
 mod sleep;
 
@@ -15,8 +16,8 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr::{Alias, ScalarFunction};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-    create_udf,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility, create_udf,
 };
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
@@ -24,7 +25,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 use datafusion_functions_json::udfs;
 use std::sync::Arc;
 
-/// Registers them.
+/// Registers them, for what `engine` may see.
 pub(crate) fn register(
     context: &mut SessionContext,
     engine: &EngineSession,
@@ -57,18 +58,49 @@ pub(crate) fn register(
             Ok(ColumnarValue::Array(Arc::new(visible) as ArrayRef))
         }),
     )))?;
-    for name in ["pg_type_is_visible", "pg_function_is_visible"] {
+    for udf in objects::udfs(engine) {
+        context.register_udf(Arc::new(udf))?;
+    }
+    for name in [
+        "pg_type_is_visible",
+        "pg_function_is_visible",
+        "pg_operator_is_visible",
+        "pg_collation_is_visible",
+        "pg_opclass_is_visible",
+        "pg_opfamily_is_visible",
+        "pg_statistics_obj_is_visible",
+        "pg_conversion_is_visible",
+        "pg_ts_config_is_visible",
+        "pg_ts_dict_is_visible",
+        "pg_ts_parser_is_visible",
+        "pg_ts_template_is_visible",
+    ] {
         context.register_udf(Arc::new(Constant::udf(name, ScalarValue::Boolean(Some(true)))))?;
     }
-    // Nothing has a comment, an index definition or a view definition yet.
+    // Nobody holds a lock: there are none to take.
+    for name in ["pg_is_other_temp_schema", "pg_advisory_unlock", "pg_advisory_unlock_shared"] {
+        context.register_udf(Arc::new(Constant::udf(name, ScalarValue::Boolean(Some(false)))))?;
+    }
+    let void = ScalarValue::Utf8View(Some(String::new()));
+    context.register_udf(Arc::new(Constant::udf("pg_advisory_unlock_all", void)))?;
+    for name in ["pg_stat_get_numscans", "pg_my_temp_schema", "pg_relation_filenode"] {
+        context.register_udf(Arc::new(Constant::udf(name, ScalarValue::Int64(Some(0)))))?;
+    }
+    // Nothing has a comment, a default or a view definition that could be shown.
     for name in [
         "obj_description",
         "col_description",
         "shobj_description",
-        "pg_get_indexdef",
         "pg_get_viewdef",
         "pg_get_ruledef",
         "pg_get_triggerdef",
+        "pg_get_functiondef",
+        "pg_get_function_arguments",
+        "pg_get_function_identity_arguments",
+        "pg_get_function_result",
+        "pg_get_function_sqlbody",
+        "pg_get_statisticsobjdef",
+        "pg_get_partition_constraintdef",
         "pg_tablespace_location",
     ] {
         context.register_udf(Arc::new(Constant::udf(name, ScalarValue::Utf8(None))))?;
@@ -86,7 +118,8 @@ struct Constant {
 
 impl Constant {
     fn udf(name: &'static str, value: ScalarValue) -> ScalarUDF {
-        let signature = Signature::variadic_any(Volatility::Stable);
+        let any = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
+        let signature = Signature::one_of(any, Volatility::Stable);
         ScalarUDF::from(Self { name, value, signature })
     }
 }

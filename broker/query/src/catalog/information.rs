@@ -1,13 +1,16 @@
 //! `information_schema`: tables, columns and schemata, in PostgreSQL's words.
 
+mod constraints;
+
+use super::cells;
 use super::computed::computed;
-use super::pg::{default_text, pg_type, pg_type_of_column, udt_name};
+use super::pg::{OWNER_NAME, default_text, pg_type, pg_type_of_column, udt_name};
 use super::{DATABASE, LOG, PUBLIC, SCHEMAS, streams_of, sys};
 use crate::error::Error;
 use crate::rows::{Layout, Relation};
 use anabranch_engine::{Column, ColumnType, Filled, SequenceSpec, Session as EngineSession};
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
@@ -29,7 +32,8 @@ impl fmt::Debug for Information {
 #[async_trait]
 impl SchemaProvider for Information {
     fn table_names(&self) -> Vec<String> {
-        RELATIONS.iter().map(ToString::to_string).collect()
+        let others = constraints::ALL.iter().map(|(name, _)| name);
+        RELATIONS.iter().chain(others).map(ToString::to_string).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
@@ -45,12 +49,27 @@ impl SchemaProvider for Information {
                     "table_name",
                     "table_type",
                     "is_insertable_into",
+                    "is_typed",
+                    "commit_action",
+                    "self_referencing_column_name",
+                    "reference_generation",
+                    "user_defined_type_catalog",
+                    "user_defined_type_schema",
+                    "user_defined_type_name",
                 ]);
                 computed(Arc::new(Schema::new(fields)), move |schema| tables(&engine, schema))
             }
             "columns" => computed(columns_schema(), move |schema| columns(&engine, schema)),
             "schemata" => {
-                let fields = text(&["catalog_name", "schema_name", "schema_owner"]);
+                let fields = text(&[
+                    "catalog_name",
+                    "schema_name",
+                    "schema_owner",
+                    "default_character_set_catalog",
+                    "default_character_set_schema",
+                    "default_character_set_name",
+                    "sql_path",
+                ]);
                 computed(Arc::new(Schema::new(fields)), schemata)
             }
             "views" => {
@@ -72,13 +91,18 @@ impl SchemaProvider for Information {
                 ]);
                 computed(Arc::new(Schema::new(fields)), move |schema| sequences(&engine, schema))
             }
-            _ => return Ok(None),
+            _ => match constraints::ALL.iter().find(|(other, _)| *other == name) {
+                Some((name, shape)) => {
+                    computed(cells::schema(shape), move |_| constraints::rows(&engine, name, shape))
+                }
+                None => return Ok(None),
+            },
         }
         .map(Some)
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        RELATIONS.contains(&name)
+        RELATIONS.contains(&name) || constraints::ALL.iter().any(|(other, _)| *other == name)
     }
 }
 
@@ -112,7 +136,11 @@ fn tables(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Erro
         strings(all.iter().map(|(_, name, ..)| name.as_str())),
         strings(all.iter().map(|(schema, ..)| if is_rows(schema) { "BASE TABLE" } else { "VIEW" })),
         strings(all.iter().map(|(schema, ..)| if is_rows(schema) { "YES" } else { "NO" })),
+        strings(all.iter().map(|_| "NO")),
     ];
+    let unsaid =
+        (columns.len()..schema.fields().len()).map(|_| new_null_array(&DataType::Utf8, all.len()));
+    let columns = columns.into_iter().chain(unsaid).collect();
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
@@ -132,8 +160,29 @@ fn columns_schema() -> SchemaRef {
         number("numeric_precision"),
         number("numeric_scale"),
         text("udt_name"),
+        number("character_octet_length"),
+        number("numeric_precision_radix"),
+        number("datetime_precision"),
+        text("interval_type"),
+        number("interval_precision"),
+        text("character_set_name"),
+        text("collation_name"),
+        text("domain_catalog"),
+        text("domain_schema"),
+        text("domain_name"),
+        text("udt_catalog"),
+        text("udt_schema"),
+        text("scope_name"),
+        number("maximum_cardinality"),
+        text("dtd_identifier"),
+        text("is_self_referencing"),
         text("is_identity"),
         text("identity_generation"),
+        text("identity_start"),
+        text("identity_increment"),
+        text("identity_maximum"),
+        text("identity_minimum"),
+        text("identity_cycle"),
         text("is_generated"),
         text("generation_expression"),
         text("is_updatable"),
@@ -151,18 +200,15 @@ fn columns(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Err
             })
         })
         .collect();
-    let digits = |of: &dyn Fn(u8, i8) -> i32| -> ArrayRef {
-        Arc::new(Int32Array::from_iter(all.iter().map(
-            |(_, _, _, field, _)| match field.data_type() {
-                DataType::Decimal128(precision, scale) => Some(of(*precision, *scale)),
-                _ => None,
-            },
-        )))
+    let digits = |of: &dyn Fn(Digits) -> Option<i32>| -> ArrayRef {
+        Arc::new(Int32Array::from_iter(
+            all.iter().map(|(_, _, _, field, _)| of(digits_of(field.data_type()))),
+        ))
     };
     let filled = |of: &dyn Fn(&Column) -> Option<String>| -> ArrayRef {
         Arc::new(StringArray::from_iter(all.iter().map(|(.., column)| of((*column)?))))
     };
-    let said = |of: &dyn Fn(&Filled) -> bool, yes: &'static str, no: &'static str| {
+    let told = |of: &dyn Fn(&Filled) -> bool, yes: &'static str, no: &'static str| {
         strings(all.iter().map(|(.., column)| {
             let filled = column.and_then(|column| column.filled.as_ref());
             if filled.is_some_and(of) { yes } else { no }
@@ -191,24 +237,48 @@ fn columns(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Err
         Arc::new(Int32Array::from_iter(all.iter().map(|(.., column)| {
             (*column)?.length.and_then(|length| i32::try_from(length.max).ok())
         }))),
-        digits(&|precision, _| i32::from(precision)),
-        digits(&|_, scale| i32::from(scale)),
+        digits(&|of| of.precision),
+        digits(&|of| of.scale),
         Arc::new(StringArray::from_iter_values(
             all.iter().map(|(_, _, _, field, column)| udt_name(typed(field, column).oid)),
         )),
-        said(&|filled| matches!(filled, Filled::Identity { .. }), "YES", "NO"),
-        filled(&|column| match &column.filled {
-            Some(Filled::Identity { always: true, .. }) => Some("ALWAYS".to_owned()),
-            Some(Filled::Identity { always: false, .. }) => Some("BY DEFAULT".to_owned()),
-            _ => None,
-        }),
-        said(&|filled| matches!(filled, Filled::Generated(_)), "ALWAYS", "NEVER"),
-        filled(&|column| match &column.filled {
-            Some(Filled::Generated(text)) => Some(text.clone()),
-            _ => None,
-        }),
-        said(&|filled| matches!(filled, Filled::Generated(_)), "NO", "YES"),
     ];
+    let said = |name: &str| -> Option<ArrayRef> {
+        let rows = all.iter();
+        Some(match name {
+            "numeric_precision_radix" => digits(&|of| of.radix),
+            "datetime_precision" => digits(&|of| of.fraction),
+            "udt_catalog" => strings(rows.map(|_| DATABASE)),
+            "udt_schema" => strings(rows.map(|_| "pg_catalog")),
+            "dtd_identifier" => Arc::new(StringArray::from_iter_values(
+                rows.map(|(_, _, number, ..)| number.to_string()),
+            )),
+            "is_self_referencing" | "identity_cycle" => strings(rows.map(|_| "NO")),
+            "is_identity" => told(&|filled| matches!(filled, Filled::Identity { .. }), "YES", "NO"),
+            "identity_generation" => filled(&|column| match &column.filled {
+                Some(Filled::Identity { always: true, .. }) => Some("ALWAYS".to_owned()),
+                Some(Filled::Identity { always: false, .. }) => Some("BY DEFAULT".to_owned()),
+                _ => None,
+            }),
+            "is_generated" => {
+                told(&|filled| matches!(filled, Filled::Generated(_)), "ALWAYS", "NEVER")
+            }
+            "generation_expression" => filled(&|column| match &column.filled {
+                Some(Filled::Generated(text)) => Some(text.clone()),
+                _ => None,
+            }),
+            "is_updatable" => strings(rows.map(|(schema, .., column)| {
+                let filled = column.and_then(|column| column.filled.as_ref());
+                let computed = matches!(filled, Some(Filled::Generated(_)));
+                if *schema == PUBLIC && !computed { "YES" } else { "NO" }
+            })),
+            _ => return None,
+        })
+    };
+    let others = schema.fields().iter().skip(columns.len()).map(|field| {
+        said(field.name()).unwrap_or_else(|| new_null_array(field.data_type(), all.len()))
+    });
+    let columns = columns.into_iter().chain(others).collect();
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
@@ -236,11 +306,52 @@ fn sequences(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, E
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
+/// How many digits values of a type have.
+#[derive(Clone, Copy, Default)]
+struct Digits {
+    precision: Option<i32>,
+    scale: Option<i32>,
+    /// What the precision counts: bits or decimal digits.
+    radix: Option<i32>,
+    /// Digits of a second's fraction.
+    fraction: Option<i32>,
+}
+
+fn digits_of(data_type: &DataType) -> Digits {
+    let bits = |precision, scale| Digits {
+        precision: Some(precision),
+        scale,
+        radix: Some(2),
+        fraction: None,
+    };
+    let fraction = |digits| Digits { fraction: Some(digits), ..Digits::default() };
+    match data_type {
+        DataType::Int16 => bits(16, Some(0)),
+        DataType::Int32 => bits(32, Some(0)),
+        DataType::Int64 => bits(64, Some(0)),
+        DataType::Float32 => bits(24, None),
+        DataType::Float64 => bits(53, None),
+        DataType::Decimal128(precision, scale) => Digits {
+            precision: Some(i32::from(*precision)),
+            scale: Some(i32::from(*scale)),
+            radix: Some(10),
+            fraction: None,
+        },
+        DataType::LargeBinary => Digits { radix: Some(10), ..Digits::default() },
+        DataType::Date32 => fraction(0),
+        DataType::Time64(_) | DataType::Timestamp(..) | DataType::Interval(_) => fraction(6),
+        _ => Digits::default(),
+    }
+}
+
 fn schemata(schema: SchemaRef) -> Result<RecordBatch, Error> {
     let columns = vec![
         strings(SCHEMAS.iter().map(|_| DATABASE)),
         strings(SCHEMAS.into_iter()),
-        strings(SCHEMAS.iter().map(|_| "postgres")),
+        strings(SCHEMAS.iter().map(|_| OWNER_NAME)),
     ];
+    let unsaid = (columns.len()..schema.fields().len())
+        .map(|_| new_null_array(&DataType::Utf8, SCHEMAS.len()));
+    let columns = columns.into_iter().chain(unsaid).collect();
     Ok(RecordBatch::try_new(schema, columns)?)
 }

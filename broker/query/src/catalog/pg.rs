@@ -4,16 +4,28 @@
 //! shows the declared types; all others, which hardly anybody reads, come from
 //! `datafusion-pg-catalog`.
 
+mod activity;
 mod definitions;
+mod keys;
+mod oids;
+mod others;
 mod roles;
+mod types;
+mod views;
 
 pub(super) use definitions::{
-    column_default, constraint_definition, default_text, is_sequence, sequence_row, sequence_schema,
+    column_default, default_text, is_sequence, sequence_row, sequence_schema,
 };
+pub(super) use keys::{Key, constraints_of, quoted};
+pub(super) use oids::SYSTEM;
+pub(crate) use oids::system_oid;
+pub(super) use types::KNOWN;
 
+use super::cells;
 use super::computed::computed;
 use super::{DATABASE, LOG, PUBLIC, SCHEMAS, find, streams_of, sys};
 use crate::error::Error;
+use crate::processes::Processes;
 use crate::rows::{Layout, Relation};
 use anabranch_engine::{Column, ColumnType, Session as EngineSession, Stream};
 use anabranch_semantics::is_json;
@@ -28,16 +40,24 @@ use datafusion::datasource::TableType;
 use datafusion::error::{DataFusionError, Result};
 use datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
-use datafusion_pg_catalog::pg_catalog::oid_field::{kind, oid_field};
+use datafusion_pg_catalog::pg_catalog::oid_field::{OID_ALIAS_KEY, kind, oid_field};
 use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
+use others::{texts, with_arrays};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 /// The role that owns everything: what a user may do is not in `pg_catalog`, but in `sys.grants`.
 const OWNER: i32 = 10;
 
+/// What it is called.
+pub(super) const OWNER_NAME: &str = "postgres";
+
+/// Oid of the one database.
+const DATABASE_OID: i32 = 16_383;
+
 /// A schema's oid. PostgreSQL's own where it has one.
-fn namespace_oid(schema: &str) -> i32 {
+pub(super) fn namespace_oid(schema: &str) -> i32 {
     match schema {
         "pg_catalog" => 11,
         PUBLIC => 2200,
@@ -69,17 +89,18 @@ pub(super) fn is_visible(oid: i32) -> bool {
 
 pub(super) struct PgCatalog {
     engine: EngineSession,
+    processes: Arc<Processes>,
     others: PgCatalogSchemaProvider<Visible, EmptyContextProvider>,
 }
 
 impl PgCatalog {
-    pub(super) fn new(engine: EngineSession) -> Result<Self, Error> {
+    pub(super) fn new(engine: EngineSession, processes: Arc<Processes>) -> Result<Self, Error> {
         let others = PgCatalogSchemaProvider::try_new(
             Visible { engine: engine.clone() },
             Arc::new(PgCatalogStaticTables::try_new()?),
             EmptyContextProvider,
         )?;
-        Ok(Self { engine, others })
+        Ok(Self { engine, processes, others })
     }
 }
 
@@ -96,6 +117,10 @@ impl SchemaProvider for PgCatalog {
         names.push(roles::PG_USER.to_owned());
         let ours = definitions::RELATIONS.iter().map(ToString::to_string);
         names.extend(ours.filter(|name| !names.contains(name)).collect::<Vec<_>>());
+        names.push(activity::PG_STAT_ACTIVITY.to_owned());
+        names.extend(views::ALL.iter().map(|(name, _)| (*name).to_owned()));
+        names.sort();
+        names.dedup();
         names
     }
 
@@ -120,13 +145,36 @@ impl SchemaProvider for PgCatalog {
                 computed(roles::users_schema(), move |schema| roles::roles(&engine, schema))
                     .map(Some)
             }
-            _ => self.others.table(name).await,
+            "pg_type" => computed(cells::schema(types::SHAPE), |_| types::types()).map(Some),
+            activity::PG_STAT_ACTIVITY => {
+                let processes = self.processes.clone();
+                let schema = cells::schema(activity::SHAPE);
+                computed(schema, move |_| activity::activity(&engine, &processes)).map(Some)
+            }
+            "pg_index" => {
+                computed(cells::schema(keys::INDEX), move |_| keys::indexes(&engine)).map(Some)
+            }
+            "pg_constraint" => {
+                let schema = cells::schema(keys::CONSTRAINT);
+                computed(schema, move |_| keys::constraints(&engine)).map(Some)
+            }
+            _ => match views::ALL.iter().find(|(view, _)| *view == name) {
+                Some((name, shape)) => {
+                    let schema = cells::schema(shape);
+                    computed(schema, move |_| views::rows(&engine, name, shape)).map(Some)
+                }
+                None => match self.others.table(name).await? {
+                    Some(table) => with_arrays(name, table).map(Some),
+                    None => Ok(None),
+                },
+            },
         }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        name == roles::PG_USER
+        [roles::PG_USER, activity::PG_STAT_ACTIVITY].contains(&name)
             || definitions::RELATIONS.contains(&name)
+            || views::ALL.iter().any(|(view, _)| *view == name)
             || self.others.table_exist(name)
     }
 }
@@ -142,28 +190,47 @@ pub(super) fn definitions_of(
     Some(computed(schema, move |schema| definitions::rows(name, &engine, schema)))
 }
 
+/// What a relation is (`relkind`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RelationKind {
+    Table,
+    View,
+    /// Of a primary key.
+    Index,
+    Sequence,
+}
+
 /// A relation with the columns that `*` shows.
-struct Described {
-    oid: i32,
-    schema: &'static str,
-    name: String,
+pub(super) struct Described {
+    pub(super) oid: i32,
+    pub(super) schema: &'static str,
+    pub(super) name: String,
+    kind: RelationKind,
     columns: SchemaRef,
     not_null: Vec<String>,
-    /// `relkind`.
-    kind: &'static str,
+    has_index: bool,
     /// Whose rows it is.
     stream: Option<Arc<Stream>>,
 }
 
 impl Described {
+    pub(super) fn is_table(&self) -> bool {
+        self.kind == RelationKind::Table
+    }
+
     /// What was declared of a column.
     fn declared(&self, name: &str) -> Option<&Column> {
         let stream = self.stream.as_ref()?;
         stream.columns.iter().find(|column| column.name == name)
     }
+
+    pub(super) fn is_view(&self) -> bool {
+        self.kind == RelationKind::View
+    }
 }
 
-fn relations(engine: &EngineSession) -> Vec<Described> {
+/// All relations, those of the catalogue itself left out.
+pub(super) fn relations(engine: &EngineSession) -> Vec<Described> {
     let mut all = Vec::new();
     for (number, name) in (0..).zip(sys::RELATIONS) {
         if let Some(columns) = sys::schema_of(name) {
@@ -171,9 +238,10 @@ fn relations(engine: &EngineSession) -> Vec<Described> {
                 oid: 15_000 + number,
                 schema: "sys",
                 name: name.to_owned(),
+                kind: RelationKind::View,
                 columns,
                 not_null: Vec::new(),
-                kind: "v",
+                has_index: false,
                 stream: None,
             });
         }
@@ -185,16 +253,41 @@ fn relations(engine: &EngineSession) -> Vec<Described> {
             .filter(|column| column.not_null || column.in_key)
             .map(|column| column.name.clone())
             .collect();
-        for (schema, relation, step) in [(PUBLIC, Relation::Rows, 0), (LOG, Relation::Log, 1)] {
-            let is_rows = relation == Relation::Rows;
+        let key = Key::of(&stream);
+        let columns = Layout::new(&stream, Relation::Rows).visible_schema();
+        all.push(Described {
+            oid: rows_oid(&stream),
+            schema: PUBLIC,
+            name: stream.name.clone(),
+            kind: RelationKind::Table,
+            columns: columns.clone(),
+            not_null,
+            has_index: key.is_some(),
+            stream: Some(Arc::clone(&stream)),
+        });
+        all.push(Described {
+            oid: rows_oid(&stream).saturating_add(1),
+            schema: LOG,
+            name: stream.name.clone(),
+            kind: RelationKind::View,
+            columns: Layout::new(&stream, Relation::Log).visible_schema(),
+            not_null: Vec::new(),
+            has_index: false,
+            stream: None,
+        });
+        if let Some(key) = key {
+            let named = |(name, _): &(String, i32)| columns.field_with_name(name).ok().cloned();
             all.push(Described {
-                kind: if is_rows { "r" } else { "v" },
-                stream: is_rows.then(|| Arc::clone(&stream)),
-                oid: rows_oid(&stream).saturating_add(step),
-                schema,
-                name: stream.name.clone(),
-                columns: Layout::new(&stream, relation).visible_schema(),
-                not_null: if is_rows { not_null.clone() } else { Vec::new() },
+                oid: key.index_oid,
+                schema: PUBLIC,
+                name: key.name.clone(),
+                kind: RelationKind::Index,
+                columns: Arc::new(Schema::new(
+                    key.columns.iter().filter_map(named).collect::<Vec<_>>(),
+                )),
+                not_null: Vec::new(),
+                has_index: false,
+                stream: None,
             });
         }
     }
@@ -205,7 +298,8 @@ fn relations(engine: &EngineSession) -> Vec<Described> {
             name: sequence.sequence.spec.name,
             columns: sequence_schema(),
             not_null: Vec::new(),
-            kind: "S",
+            kind: RelationKind::Sequence,
+            has_index: false,
             stream: None,
         });
     }
@@ -217,7 +311,7 @@ fn namespace_schema() -> SchemaRef {
         oid_field("oid", kind::OID, false),
         Field::new("nspname", DataType::Utf8, false),
         Field::new("nspowner", DataType::Int32, false),
-        Field::new("nspacl", DataType::Utf8, true),
+        Field::new("nspacl", texts(), true),
         Field::new("options", DataType::Utf8, true),
     ]))
 }
@@ -227,10 +321,16 @@ fn namespaces(schema: SchemaRef) -> Result<RecordBatch, Error> {
         Arc::new(Int32Array::from_iter_values(SCHEMAS.iter().map(|name| namespace_oid(name)))),
         Arc::new(StringArray::from_iter_values(SCHEMAS)),
         Arc::new(Int32Array::from_value(OWNER, SCHEMAS.len())),
-        new_null_array(&DataType::Utf8, SCHEMAS.len()),
+        new_null_array(&texts(), SCHEMAS.len()),
         new_null_array(&DataType::Utf8, SCHEMAS.len()),
     ];
     Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+/// The type "char": one character.
+fn character(name: &str) -> Field {
+    let marked = HashMap::from([("pg.char".to_owned(), "true".to_owned())]);
+    Field::new(name, DataType::Utf8, true).with_metadata(marked)
 }
 
 fn class_schema() -> SchemaRef {
@@ -238,6 +338,7 @@ fn class_schema() -> SchemaRef {
     let small = |name: &str| Field::new(name, DataType::Int16, false);
     let flag = |name: &str| Field::new(name, DataType::Boolean, false);
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let texts = |name: &str| Field::new(name, texts(), true);
     Arc::new(Schema::new(vec![
         oid_field("oid", kind::OID, false),
         Field::new("relname", DataType::Utf8, false),
@@ -254,8 +355,8 @@ fn class_schema() -> SchemaRef {
         oid_field("reltoastrelid", kind::REGCLASS, false),
         flag("relhasindex"),
         flag("relisshared"),
-        text("relpersistence"),
-        text("relkind"),
+        character("relpersistence"),
+        character("relkind"),
         small("relnatts"),
         small("relchecks"),
         flag("relhasrules"),
@@ -264,13 +365,13 @@ fn class_schema() -> SchemaRef {
         flag("relrowsecurity"),
         flag("relforcerowsecurity"),
         flag("relispopulated"),
-        text("relreplident"),
+        character("relreplident"),
         flag("relispartition"),
         oid_field("relrewrite", kind::REGCLASS, false),
         number("relfrozenxid"),
         number("relminmxid"),
-        text("relacl"),
-        text("reloptions"),
+        texts("relacl"),
+        texts("reloptions"),
         text("relpartbound"),
     ]))
 }
@@ -290,13 +391,30 @@ fn classes(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Err
             "relnatts" => Arc::new(Int16Array::from_iter_values(
                 all.iter().map(|r| i16::try_from(r.columns.fields().len()).unwrap_or(i16::MAX)),
             )),
-            "relkind" => Arc::new(StringArray::from_iter_values(all.iter().map(|r| r.kind))),
+            "relkind" => {
+                let kind = |relation: &Described| match relation.kind {
+                    RelationKind::Table => "r",
+                    RelationKind::View => "v",
+                    RelationKind::Index => "i",
+                    RelationKind::Sequence => "S",
+                };
+                Arc::new(StringArray::from_iter_values(all.iter().map(kind)))
+            }
             "relchecks" => {
                 let checks = |stream: &Arc<Stream>| i16::try_from(stream.checks.len());
                 let checks = |relation: &Described| {
                     relation.stream.as_ref().map_or(0, |stream| checks(stream).unwrap_or(i16::MAX))
                 };
                 Arc::new(Int16Array::from_iter_values(all.iter().map(checks)))
+            }
+            // pg_am: heap and btree.
+            "relam" => numbers(&|relation| match relation.kind {
+                RelationKind::Table => 2,
+                RelationKind::View | RelationKind::Sequence => 0,
+                RelationKind::Index => 403,
+            }),
+            "relhasindex" => {
+                Arc::new(BooleanArray::from_iter(all.iter().map(|r| Some(r.has_index))))
             }
             "relpersistence" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "p"))),
             "relreplident" => Arc::new(StringArray::from_iter_values(all.iter().map(|_| "d"))),
@@ -323,6 +441,7 @@ fn attribute_schema() -> SchemaRef {
     let small = |name: &str| Field::new(name, DataType::Int16, false);
     let flag = |name: &str| Field::new(name, DataType::Boolean, false);
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let texts = |name: &str| Field::new(name, texts(), true);
     Arc::new(Schema::new(vec![
         oid_field("attrelid", kind::REGCLASS, false),
         Field::new("attname", DataType::Utf8, false),
@@ -334,21 +453,21 @@ fn attribute_schema() -> SchemaRef {
         number("attcacheoff"),
         number("atttypmod"),
         flag("attbyval"),
-        text("attalign"),
-        text("attstorage"),
-        text("attcompression"),
+        character("attalign"),
+        character("attstorage"),
+        character("attcompression"),
         flag("attnotnull"),
         flag("atthasdef"),
         flag("atthasmissing"),
-        text("attidentity"),
-        text("attgenerated"),
+        character("attidentity"),
+        character("attgenerated"),
         flag("attisdropped"),
         flag("attislocal"),
         number("attinhcount"),
         number("attcollation"),
-        text("attacl"),
-        text("attoptions"),
-        text("attfdwoptions"),
+        texts("attacl"),
+        texts("attoptions"),
+        texts("attfdwoptions"),
         text("attmissingval"),
     ]))
 }
@@ -444,6 +563,8 @@ pub(super) fn pg_type(field: &Field) -> PgType {
     match field.data_type() {
         DataType::Boolean => plain(16, 1, "boolean"),
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => plain(21, 2, "smallint"),
+        // Oids are marked.
+        DataType::Int32 if field.metadata().contains_key(OID_ALIAS_KEY) => plain(26, 4, "oid"),
         DataType::Int32 | DataType::UInt16 => plain(23, 4, "integer"),
         DataType::Int64 | DataType::UInt32 => plain(20, 8, "bigint"),
         DataType::Float16 | DataType::Float32 => plain(700, 4, "real"),
@@ -471,41 +592,15 @@ pub(super) fn pg_type(field: &Field) -> PgType {
     }
 }
 
-/// Types by their oids: the name in `pg_type`, and the oid of arrays of it.
-const TYPES: [(i32, &str, i32); 21] = [
-    (1042, "bpchar", 1014),
-    (1043, "varchar", 1015),
-    (16, "bool", 1000),
-    (17, "bytea", 1001),
-    (20, "int8", 1016),
-    (21, "int2", 1005),
-    (23, "int4", 1007),
-    (25, "text", 1009),
-    (114, "json", 199),
-    (700, "float4", 1021),
-    (701, "float8", 1022),
-    (1082, "date", 1182),
-    (1083, "time", 1183),
-    (1114, "timestamp", 1115),
-    (1184, "timestamptz", 1185),
-    (1186, "interval", 1187),
-    (1700, "numeric", 1231),
-    (2950, "uuid", 2951),
-    (3802, "jsonb", 3807),
-    // Of the system catalogue.
-    (18, "char", 1002),
-    (26, "oid", 1028),
-];
-
 fn array_oid(item: i32) -> i32 {
-    TYPES.iter().find(|(oid, ..)| *oid == item).map_or(1009, |(.., array)| *array)
+    KNOWN.iter().find(|of| of.oid == item).map_or(1009, |of| of.array)
 }
 
 /// The type's name in `pg_type`: arrays begin with `_`.
 pub(super) fn udt_name(of: i32) -> String {
-    let named = TYPES.iter().find_map(|(oid, name, array)| match of {
-        of if of == *oid => Some((*name).to_owned()),
-        of if of == *array => Some(format!("_{name}")),
+    let named = KNOWN.iter().find_map(|known| match of {
+        of if of == known.oid => Some(known.name.to_owned()),
+        of if of == known.array => Some(format!("_{}", known.name)),
         _ => None,
     });
     named.unwrap_or_else(|| "text".to_owned())

@@ -1,5 +1,6 @@
 //! COPY: planned as what it copies, executed as rows or as a load.
 
+use super::transaction::read_only;
 use super::{Done, Outcome, Plan, Session};
 use crate::catalog::PUBLIC;
 use crate::copy::{CopyIn, CopyOptions, CopyOut, Direction};
@@ -83,6 +84,7 @@ impl Session {
                 self.commit_implicit().await?;
                 let execution = self.execution();
                 let snapshot = match &mut self.transaction {
+                    None if self.settings.is_read_only() => return Err(read_only("COPY FROM")),
                     None => None,
                     Some(transaction) => {
                         transaction.check_writable("COPY FROM")?;

@@ -41,6 +41,10 @@ enum Rule {
     Free,
     /// These values only (compared without case), since nothing else is done.
     Only(&'static [&'static str]),
+    /// On or off; kept as these words.
+    Flag,
+    /// `client_encoding`: UTF-8, however it is spelled.
+    Encoding,
     /// Cannot be set.
     Fixed,
     /// `statement_timeout`.
@@ -57,19 +61,21 @@ enum Rule {
 const KNOWN: &[(&str, &str, Rule)] = &[
     ("application_name", "", Rule::Free),
     ("bytea_output", "hex", Rule::Only(&["hex"])),
-    ("client_encoding", "UTF8", Rule::Only(&["utf8", "utf-8", "unicode"])),
+    ("client_encoding", "UTF8", Rule::Encoding),
     ("client_min_messages", "notice", Rule::Free),
     (
         "DateStyle",
         "ISO, MDY",
         Rule::Only(&["iso", "iso, mdy", "iso, dmy", "iso, ymd", "iso,mdy", "iso,dmy", "iso,ymd"]),
     ),
+    ("default_table_access_method", "heap", Rule::Fixed),
+    ("default_tablespace", "", Rule::Fixed),
     (
         "default_transaction_isolation",
         "repeatable read",
         Rule::Only(&["repeatable read", "read committed", "read uncommitted"]),
     ),
-    ("default_transaction_read_only", "off", Rule::Only(&["off", "false", "0", "no"])),
+    ("default_transaction_read_only", "off", Rule::Flag),
     ("extra_float_digits", "1", Rule::Free),
     ("idle_in_transaction_session_timeout", "0", Rule::Only(&["0"])),
     ("in_hot_standby", "off", Rule::Fixed),
@@ -80,6 +86,7 @@ const KNOWN: &[(&str, &str, Rule)] = &[
     ("lc_messages", "C", Rule::Free),
     ("lock_timeout", "0", Rule::Free),
     ("max_identifier_length", "63", Rule::Fixed),
+    ("max_index_keys", "32", Rule::Fixed),
     ("password_encryption", "scram-sha-256", Rule::Only(&["scram-sha-256"])),
     ("read_freshness", "strong", Rule::Freshness),
     ("row_security", "off", Rule::Free),
@@ -97,7 +104,7 @@ const KNOWN: &[(&str, &str, Rule)] = &[
         "repeatable read",
         Rule::Only(&["repeatable read", "read committed", "read uncommitted"]),
     ),
-    ("transaction_read_only", "off", Rule::Only(&["off", "false", "0", "no"])),
+    ("transaction_read_only", "off", Rule::Fixed),
 ];
 
 /// The settings of one session.
@@ -107,6 +114,11 @@ pub(super) struct SessionSettings {
     values: Arc<SettingsMap>,
     statement_timeout: Option<Duration>,
     statement_timeout_default: Option<Duration>,
+}
+
+/// All settings, by name as it is spelled, and what they are where nobody has set them.
+pub(crate) fn defaults() -> Vec<(&'static str, &'static str)> {
+    KNOWN.iter().map(|(name, value, _)| (*name, *value)).collect()
 }
 
 /// What clients are told of a change.
@@ -141,6 +153,11 @@ impl SessionSettings {
         self.statement_timeout
     }
 
+    /// Whether transactions are READ ONLY where they do not say.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.values.get("default_transaction_read_only").is_some_and(|value| value == "on")
+    }
+
     /// Sets one; gives notices and what to report.
     pub(super) fn set(
         &mut self,
@@ -171,7 +188,12 @@ impl SessionSettings {
             SetValue::Text(text) => text.clone(),
         };
         let notices = self.apply(known, *rule, value, &text)?;
-        let text = if *known == "client_encoding" { "UTF8".to_owned() } else { text };
+        let text = match (rule, flag(&text.to_lowercase())) {
+            (Rule::Encoding, _) => "UTF8".to_owned(),
+            (Rule::Flag, Some(true)) => "on".to_owned(),
+            (Rule::Flag, Some(false)) => "off".to_owned(),
+            _ => text,
+        };
         Arc::make_mut(&mut self.values).insert(lower, text.clone());
         let reported = if REPORTED.contains(known) { vec![(*known, text)] } else { Vec::new() };
         Ok((notices, reported))
@@ -212,6 +234,15 @@ impl SessionSettings {
                 if matches!(value, SetValue::Default) || values.contains(&lower.as_str()) => {}
             Rule::Only(values) => {
                 return Err(refused(&format!("only {} is supported", values.join(", "))));
+            }
+            Rule::Flag if flag(&lower).is_some() => {}
+            Rule::Flag => return Err(refused("on or off")),
+            Rule::Encoding => {
+                // PostgreSQL 15, encnames.c: only letters and digits count.
+                let name: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
+                if !matches!(name.as_str(), "utf8" | "unicode") {
+                    return Err(refused("only UTF8 is supported"));
+                }
             }
             Rule::Fixed => {
                 return Err(Error::new("55P02", format!("parameter \"{name}\" cannot be changed")));
@@ -254,6 +285,15 @@ impl SessionSettings {
             }
         }
         Ok(Vec::new())
+    }
+}
+
+/// PostgreSQL 15, 20.1.1.
+fn flag(text: &str) -> Option<bool> {
+    match text {
+        "on" | "true" | "yes" | "1" => Some(true),
+        "off" | "false" | "no" | "0" => Some(false),
+        _ => None,
     }
 }
 

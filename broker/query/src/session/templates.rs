@@ -89,7 +89,7 @@ impl Session {
                 (is_lookup && !orders).then_some(false)?
             }
             Plan::Write(plan) => plan.takes_constants_as_parameters()?,
-            Plan::Copy(..) | Plan::Other(_) => return None,
+            Plan::Copy(..) | Plan::Declare(_) | Plan::Other(_) => return None,
         };
         let types = prepared.parameters();
         let fits = types.len() == constants.len()

@@ -432,3 +432,34 @@ async fn the_system_catalogue_describes_streams() {
         ["flights", "t"]
     );
 }
+
+#[tokio::test]
+async fn a_cursor_reads_at_its_transaction_s_cut() {
+    let broker = Broker::start();
+    broker.run("CREATE STREAM a (k bigint PRIMARY KEY)").await;
+    broker.run("INSERT INTO a SELECT k FROM generate_series(1, 30000) AS s(k)").await;
+    let (mut session, mut other) = (broker.session(), broker.session());
+    run(&mut session, "BEGIN; DECLARE c CURSOR FOR SELECT k FROM a ORDER BY k")
+        .await
+        .expect("runs");
+    run(&mut other, "DELETE FROM a WHERE k > 2").await.expect("runs");
+    let given = run(&mut session, "FETCH 2 FROM c").await.expect("rows");
+    assert_eq!(given.tag, "FETCH 2");
+    assert_eq!(given.lines(), ["1", "2"]);
+    let moved = run(&mut session, "MOVE 20000 FROM c").await.expect("moves");
+    assert_eq!(moved.tag, "MOVE 20000");
+    let next = run(&mut session, "FETCH c").await.expect("rows");
+    assert_eq!(next.lines(), ["20003"]);
+    let back = run(&mut session, "FETCH PRIOR FROM c").await;
+    assert_eq!(back.expect_err("forward only").sqlstate, sqlstate::OBJECT_NOT_IN_STATE);
+    run(&mut session, "ROLLBACK").await.expect("runs");
+    let gone = run(&mut session, "FETCH c").await;
+    assert_eq!(gone.expect_err("closed").sqlstate, sqlstate::INVALID_CURSOR_NAME);
+    let alone = run(&mut session, "DECLARE c CURSOR FOR SELECT 1").await;
+    assert_eq!(alone.expect_err("no transaction").sqlstate, sqlstate::NO_TRANSACTION);
+    run(&mut session, "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT k FROM a; COMMIT")
+        .await
+        .expect("runs");
+    assert_eq!(run(&mut session, "FETCH ALL c").await.expect("rows").lines().len(), 2);
+    run(&mut session, "CLOSE c").await.expect("closes");
+}

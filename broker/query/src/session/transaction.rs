@@ -78,11 +78,15 @@ impl Transaction {
         Ok(Snapshot::within(cut, self.pending.clone()))
     }
 
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     pub(super) fn check_writable(&self, verb: &str) -> Result<(), Error> {
         if !self.read_only {
             return Ok(());
         }
-        Err(Error::new("25006", format!("cannot execute {verb} in a read-only transaction")))
+        Err(read_only(verb))
     }
 
     /// Adds what a statement of it has written.
@@ -107,7 +111,8 @@ impl Session {
     /// Begins the transaction of several statements, unless there is one.
     pub fn begin_implicit(&mut self) {
         if self.transaction.is_none() {
-            self.transaction = Some(Transaction { implicit: true, ..Transaction::new(false) });
+            let read_only = self.settings.is_read_only();
+            self.transaction = Some(Transaction { implicit: true, ..Transaction::new(read_only) });
         }
     }
 
@@ -136,6 +141,9 @@ impl Session {
         let (sql, execution) = (self.sql.clone(), self.execution());
         if matches!(*plan, WritePlan::Truncate(_)) {
             self.commit_implicit().await?;
+        }
+        if self.transaction.is_none() && self.settings.is_read_only() {
+            return Err(read_only(plan.verb()));
         }
         let Some(transaction) = &mut self.transaction else {
             let writing = async move { plan.execute_alone(execution, parameters).await };
@@ -197,7 +205,9 @@ impl Session {
         match (statement, self.transaction.as_mut()) {
             (SessionStatement::Begin { read_only }, Some(transaction)) if transaction.implicit => {
                 transaction.implicit = false;
-                transaction.read_only |= read_only;
+                if let Some(read_only) = read_only {
+                    transaction.read_only = read_only;
+                }
                 Ok(Done::tag("BEGIN"))
             }
             (SessionStatement::Begin { .. }, Some(_)) => Ok(Done {
@@ -205,12 +215,13 @@ impl Session {
                 ..Done::tag("BEGIN")
             }),
             (SessionStatement::Begin { read_only }, None) => {
+                let read_only = read_only.unwrap_or_else(|| self.settings.is_read_only());
                 self.transaction = Some(Transaction::new(read_only));
                 Ok(Done::tag("BEGIN"))
             }
             (SessionStatement::Transaction { read_only }, transaction) => {
-                if let Some(transaction) = transaction {
-                    transaction.read_only |= read_only;
+                if let (Some(transaction), Some(true)) = (transaction, read_only) {
+                    transaction.read_only = true;
                 }
                 Ok(Done::tag("SET"))
             }
@@ -293,6 +304,10 @@ impl Session {
             let _ = self.settings.set(&name, &SetValue::Text(value));
         }
     }
+}
+
+pub(super) fn read_only(verb: &str) -> Error {
+    Error::new("25006", format!("cannot execute {verb} in a read-only transaction"))
 }
 
 fn savepoint(transaction: &Transaction, name: &str) -> Result<usize, Error> {

@@ -40,6 +40,11 @@ impl<'a> Cursor<'a> {
         taken
     }
 
+    /// What was not taken yet.
+    pub(super) fn rest(&self) -> &'a [TokenWithSpan] {
+        self.tokens
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.tokens.is_empty()
     }

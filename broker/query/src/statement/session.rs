@@ -20,8 +20,11 @@ pub(crate) enum SessionStatement {
     Discard,
     /// DEALLOCATE; `None`: all.
     Deallocate(Option<String>),
+    /// UNLISTEN: nothing is listened to.
+    Unlisten,
+    /// `None`: as the session's default says.
     Begin {
-        read_only: bool,
+        read_only: Option<bool>,
     },
     Commit,
     Rollback,
@@ -30,7 +33,11 @@ pub(crate) enum SessionStatement {
     Release(String),
     /// SET TRANSACTION and the like: accepted, since it asks for no more than is given.
     Transaction {
-        read_only: bool,
+        read_only: Option<bool>,
+    },
+    /// SET SESSION CHARACTERISTICS: of the transactions to come.
+    Characteristics {
+        read_only: Option<bool>,
     },
 }
 
@@ -64,6 +71,11 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SessionStatement>,
         } else {
             SessionStatement::Deallocate(Some(cursor.identifier()?))
         }
+    } else if cursor.word("UNLISTEN") {
+        if !cursor.token(&Token::Mul) {
+            cursor.identifier()?;
+        }
+        SessionStatement::Unlisten
     } else if cursor.word("BEGIN") || cursor.words(&["START", "TRANSACTION"]) {
         let _ = cursor.word("WORK") || cursor.word("TRANSACTION");
         SessionStatement::Begin { read_only: modes(cursor)? }
@@ -93,9 +105,14 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SessionStatement>,
 }
 
 fn set(cursor: &mut Cursor<'_>) -> Result<SessionStatement, Error> {
-    if cursor.words(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"])
-        || cursor.word("TRANSACTION")
-    {
+    if cursor.words(&["TRANSACTION", "SNAPSHOT"]) {
+        return Err(Error::unsupported("snapshots of other transactions are not supported")
+            .hint("a transaction reads at the cut of its own first statement"));
+    }
+    if cursor.words(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
+        return Ok(SessionStatement::Characteristics { read_only: modes(cursor)? });
+    }
+    if cursor.word("TRANSACTION") {
         return Ok(SessionStatement::Transaction { read_only: modes(cursor)? });
     }
     let local = cursor.word("LOCAL");
@@ -144,11 +161,11 @@ fn setting(cursor: &mut Cursor<'_>) -> Result<String, Error> {
     Ok(name)
 }
 
-/// Transaction modes; whether READ ONLY is among them. Isolation levels are all accepted: reads
+/// Transaction modes; whether READ ONLY or READ WRITE is among them. Isolation levels are all accepted: reads
 /// of a transaction have one cut, which is what REPEATABLE READ asks for. SERIALIZABLE asks for
 /// more and is refused.
-fn modes(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
-    let mut read_only = false;
+fn modes(cursor: &mut Cursor<'_>) -> Result<Option<bool>, Error> {
+    let mut read_only = None;
     loop {
         if cursor.words(&["ISOLATION", "LEVEL"]) {
             if cursor.word("SERIALIZABLE") {
@@ -162,9 +179,9 @@ fn modes(cursor: &mut Cursor<'_>) -> Result<bool, Error> {
                 return Err(cursor.unexpected("an isolation level"));
             }
         } else if cursor.words(&["READ", "ONLY"]) {
-            read_only = true;
+            read_only = Some(true);
         } else if cursor.words(&["READ", "WRITE"]) {
-            read_only = false;
+            read_only = Some(false);
         } else if !(cursor.word("DEFERRABLE") || cursor.words(&["NOT", "DEFERRABLE"])) {
             return Ok(read_only);
         }

@@ -2,8 +2,10 @@
 
 use super::visible::folded;
 use crate::catalog::DATABASE;
+use crate::plan::placeholder_number;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value, VisitMut, VisitorMut,
+    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value,
+    VisitMut, VisitorMut,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -16,19 +18,49 @@ pub(crate) struct SessionFacts<'a> {
     pub(crate) settings: &'a BTreeMap<String, String>,
 }
 
-/// Replaces them in `statement`.
-pub(crate) fn replace_session_functions<V: VisitMut>(statement: &mut V, facts: &SessionFacts<'_>) {
-    let _ = statement.visit(&mut Replacer { facts });
+/// What a call of `set_config` sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Configured {
+    pub(crate) name: String,
+    pub(crate) value: ConfiguredValue,
+    /// For the transaction only.
+    pub(crate) local: bool,
+}
+
+/// To what it is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConfiguredValue {
+    Constant(String),
+    /// The parameter of this number, from 1.
+    Parameter(usize),
+}
+
+/// Replaces them in `statement`; gives what `set_config` is to set.
+pub(crate) fn replace_session_functions<V: VisitMut>(
+    statement: &mut V,
+    facts: &SessionFacts<'_>,
+) -> Vec<Configured> {
+    let mut replacer = Replacer { facts, configures: Vec::new() };
+    let _ = statement.visit(&mut replacer);
+    replacer.configures
 }
 
 struct Replacer<'a> {
     facts: &'a SessionFacts<'a>,
+    configures: Vec<Configured>,
 }
 
 impl VisitorMut for Replacer<'_> {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && let Some((configured, value)) = configured(function)
+        {
+            self.configures.push(configured);
+            *expr = value;
+            return ControlFlow::Continue(());
+        }
         let value = match expr {
             Expr::Identifier(ident) if ident.quote_style.is_none() => {
                 match folded(ident).as_str() {
@@ -80,6 +112,49 @@ impl Replacer<'_> {
             _ => None,
         }
     }
+}
+
+/// What a call of `set_config` sets (PostgreSQL 15, 9.27.1), and what it gives.
+fn configured(function: &Function) -> Option<(Configured, Expr)> {
+    let name = function.name.0.last()?.as_ident().map(folded)?;
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let plain = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    let arguments = list.args.iter().map(plain).collect::<Option<Vec<_>>>()?;
+    let ("set_config", [Expr::Value(setting), value, Expr::Value(local)]) =
+        (name.as_str(), arguments.as_slice())
+    else {
+        return None;
+    };
+    let (Value::SingleQuotedString(setting), Value::Boolean(local)) =
+        (&setting.value, &local.value)
+    else {
+        return None;
+    };
+    let (configured, given) = match (placeholder_number(value), value) {
+        (Some(number), value) => {
+            let given = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(value.clone()),
+                data_type: DataType::Text,
+                array: false,
+                format: None,
+            };
+            (ConfiguredValue::Parameter(number), given)
+        }
+        (None, Expr::Value(constant)) => match &constant.value {
+            Value::SingleQuotedString(text) => {
+                (ConfiguredValue::Constant(text.clone()), value.clone())
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some((Configured { name: setting.clone(), value: configured, local: *local }, given))
 }
 
 fn text(value: &str) -> Value {

@@ -161,9 +161,9 @@ fn session_statements_are_told() {
     check("SHOW ALL", SessionStatement::Show(None));
     check(
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-        SessionStatement::Begin { read_only: true },
+        SessionStatement::Begin { read_only: Some(true) },
     );
-    check("START TRANSACTION", SessionStatement::Begin { read_only: false });
+    check("START TRANSACTION", SessionStatement::Begin { read_only: None });
     check("END", SessionStatement::Commit);
     check("ABORT", SessionStatement::Rollback);
     check("ROLLBACK TO SAVEPOINT s", SessionStatement::RollbackTo("s".to_owned()));
@@ -336,4 +336,63 @@ fn copies_that_make_no_sense_are_refused() {
     check("COPY t FROM STDIN (FORMAT csv, FORCE_QUOTE *)", sqlstate::FEATURE_NOT_SUPPORTED);
     check("COPY t TO STDOUT (FORMAT csv, FORCE_NULL (a))", sqlstate::FEATURE_NOT_SUPPORTED);
     check("COPY t FROM STDIN (FORMAT csv, FORCE_NULL *)", sqlstate::INVALID_PARAMETER);
+}
+
+#[test]
+fn cursors_are_declared_and_fetched_from() {
+    let fetch = |text: &str| match one(text) {
+        Kind::Cursor(CursorStatement::Fetch(fetch)) => (fetch.name, fetch.rows, fetch.moves),
+        other => panic!("{text}: {other:?}"),
+    };
+    let check = |text: &str, rows: FetchRows| {
+        assert_eq!(fetch(text), ("c".to_owned(), rows, false), "{text}");
+    };
+    check("FETCH c", FetchRows::Next(1));
+    check("FETCH NEXT FROM c", FetchRows::Next(1));
+    check("FETCH 5 c", FetchRows::Next(5));
+    check("FETCH FORWARD 5 IN c", FetchRows::Next(5));
+    check("FETCH FORWARD FROM c", FetchRows::Next(1));
+    check("FETCH ALL c", FetchRows::Next(u64::MAX));
+    check("FETCH RELATIVE 3 FROM c", FetchRows::Skip(3));
+    check("FETCH ABSOLUTE 3 FROM c", FetchRows::Absolute(3));
+    check("FETCH -1 FROM c", FetchRows::Back);
+    check("FETCH 0 FROM c", FetchRows::Back);
+    check("FETCH BACKWARD ALL FROM c", FetchRows::Back);
+    assert_eq!(fetch("MOVE 2 IN next"), ("next".to_owned(), FetchRows::Next(2), true));
+    assert_eq!(fetch("FETCH next").0, "next");
+    let Kind::Cursor(CursorStatement::Declare(declare)) =
+        one("DECLARE \"My c\" NO SCROLL CURSOR WITH HOLD FOR SELECT * FROM a WHERE b = $1")
+    else {
+        panic!("no DECLARE")
+    };
+    assert_eq!((declare.name.as_str(), declare.hold), ("My c", true));
+    assert_eq!(declare.query.text(), "SELECT * FROM a WHERE b = $1");
+    assert_eq!(fails("DECLARE c SCROLL CURSOR FOR SELECT 1"), sqlstate::FEATURE_NOT_SUPPORTED);
+    assert_eq!(fails("DECLARE c CURSOR FOR DELETE FROM a"), sqlstate::SYNTAX_ERROR);
+    assert_eq!(fails("FETCH 2 FROM"), sqlstate::SYNTAX_ERROR);
+}
+
+#[test]
+fn statements_are_prepared_by_name() {
+    let Kind::Prepared(PreparedStatement::Prepare { name, statement }) =
+        one("PREPARE p (numeric(10, 2), text) AS SELECT $1 + 1, f($2), $3")
+    else {
+        panic!("no PREPARE")
+    };
+    let Kind::Query(query) = &statement.kind else { panic!("no query") };
+    assert_eq!(name, "p");
+    assert_eq!(query.to_string(), "SELECT CAST($1 AS NUMERIC(10,2)) + 1, f(CAST($2 AS TEXT)), $3");
+    let Kind::Prepared(PreparedStatement::Execute { values: Some(values), .. }) =
+        one("EXECUTE p (1, f(2, 3), ARRAY[4, 5])")
+    else {
+        panic!("no EXECUTE")
+    };
+    assert_eq!(values.text(), "SELECT (1), (f(2, 3)), (ARRAY[4, 5])");
+    assert!(matches!(
+        one("EXECUTE p"),
+        Kind::Prepared(PreparedStatement::Execute { values: None, .. })
+    ));
+    assert_eq!(fails("EXECUTE p (1"), sqlstate::SYNTAX_ERROR);
+    assert_eq!(fails("PREPARE p AS BEGIN"), sqlstate::FEATURE_NOT_SUPPORTED);
+    assert_eq!(fails("SET TRANSACTION SNAPSHOT 'x'"), sqlstate::FEATURE_NOT_SUPPORTED);
 }

@@ -188,7 +188,7 @@ fn table_alias(name: Ident) -> TableAlias {
     TableAlias { explicit: true, name, columns: Vec::new(), at: None }
 }
 
-fn parse_query(text: &str) -> Option<Box<ast::Query>> {
+pub(super) fn parse_query(text: &str) -> Option<Box<ast::Query>> {
     let dialect = datafusion::sql::sqlparser::dialect::PostgreSqlDialect {};
     let mut parser =
         datafusion::sql::sqlparser::parser::Parser::new(&dialect).try_with_sql(text).ok()?;

@@ -70,6 +70,9 @@ fn compile(pattern: &str, flags: &str) -> Result<Regex, Error> {
 }
 
 pub(super) fn add(library: &mut Library) {
+    // LIKE … ESCAPE: the pattern with a backslash for the character that escapes.
+    library
+        .strict("like_escape", &[Text, Text], Text, |a, _| like_escape(a[0].text(), a[1].text()));
     library.strict("~", TT, Bool, |a, _| boolean(compiled(a[1].text(), "")?.is_match(a[0].text())));
     library
         .strict("!~", TT, Bool, |a, _| boolean(!compiled(a[1].text(), "")?.is_match(a[0].text())));
@@ -223,4 +226,27 @@ fn from_similar(pattern: &str) -> Result<String, Error> {
     }
     out.push_str(")$");
     Ok(out)
+}
+
+fn like_escape(pattern: &str, escape: &str) -> Result<Datum, Error> {
+    let mut chars = escape.chars();
+    let (escape, more) = (chars.next(), chars.next());
+    if more.is_some() {
+        return Err(Error::new("22025", "invalid escape string")
+            .hint("Escape string must be empty or one character."));
+    }
+    let mut out = String::with_capacity(pattern.len());
+    let mut pattern = pattern.chars();
+    while let Some(c) = pattern.next() {
+        if Some(c) == escape {
+            out.push('\\');
+            out.extend(pattern.next());
+        } else {
+            if c == '\\' {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+    }
+    text(out)
 }

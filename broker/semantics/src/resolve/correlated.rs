@@ -26,12 +26,39 @@ pub(super) fn taken_apart(node: LogicalPlan) -> Result<LogicalPlan> {
             Some(plan) => Ok(plan),
             None => Ok(LogicalPlan::Join(join)),
         },
+        LogicalPlan::Sort(sort) if sort.expr.iter().any(|sort| has_subquery(&sort.expr)) => {
+            sorted_by_columns(sort)
+        }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Aggregate(_)
         | LogicalPlan::Sort(_) => scalars(node),
         other => Ok(other),
     }
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    let is_subquery = |expr: &Expr| {
+        matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_))
+    };
+    expr.exists(|expr| Ok(is_subquery(expr))).unwrap_or(false)
+}
+
+/// What subqueries give to sort by becomes columns: DataFusion does not see that two orders by
+/// the same subquery are the same.
+fn sorted_by_columns(sort: Sort) -> Result<LogicalPlan> {
+    let shown = sort.input.schema().clone();
+    let mut exprs: Vec<Expr> = shown.iter().map(Expr::from).collect();
+    let mut order = sort.expr;
+    for (at, order) in order.iter_mut().enumerate() {
+        let name = TableReference::bare(format!("order {}", Outer::number()));
+        let column = Column::new(Some(name.clone()), at.to_string());
+        let expr = std::mem::replace(&mut order.expr, Expr::Column(column));
+        exprs.push(expr.alias_qualified(Some(name), at.to_string()));
+    }
+    let projection = Projection::try_new(exprs, sort.input)?;
+    let input = Arc::new(scalars(LogicalPlan::Projection(projection))?);
+    only(LogicalPlan::Sort(Sort { expr: order, input, fetch: sort.fetch }), &shown)
 }
 
 fn has_outer(expr: &Expr) -> bool {
@@ -73,6 +100,10 @@ fn is_beyond(plan: &LogicalPlan) -> Result<bool> {
                 beyond |= parts.into_iter().any(|part| has_outer(part) && !is_equality(part));
             }
             LogicalPlan::Limit(_) => beyond = true,
+            // Of a subquery of this one, taken apart here: on both sides it may look at the same.
+            LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull => {
+                beyond |= !outer_columns(node)?.is_empty();
+            }
             other => {
                 other.apply_expressions(|expr| {
                     beyond |= has_outer(expr);
@@ -343,6 +374,14 @@ impl Outer {
                 Ok(Some(LogicalPlan::Distinct(Distinct::All(Arc::new(input)))))
             }
             LogicalPlan::Join(join) => self.inner_join(join),
+            LogicalPlan::Unnest(unnest) => {
+                let Some(input) = self.apply(&unnest.input)? else { return Ok(None) };
+                let columns = unnest.exec_columns.clone();
+                let plan = LogicalPlanBuilder::from(input)
+                    .unnest_columns_with_options(columns, unnest.options.clone())?
+                    .build()?;
+                self.beside(plan, &unnest.schema).map(Some)
+            }
             LogicalPlan::Union(union) => {
                 let mut inputs = Vec::with_capacity(union.inputs.len());
                 for input in &union.inputs {
@@ -453,7 +492,11 @@ impl Outer {
             sort.expr = self.own(sort.expr)?;
             order_by.push(sort);
         }
-        let number = row_number().partition_by(self.exprs()).order_by(order_by).build()?;
+        let number = row_number().partition_by(self.exprs());
+        let number = match order_by.is_empty() {
+            true => number.build()?,
+            false => number.order_by(order_by).build()?,
+        };
         let name = format!("{} row", self.name);
         let plan = LogicalPlanBuilder::from(plan).window(vec![number.alias(&name)])?.build()?;
         // row_number is an unsigned integer.
@@ -466,11 +509,14 @@ impl Outer {
         self.beside(plan, input.schema()).map(Some)
     }
 
-    /// A join of which one side, or the condition alone, looks at outer values.
+    /// A join of which a side, or the condition alone, looks at outer values.
     fn inner_join(&self, join: &Join) -> Result<Option<LogicalPlan>> {
         let left_looks = !outer_columns(&join.left)?.is_empty();
         let right_looks = !outer_columns(&join.right)?.is_empty();
         let filter = join.filter.clone().map(|filter| self.own(filter)).transpose()?;
+        // Those on the right are called differently, and are the same as those on the left.
+        let name = TableReference::bare(format!("outer {}", Self::number()));
+        let mut same = Vec::new();
         let (left, right) = match (join.join_type, left_looks, right_looks) {
             (JoinType::Inner, false, true) => {
                 let Some(right) = self.apply(&join.right)? else { return Ok(None) };
@@ -480,12 +526,28 @@ impl Outer {
                 let Some(left) = self.apply(&join.left)? else { return Ok(None) };
                 (Arc::new(left), join.right.clone())
             }
+            (JoinType::Inner | JoinType::Left, true, true)
+                if join.null_equality == NullEquality::NullEqualsNull =>
+            {
+                let Some(left) = self.apply(&join.left)? else { return Ok(None) };
+                let Some(right) = self.apply(&join.right)? else { return Ok(None) };
+                let mut exprs = Vec::new();
+                for (at, expr) in self.exprs().into_iter().enumerate() {
+                    let other = Column::new(Some(name.clone()), at.to_string());
+                    same.push((Expr::Column(self.column(at)), Expr::Column(other)));
+                    exprs.push(expr.alias_qualified(Some(name.clone()), at.to_string()));
+                }
+                exprs.extend(join.right.schema().iter().map(Expr::from));
+                let right = Projection::try_new(exprs, Arc::new(right))?;
+                (Arc::new(left), Arc::new(LogicalPlan::Projection(right)))
+            }
             _ => return Ok(None),
         };
         let on = join
             .on
             .iter()
             .map(|(a, b)| Ok((self.own(a.clone())?, self.own(b.clone())?)))
+            .chain(same.into_iter().map(Ok))
             .collect::<Result<Vec<_>>>()?;
         let plan = Join::try_new(
             left,

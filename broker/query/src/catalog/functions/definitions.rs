@@ -1,7 +1,7 @@
-//! Functions that tell of definitions: `pg_get_serial_sequence`, `pg_get_constraintdef`, and what
-//! `\d` shows as a column's default.
+//! Functions that tell of definitions: `pg_get_serial_sequence`, and what `\d` shows as a column's
+//! default.
 
-use crate::catalog::pg::{column_default, constraint_definition};
+use crate::catalog::pg::column_default;
 use crate::error::{Error, sqlstate};
 use crate::sequences::{quoted_name, relation_name};
 use anabranch_engine::Session as EngineSession;
@@ -19,8 +19,8 @@ use std::sync::Arc;
 pub(crate) const COLUMN_DEFAULT: &str = "anabranch_column_default";
 
 /// All of them, for registering.
-pub(super) fn all(engine: &EngineSession) -> [ScalarUDF; 3] {
-    ["pg_get_serial_sequence", "pg_get_constraintdef", COLUMN_DEFAULT].map(|name| {
+pub(super) fn all(engine: &EngineSession) -> [ScalarUDF; 2] {
+    ["pg_get_serial_sequence", COLUMN_DEFAULT].map(|name| {
         ScalarUDF::from(Definitions {
             name,
             engine: engine.clone(),
@@ -77,10 +77,6 @@ impl ScalarUDFImpl for Definitions {
                     _ => Ok(None),
                 });
                 found.collect::<Result<_, Error>>()?
-            }
-            "pg_get_constraintdef" => {
-                let oids = number(&args, 0)?;
-                oids.into_iter().map(|oid| constraint_definition(&self.engine, oid?)).collect()
             }
             _ => {
                 let (relations, columns) = (number(&args, 0)?, number(&args, 1)?);

@@ -1,6 +1,6 @@
 //! `pg_roles` and `pg_user`: the principals, for who may describe the broker; others see themselves.
 
-use super::{STREAM_OIDS_FROM, default_column};
+use super::{OWNER, OWNER_NAME, STREAM_OIDS_FROM, default_column};
 use crate::error::Error;
 use anabranch_engine::{CLUSTER, Guarded, Operation, ResourceKind, Session as EngineSession};
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray};
@@ -55,7 +55,13 @@ fn until(name: &str) -> Field {
 
 /// The rows of either.
 pub(super) fn roles(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
-    let all = known(engine)?;
+    let mut all = known(engine)?;
+    let mut first = STREAM_OIDS_FROM;
+    if all.is_empty() {
+        // While there is no principal, there is who owns everything: everybody.
+        all.push((OWNER_NAME.to_owned(), true));
+        first = OWNER;
+    }
     let flags = |of: &dyn Fn(bool) -> bool| -> ArrayRef {
         Arc::new(all.iter().map(|(_, admin)| Some(of(*admin))).collect::<BooleanArray>())
     };
@@ -64,9 +70,7 @@ pub(super) fn roles(engine: &EngineSession, schema: SchemaRef) -> Result<RecordB
             "rolname" | "usename" => {
                 Arc::new(StringArray::from_iter_values(all.iter().map(|(name, _)| name)))
             }
-            "oid" | "usesysid" => {
-                Arc::new(Int32Array::from_iter_values((STREAM_OIDS_FROM..).take(all.len())))
-            }
+            "oid" | "usesysid" => Arc::new(Int32Array::from_iter_values((first..).take(all.len()))),
             "rolsuper" | "rolcreaterole" | "usesuper" => flags(&|admin| admin),
             "rolinherit" | "rolcanlogin" => flags(&|_| true),
             "rolconnlimit" => Arc::new(Int32Array::from_value(-1, all.len())),

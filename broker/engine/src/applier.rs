@@ -110,6 +110,9 @@ struct Orders {
     /// Of those, the ones with records from before they were fed, which are not applied yet: no
     /// reader knows their table.
     late: BTreeSet<PartitionId>,
+    /// Of those, the ones that no step has seen yet: how far another table had followed them says
+    /// nothing of this one.
+    begin: BTreeSet<PartitionId>,
     drop_tables: Vec<TableId>,
     stop: bool,
 }
@@ -154,7 +157,9 @@ impl Applier {
         let logs: Vec<Arc<PartitionLog>> = feeds.iter().map(|feed| Arc::clone(&feed.log)).collect();
         let mut orders = self.orders.lock();
         // Together: a step that found one late and did not feed it would take it for done.
-        orders.late.extend(logs.iter().filter(|_| are_late).map(|log| log.id()));
+        let late: Vec<PartitionId> = logs.iter().filter(|_| are_late).map(|log| log.id()).collect();
+        orders.late.extend(&late);
+        orders.begin.extend(&late);
         orders.feeds.extend(feeds.into_iter().map(|feed| (feed.log.id(), feed)));
         drop(orders);
         let bell: Arc<dyn Watcher> = Arc::clone(&self.bell) as Arc<dyn Watcher>;
@@ -263,6 +268,7 @@ impl Applier {
             let mut orders = self.orders.lock();
             let feeds: Vec<(TableId, Arc<PartitionLog>)> =
                 orders.feeds.values().map(|feed| (feed.table, Arc::clone(&feed.log))).collect();
+            std::mem::take(&mut orders.begin).iter().for_each(|id| drop(positions.remove(id)));
             (feeds, orders.late.clone(), std::mem::take(&mut orders.drop_tables))
         };
         for table in drop_tables {

@@ -159,6 +159,7 @@ pub(crate) struct NextIds {
 
 pub(crate) const STREAM_PREFIX: &str = "stream/";
 pub(crate) const DROPPED_PREFIX: &str = "dropped/";
+pub(crate) const UNFINISHED_PREFIX: &str = "unfinished/";
 pub(crate) const NEXT_KEY: &str = "next";
 pub(crate) const CLUSTER_KEY: &str = "cluster";
 
@@ -168,6 +169,10 @@ pub(crate) fn stream_key(id: StreamId) -> Vec<u8> {
 
 pub(crate) fn dropped_key(table: TableId) -> Vec<u8> {
     format!("{DROPPED_PREFIX}{}", table.0).into_bytes()
+}
+
+pub(crate) fn unfinished_key(partition: PartitionId) -> Vec<u8> {
+    format!("{UNFINISHED_PREFIX}{}", partition.0).into_bytes()
 }
 
 /// JSON of something that always has one.

@@ -399,7 +399,7 @@ impl Engine {
         self.forget_offsets(stream.id).await
     }
 
-    fn set_catalog(&self, change: impl FnOnce(&Catalog) -> Catalog) {
+    pub(crate) fn set_catalog(&self, change: impl FnOnce(&Catalog) -> Catalog) {
         let mut catalog = self.inner.catalog.write();
         *catalog = Arc::new(change(&catalog));
     }
@@ -412,7 +412,7 @@ impl Engine {
     }
 }
 
-fn refuse_internal(stream: &Stream) -> Result<(), Error> {
+pub(crate) fn refuse_internal(stream: &Stream) -> Result<(), Error> {
     if stream.is_internal() {
         return Err(Error::new(
             ErrorKind::InvalidName,
@@ -439,7 +439,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     Err(Error::new(ErrorKind::InvalidName, format!("{shown:?}: {problem}")))
 }
 
-fn check_columns(mode: Mode, columns: &[Column]) -> Result<(), Error> {
+pub(crate) fn check_columns(mode: Mode, columns: &[Column]) -> Result<(), Error> {
     let mut names = BTreeSet::new();
     if let Some(twice) = columns.iter().find(|column| !names.insert(&column.name)) {
         return Err(Error::new(

@@ -257,7 +257,8 @@ impl Engine {
         })?;
         engine.spawn("housekeeping", {
             let (weak, stopped) = (Arc::downgrade(&engine.inner), stopped.clone());
-            move || crate::housekeeping::run(&weak, &stopped)
+            let unfinished = engine.unfinished();
+            move || crate::housekeeping::run(&weak, unfinished, &stopped)
         })?;
         engine.spawn("compact", {
             let weak = Arc::downgrade(&engine.inner);
@@ -580,8 +581,8 @@ fn make_internal_partitions(log: &Arc<LogHandle>) -> Result<(), Error> {
         let _ = sender.send(result);
     });
     let settings = anabranch_log::Settings::default();
-    let change = Change { append, operations: missing, settings, reply };
-    log.send(Command::Change(change)).map_err(|_| AppendError::Stopping)?;
+    let change = Change { append, operations: missing, settings, unwritten: Vec::new(), reply };
+    log.send(Command::Change(Box::new(change))).map_err(|_| AppendError::Stopping)?;
     receiver.recv().map_err(|_| AppendError::Stopping)??;
     Ok(())
 }

@@ -1,6 +1,8 @@
-//! What happens now and then: retention, transactions that time out.
+//! What happens now and then: retention, transactions that time out; and at the start, removing
+//! what an earlier one has left unfinished.
 
 use crate::engine::{Engine, Inner};
+use anabranch_types::PartitionId;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::sync::Weak;
 use std::time::Duration;
@@ -11,7 +13,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// there).
 const RETENTION_EVERY: u32 = 30;
 
-pub(crate) fn run(engine: &Weak<Inner>, stop: &Receiver<()>) {
+pub(crate) fn run(engine: &Weak<Inner>, unfinished: Vec<PartitionId>, stop: &Receiver<()>) {
     // For waiting for the commit thread, nothing else.
     let runtime = match tokio::runtime::Builder::new_current_thread().build() {
         Ok(runtime) => runtime,
@@ -20,6 +22,11 @@ pub(crate) fn run(engine: &Weak<Inner>, stop: &Receiver<()>) {
             return;
         }
     };
+    if let Some(inner) = engine.upgrade()
+        && let Err(error) = runtime.block_on(Engine { inner }.remove_unfinished(unfinished))
+    {
+        tracing::warn!(%error, "partitions of no stream stay until the next start");
+    }
     let mut looks = 0u32;
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(INTERVAL) {
         let Some(inner) = engine.upgrade() else { return };

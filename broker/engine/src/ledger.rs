@@ -182,6 +182,18 @@ impl Ledger {
         operations: Vec<Operation>,
         settings: Settings,
     ) -> Result<(), Error> {
+        self.change_unless_written(entries, operations, settings, Vec::new()).await
+    }
+
+    /// As [`Self::change`]; a conflict if the next record of one of the partitions has another
+    /// offset.
+    pub(crate) async fn change_unless_written(
+        &self,
+        entries: Vec<Entry>,
+        operations: Vec<Operation>,
+        settings: Settings,
+        unwritten: Vec<(PartitionId, Offset)>,
+    ) -> Result<(), Error> {
         let gate = Arc::clone(&self.gate).read_owned().await;
         let append = self.append(&entries)?;
         let (sender, receiver) = oneshot::channel();
@@ -196,8 +208,8 @@ impl Ledger {
             drop(gate);
             let _ = sender.send(result);
         });
-        let change = Change { append, operations, settings, reply };
-        self.log.send(Command::Change(change)).map_err(|_| AppendError::Stopping)?;
+        let change = Change { append, operations, settings, unwritten, reply };
+        self.log.send(Command::Change(Box::new(change))).map_err(|_| AppendError::Stopping)?;
         receiver.await.map_err(|_| AppendError::Stopping)??;
         Ok(())
     }

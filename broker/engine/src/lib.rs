@@ -25,6 +25,7 @@ mod ledger;
 mod marks;
 mod offsets;
 mod own;
+mod rekey;
 mod resources;
 mod retention;
 mod sequences;
@@ -58,6 +59,7 @@ pub use error::{Error, ErrorKind};
 pub use interest::Interest;
 pub use marks::Marks;
 pub use offsets::{CommittedOffset, GroupEntry};
+pub use rekey::Rekeying;
 pub use resources::Resource;
 pub use sequences::{
     Sequence, SequenceChange, SequenceError, SequenceOwner, SequenceSpec, SequenceStatus,

@@ -41,8 +41,9 @@ pub(crate) async fn change_log(
         // Who asked may have gone.
         let _ = sender.send(result);
     });
-    let change = Change { append, operations, settings: Settings::default(), reply };
-    log.send(Command::Change(change)).map_err(|_| AppendError::Stopping)?;
+    let (settings, unwritten) = (Settings::default(), Vec::new());
+    let change = Change { append, operations, settings, unwritten, reply };
+    log.send(Command::Change(Box::new(change))).map_err(|_| AppendError::Stopping)?;
     receiver.await.map_err(|_| AppendError::Stopping)??;
     Ok(())
 }

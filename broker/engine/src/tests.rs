@@ -405,6 +405,62 @@ async fn a_table_begins_at_the_start_whatever_was_followed_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_key_was_not_added_for_is_removed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let stream = engine.create_stream(spec("t", Mode::Append, 2)).await.expect("new");
+    let put = |to: PartitionId, key| append([part(to, &[(key, Some("{}"))])]);
+    engine.append(put(stream.partitions[0], "a")).await.expect("accepted");
+    let columns = vec![Column { in_key: true, ..Column::new("k", ColumnType::Text) }];
+    let begin = || engine.begin_rekeying("t", columns.clone());
+    let gone =
+        |engine: &Engine, ids: &[PartitionId]| ids.iter().all(|id| engine.partition(*id).is_none());
+
+    // Given up.
+    let rekeying = begin().await.expect("it has no key");
+    let first = rekeying.stream().partitions.clone();
+    assert!(!gone(&engine, &first));
+    drop(rekeying);
+    // Written to meanwhile.
+    let rekeying = begin().await.expect("it has no key");
+    engine.append(put(rekeying.stream().partitions[1], "a")).await.expect("accepted");
+    engine.append(put(stream.partitions[1], "b")).await.expect("accepted");
+    let second = rekeying.stream().partitions.clone();
+    let error = rekeying.finish().await.expect_err("it was written to");
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    while !gone(&engine, &first) || !gone(&engine, &second) {
+        tokio::task::yield_now().await;
+    }
+    // Killed.
+    let rekeying = begin().await.expect("it has no key");
+    engine.append(put(rekeying.stream().partitions[1], "a")).await.expect("accepted");
+    let third = rekeying.stream().partitions.clone();
+    engine.stop();
+    // Nobody is left who could remove them.
+    std::thread::spawn(|| drop(rekeying)).join().expect("it does not panic");
+    drop(engine);
+    let engine = open(directory.path());
+    while !gone(&engine, &third) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(engine.catalog().find("t").expect("it is there").partitions, stream.partitions);
+
+    // And added.
+    let rekeying = engine.begin_rekeying("t", columns.clone()).await.expect("it has no key");
+    for (key, to) in [("a", 0), ("b", 1)] {
+        let append = put(rekeying.stream().partitions[to], key);
+        engine.append(append).await.expect("accepted");
+    }
+    let stream = rekeying.finish().await.expect("nobody wrote");
+    assert_eq!(rows(&engine, "t").await.len(), 2);
+    engine.stop();
+    drop(engine);
+    let engine = open(directory.path());
+    assert_eq!(rows(&engine, "t").await.len(), 2);
+    assert!(!gone(&engine, &stream.partitions));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_become_tables_while_others_are_written() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let engine = open(directory.path());

@@ -34,7 +34,7 @@ pub enum Command {
     /// Append batches.
     Submit(Submission),
     /// Change the log's shape, with the record that says so, in one round.
-    Change(Change),
+    Change(Box<Change>),
     /// Sets what the log acts on for some partitions, from the next append on.
     Configure(Vec<(PartitionId, Settings)>),
     /// Tell who has written to a partition, as far as it is remembered. Called once, on the commit
@@ -59,6 +59,9 @@ pub struct Change {
     pub operations: Vec<Operation>,
     /// Settings of partitions that are created.
     pub settings: Settings,
+    /// Partitions, and the offset that each one's next record must have: nothing happens if
+    /// somebody has written to one of them since that was seen.
+    pub unwritten: Vec<(PartitionId, Offset)>,
     /// Called once, on the commit thread.
     pub reply: ChangeReply,
 }
@@ -171,8 +174,12 @@ impl Log {
                     replies.submissions.push(Waiting { reply: submission.reply, results, early });
                 }
                 Command::Change(change) => {
-                    let result =
-                        self.change(change.append, &change.operations, change.settings, now);
+                    let result = match self.were_written(&change.unwritten) {
+                        true => Err(AppendError::Conflict),
+                        false => {
+                            self.change(change.append, &change.operations, change.settings, now)
+                        }
+                    };
                     replies.changes.push((change.reply, result));
                 }
                 Command::Configure(all) => {
@@ -299,6 +306,14 @@ impl Log {
         self.round.batches += 1;
         let (base_offset, append_time) = writer.stamp(part, self.epoch, round, now, self.own_bytes);
         Appended { base_offset, round, log_start, append_time }
+    }
+
+    /// Whether one of them has another next offset, or is there no more.
+    fn were_written(&self, partitions: &[(PartitionId, Offset)]) -> bool {
+        let is_same = |(id, next): &(PartitionId, Offset)| {
+            self.writers.get(id).is_some_and(|writer| writer.next_offset() == *next)
+        };
+        !partitions.iter().all(is_same)
     }
 
     fn change(

@@ -128,6 +128,11 @@ impl Writer {
         }
     }
 
+    /// Of the next record, whatever the round in hand has already.
+    pub(crate) fn next_offset(&self) -> Offset {
+        self.next
+    }
+
     /// Has the round's buffer made large enough at once: growing it would copy bulk twice.
     pub(crate) fn expect(&mut self, bytes: usize) {
         // What is refused after all must not add up.

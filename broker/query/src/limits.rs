@@ -45,6 +45,9 @@ pub const COPY_BATCHES: usize = 2;
 /// Bytes of columns' names in rows of a COPY that become events at a time.
 pub const COPY_WRITE_BYTES: usize = 1 << 20;
 
+/// Times that rows are written anew for a primary key while others write to the stream.
+pub const REKEYING_TRIES: usize = 5;
+
 /// Times that an INSERT, UPDATE, DELETE or COPY is tried again after somebody else wrote its keys.
 pub const CONFLICT_RETRIES: usize = 10;
 

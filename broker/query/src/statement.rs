@@ -25,7 +25,8 @@ pub(crate) use cursor::Name;
 pub(crate) use cursors::{CursorStatement, Declare, Fetch, Rows as FetchRows};
 pub(crate) use ddl::{
     AlterStream, CreateStream, DropStream, Filling, Needless, NewCheck, NewColumn, Retyped,
-    SequenceKind, SequenceOptions, SequenceStatement, StreamAction,
+    SequenceKind, SequenceOptions, SequenceStatement, StreamAction, check_key, mark_key,
+    second_key,
 };
 pub(crate) use default_lookups::replace_default_lookups;
 pub(crate) use names::{OutputNames, column_name, output_names, unique_projection};
@@ -343,7 +344,7 @@ fn refuse_by_first_word(tokens: &[TokenWithSpan]) -> Result<(), Error> {
             "subscribe to a stream over WebSocket, or consume it with a Kafka client",
         ),
         "LOCK" => refuse("LOCK is not supported", "writes carry preconditions instead of locks"),
-        "VACUUM" | "ANALYZE" | "CLUSTER" | "REINDEX" => {
+        "CLUSTER" | "REINDEX" => {
             refuse(&format!("{} is not supported", word.value.to_uppercase()), "nothing needs it")
         }
         _ => Ok(()),

@@ -17,6 +17,7 @@ mod encode;
 mod find;
 mod insert;
 mod length;
+mod rekeyed;
 mod returning;
 mod rules;
 mod stored;
@@ -28,6 +29,7 @@ mod validate;
 mod values;
 
 pub(crate) use copy::{CopyPlan, copied_columns};
+pub(crate) use rekeyed::Rekeyed;
 pub(crate) use stored::parsed;
 pub(crate) use validate::{missing_value, validate};
 

@@ -6,7 +6,8 @@ use crate::changes::{StreamChange, StreamSpec};
 use crate::cut::Cut;
 use crate::interest::Interest;
 use crate::marks::Marks;
-use crate::stream::Stream;
+use crate::rekey::Rekeying;
+use crate::stream::{Column, Stream};
 use crate::{Error, ErrorKind};
 use anabranch_access::{CLUSTER, Identity, Operation, Resource, ResourceKind};
 use anabranch_log::{KnownProducer, PartitionLog};
@@ -178,6 +179,20 @@ impl Session {
             self.check_create(name)?;
         }
         self.engine.find_or_create(name).await
+    }
+
+    /// Begins to make a stream of events a table of these columns, some of which are its key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], `Denied`; `InvalidArgument` if it is keyed; `Conflict` while a
+    /// transaction is open on it; the log's.
+    pub async fn begin_rekeying(
+        &self,
+        name: &str,
+        columns: Vec<Column>,
+    ) -> Result<Rekeying, Error> {
+        self.check_stream_access(Operation::Alter, name)?;
+        self.engine.begin_rekeying(name, columns).await
     }
 
     /// Changes a stream, durable when this returns.

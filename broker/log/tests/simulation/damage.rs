@@ -50,8 +50,9 @@ impl Small {
             answer.expect("nothing is wrong yet");
         });
         let settings = Settings::default();
-        let change = Change { append, operations: vec![operation], settings, reply };
-        self.log.commit(&mut vec![Command::Change(change)], NOW);
+        let (operations, unwritten) = (vec![operation], Vec::new());
+        let change = Change { append, operations, settings, unwritten, reply };
+        self.log.commit(&mut vec![Command::Change(Box::new(change))], NOW);
     }
 
     /// A round of batches, each of one record of `bytes`.

@@ -3,6 +3,7 @@
 mod alter;
 mod columns;
 mod fit;
+mod key;
 mod sequences;
 #[cfg(test)]
 mod tests;

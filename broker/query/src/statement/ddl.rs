@@ -26,7 +26,9 @@ use super::Kind;
 use super::cursor::{Cursor, Name};
 use crate::error::Error;
 use anabranch_engine::{Column, ColumnType, Mode, TextLength};
+pub(crate) use create::{check_key, mark_key, second_key};
 use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::tokenizer::Token;
 pub(crate) use sequence::{SequenceOptions, SequenceStatement};
 use std::collections::BTreeMap;
 
@@ -124,6 +126,8 @@ pub(crate) enum StreamAction {
     DropNotNull(String),
     SetType(Retyped),
     AddCheck(NewCheck),
+    /// ADD PRIMARY KEY
+    AddKey(Vec<String>),
     /// A constraint, and whether it may be missing.
     DropConstraint(String, bool),
     /// From, to.
@@ -184,7 +188,35 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Kind>, Error> {
         let notice = "comments are not kept".to_owned();
         return Ok(Some(Kind::Needless(Needless { tag: "COMMENT", notice, stream: None })));
     }
-    Ok(None)
+    let upkeep = ["VACUUM", "ANALYZE"].into_iter().find(|word| cursor.word(word));
+    upkeep.map(|tag| needless_upkeep(cursor, tag)).transpose()
+}
+
+/// Passes over what stands in parentheses, if that comes next.
+fn in_parentheses(cursor: &mut Cursor<'_>) -> Result<(), Error> {
+    if cursor.token(&Token::LParen) {
+        cursor.take_until(|token| *token == Token::RParen);
+        cursor.expect(&Token::RParen)?;
+    }
+    Ok(())
+}
+
+/// VACUUM and ANALYZE: nothing needs them, and programs send them.
+fn needless_upkeep(cursor: &mut Cursor<'_>, tag: &'static str) -> Result<Kind, Error> {
+    in_parentheses(cursor)?;
+    for option in ["FULL", "FREEZE", "VERBOSE", "ANALYZE"] {
+        cursor.word(option);
+    }
+    let mut stream = None;
+    while !cursor.is_at_end() {
+        stream = Some(cursor.name()?);
+        in_parentheses(cursor)?;
+        if !cursor.token(&Token::Comma) {
+            cursor.expect_end()?;
+        }
+    }
+    let notice = format!("{tag} does nothing here, where nothing needs it");
+    Ok(Kind::Needless(Needless { tag, notice, stream }))
 }
 
 fn stream_word(cursor: &mut Cursor<'_>) -> Option<&'static str> {
@@ -259,7 +291,7 @@ fn dropped(cursor: &mut Cursor<'_>) -> Result<Kind, Error> {
 fn dropped_names(cursor: &mut Cursor<'_>) -> Result<(Vec<Name>, bool), Error> {
     let if_exists = cursor.words(&["IF", "EXISTS"]);
     let mut names = vec![cursor.name()?];
-    while cursor.token(&datafusion::sql::sqlparser::tokenizer::Token::Comma) {
+    while cursor.token(&Token::Comma) {
         names.push(cursor.name()?);
     }
     let _ = cursor.word("CASCADE") || cursor.word("RESTRICT");

@@ -103,7 +103,6 @@ fn definitions_that_would_lie_are_refused() {
     check("CREATE STREAM t WITH (mode = 'document')", sqlstate::FEATURE_NOT_SUPPORTED);
     check("CREATE STREAM t (a int", sqlstate::SYNTAX_ERROR);
     check("CREATE UNIQUE INDEX i ON t (a)", sqlstate::FEATURE_NOT_SUPPORTED);
-    check("ALTER TABLE t ADD PRIMARY KEY (a)", sqlstate::FEATURE_NOT_SUPPORTED);
     check("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u", sqlstate::FEATURE_NOT_SUPPORTED);
     check("SELECT 1 FROM", sqlstate::SYNTAX_ERROR);
     check("SELECT 'x", sqlstate::SYNTAX_ERROR);

@@ -62,6 +62,10 @@ impl Session {
                 engine.alter_stream(&name, StreamChange::Rename(new.clone())).await?;
                 return Ok(done);
             }
+            [StreamAction::AddKey(key)] => {
+                done.notices.extend(self.add_key(stream, key).await?);
+                return Ok(done);
+            }
             _ => {}
         }
         let mut drafts = Drafts::new(&name, |name| engine.sequence(name).is_ok());
@@ -181,9 +185,12 @@ impl Altered<'_> {
                 self.check(&from)?.name = to;
                 Ok(())
             }
-            StreamAction::Rename(_) | StreamAction::Settings(_) | StreamAction::InferSchema => {
-                Err(Error::syntax("RENAME, SET, RESET and INFER SCHEMA stand alone"))
-            }
+            StreamAction::Rename(_)
+            | StreamAction::Settings(_)
+            | StreamAction::AddKey(_)
+            | StreamAction::InferSchema => Err(Error::syntax(
+                "RENAME, SET, RESET, ADD PRIMARY KEY and INFER SCHEMA stand alone",
+            )),
         }
     }
 

@@ -1,4 +1,5 @@
 use crate::testing::{Broker, run};
+use anabranch_types::batch::Ending;
 
 async fn check(broker: &Broker, text: &str, sqlstate: &str) {
     let error = broker.fails(text).await;
@@ -299,4 +300,80 @@ async fn tables_as_tools_make_them() {
             "at||YES|timestamp without time zone|",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_key_is_added_to_rows_that_there_are() {
+    let broker = Broker::start();
+    broker.run("CREATE TABLE t (id serial, n int CHECK (n > 0), gone text, v text)").await;
+    broker.run("INSERT INTO t (n, v) SELECT n, 'v' || n FROM generate_series(1, 20000) n").await;
+    broker.run("ALTER TABLE t DROP gone; ALTER TABLE t RENAME v TO w").await;
+    broker.run("CREATE TABLE u (a int, b text)").await;
+    broker.run("INSERT INTO u VALUES (1, 'x'), (1, 'y'), (2, NULL)").await;
+    let before = broker.lines("SELECT id, n, w FROM t ORDER BY id").await;
+
+    check(&broker, "ALTER TABLE u ADD PRIMARY KEY (a)", "23505").await;
+    check(&broker, "ALTER TABLE u ADD PRIMARY KEY (b)", "23502").await;
+    check(&broker, "ALTER TABLE u ADD PRIMARY KEY (c)", "42703").await;
+    check(&broker, "ALTER TABLE u ADD PRIMARY KEY (b, a)", "42P16").await;
+    check(&broker, "ALTER TABLE u ADD COLUMN c int PRIMARY KEY", "0A000").await;
+    check(&broker, "ALTER TABLE u ADD PRIMARY KEY (a), DROP b", "42601").await;
+    assert_eq!(broker.lines("SELECT count(*) FROM u").await, ["3"], "nothing has changed");
+    check(&broker, "UPDATE u SET b = 'z'", "0A000").await;
+
+    let given = broker.run("ALTER TABLE t ADD CONSTRAINT t_pkey PRIMARY KEY (id)").await;
+    assert_eq!((given.tag.as_str(), given.notices.len()), ("ALTER TABLE", 1));
+    assert_eq!(broker.lines("SELECT id, n, w FROM t ORDER BY id").await, before);
+    assert_eq!(broker.lines("SELECT count(*), min(_offset) FROM log.t").await, ["20000|0"]);
+    broker.run("UPDATE t SET w = 'changed' WHERE id = 7").await;
+    assert_eq!(broker.lines("SELECT n, w FROM t WHERE id = 7").await, ["7|changed"]);
+    check(&broker, "INSERT INTO t (id, n) VALUES (8, 1)", "23505").await;
+    check(&broker, "INSERT INTO t (n) VALUES (0)", "23514").await;
+    check(&broker, "ALTER TABLE t ADD PRIMARY KEY (n)", "42P16").await;
+    // The sequence is still the column's; the row that was refused took a value.
+    assert_eq!(broker.run("INSERT INTO t (n) VALUES (1) RETURNING id").await.lines(), ["20002"]);
+    broker.run("DROP TABLE t").await;
+    assert_eq!(broker.lines("SELECT count(*) FROM pg_sequences").await, ["0"]);
+}
+
+/// Rows come while a key is added, and none is lost: it is done again, or fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_come_while_a_key_is_added_are_kept() {
+    let broker = Broker::start();
+    broker.run("CREATE TABLE t (id serial, n int)").await;
+    broker.run("INSERT INTO t (n) SELECT n FROM generate_series(1, 5000) n").await;
+    let mut session = broker.session();
+    let writer = tokio::spawn(async move {
+        let mut written = 0;
+        for n in 0..200 {
+            match run(&mut session, &format!("INSERT INTO t (n) VALUES ({n})")).await {
+                Ok(_) => written += 1,
+                Err(error) => assert_eq!(error.sqlstate, "40001", "{error}"),
+            }
+        }
+        written
+    });
+    let mut session = broker.session();
+    let mut adds = 0;
+    while let Err(error) = run(&mut session, "ALTER TABLE t ADD PRIMARY KEY (id)").await {
+        assert_eq!(error.sqlstate, "40001", "{error}");
+        adds += 1;
+        assert!(adds < 1000, "it never comes to an end");
+    }
+    let written: u64 = writer.await.expect("it does not panic");
+    assert!(written > 0, "somebody wrote");
+    assert_eq!(broker.lines("SELECT count(*) FROM t").await, [(5000 + written).to_string()]);
+}
+
+#[tokio::test]
+async fn a_key_waits_for_open_transactions() {
+    let broker = Broker::start();
+    broker.run("CREATE TABLE t (n int)").await;
+    let records = [(None, Some("{\"n\":1}"))];
+    let meanwhile = async {
+        check(&broker, "ALTER TABLE t ADD PRIMARY KEY (n)", "40001").await;
+    };
+    broker.transact("t", &records, Ending::Commit, meanwhile).await;
+    broker.run("ALTER TABLE t ADD PRIMARY KEY (n)").await;
+    assert_eq!(broker.lines("SELECT n FROM t").await, ["1"]);
 }

@@ -103,7 +103,7 @@ fn several(cursor: &mut Cursor<'_>, notices: &mut Vec<String>) -> Result<Vec<Str
 
 fn add(cursor: &mut Cursor<'_>, notices: &mut Vec<String>) -> Result<StreamAction, Error> {
     match constraint(cursor)? {
-        Some(Constraint::Key(_)) => return Err(late_key()),
+        Some(Constraint::Key(names)) => return Ok(StreamAction::AddKey(names)),
         Some(Constraint::Check(check)) => return Ok(StreamAction::AddCheck(*check)),
         None => {}
     }
@@ -111,14 +111,10 @@ fn add(cursor: &mut Cursor<'_>, notices: &mut Vec<String>) -> Result<StreamActio
     let may_exist = cursor.words(&["IF", "NOT", "EXISTS"]);
     let new = column(cursor, notices)?;
     if new.column.in_key {
-        return Err(late_key());
+        return Err(Error::unsupported("a new column cannot be the primary key: it has no values")
+            .hint("ADD PRIMARY KEY makes one of columns that there are"));
     }
     Ok(StreamAction::AddColumn(Box::new(new), may_exist))
-}
-
-fn late_key() -> Error {
-    Error::unsupported("a primary key cannot be added to a stream yet")
-        .hint("create an upsert stream and INSERT INTO it SELECT from this one")
 }
 
 fn drop(cursor: &mut Cursor<'_>) -> Result<StreamAction, Error> {

@@ -2,10 +2,10 @@
 
 use super::column::{Constraint, add_column, column, constraint, names_in_parentheses};
 use super::settings::{kafka_name, mode, settings};
-use super::{CreateStream, Filling, NewColumn};
+use super::{CreateStream, Filling};
 use crate::error::{Error, sqlstate};
 use crate::statement::cursor::Cursor;
-use anabranch_engine::{ColumnType, Filled, Mode};
+use anabranch_engine::{Column, ColumnType, Filled, Mode};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -50,7 +50,7 @@ pub(super) fn create(cursor: &mut Cursor<'_>, word: &'static str) -> Result<Crea
         return Err(cursor.unexpected("AS, or types of the columns"));
     }
     cursor.expect_end()?;
-    check_key(&statement.columns)?;
+    check_key(statement.columns.iter().map(|new| &new.column))?;
     let keyed = statement.columns.iter().any(|new| new.column.in_key);
     match statement.mode {
         None if keyed => statement.mode = Some(Mode::Upsert),
@@ -159,29 +159,30 @@ fn column_list(cursor: &mut Cursor<'_>, statement: &mut CreateStream) -> Result<
     if statement.columns.iter().any(|new| new.column.in_key) {
         return Err(second_key(&statement.name.name));
     }
-    mark_key(&mut statement.columns, &key)
+    mark_key(statement.columns.iter_mut().map(|new| &mut new.column).collect(), &key)
 }
 
-fn second_key(stream: &str) -> Error {
+pub(crate) fn second_key(stream: &str) -> Error {
     Error::new(
         sqlstate::INVALID_TABLE_DEFINITION,
         format!("multiple primary keys for stream \"{stream}\" are not allowed"),
     )
 }
 
-fn mark_key(columns: &mut [NewColumn], key: &[String]) -> Result<(), Error> {
+/// Makes the columns of these names the primary key.
+pub(crate) fn mark_key(mut columns: Vec<&mut Column>, key: &[String]) -> Result<(), Error> {
     for name in key {
-        let Some(new) = columns.iter_mut().find(|new| &new.column.name == name) else {
+        let Some(column) = columns.iter_mut().find(|column| &column.name == name) else {
             return Err(Error::new(
                 sqlstate::UNDEFINED_COLUMN,
                 format!("column \"{name}\" named in key does not exist"),
             ));
         };
-        new.column.in_key = true;
-        new.column.not_null = true;
+        column.in_key = true;
+        column.not_null = true;
     }
-    let keyed = columns.iter().filter(|new| new.column.in_key);
-    let declared: Vec<_> = keyed.map(|new| &new.column.name).collect();
+    let keyed = columns.iter().filter(|column| column.in_key);
+    let declared: Vec<_> = keyed.map(|column| &column.name).collect();
     if declared.len() != key.len() || declared.iter().zip(key).any(|(a, b)| *a != b) {
         return Err(Error::new(
             sqlstate::INVALID_TABLE_DEFINITION,
@@ -192,15 +193,15 @@ fn mark_key(columns: &mut [NewColumn], key: &[String]) -> Result<(), Error> {
 }
 
 /// A document or an array is written in many ways, and each would be a key of its own.
-fn check_key(columns: &[NewColumn]) -> Result<(), Error> {
-    for new in columns.iter().filter(|new| new.column.in_key) {
-        let name = &new.column.name;
-        if matches!(new.column.data_type, ColumnType::Jsonb | ColumnType::Array(_)) {
+pub(crate) fn check_key<'a>(columns: impl Iterator<Item = &'a Column>) -> Result<(), Error> {
+    for column in columns.filter(|column| column.in_key) {
+        let name = &column.name;
+        if matches!(column.data_type, ColumnType::Jsonb | ColumnType::Array(_)) {
             return Err(Error::unsupported(format!(
                 "column \"{name}\" cannot be in a primary key: it is jsonb or an array"
             )));
         }
-        if matches!(new.column.filled, Some(Filled::Generated(_))) {
+        if matches!(column.filled, Some(Filled::Generated(_))) {
             return Err(Error::unsupported(format!(
                 "column \"{name}\" cannot be in a primary key: it is generated"
             )));

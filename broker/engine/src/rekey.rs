@@ -1,0 +1,198 @@
+//! A stream of events becomes a table whose keys come from its columns: its rows are written anew,
+//! under their keys, into partitions that take the place of its own.
+//!
+//! Until they do, these partitions belong to no stream: a start removes them
+//! (`unfinished/<partition>` in the catalog's ledger). Should somebody write to the stream
+//! meanwhile, then they do not take its place.
+
+use crate::applier::Feed;
+use crate::catalog::{
+    NEXT_KEY, UNFINISHED_PREFIX, dropped_key, encode_stream, stream_key, to_json, unfinished_key,
+};
+use crate::changes::{check_columns, refuse_internal, to_the_end};
+use crate::engine::{Engine, log_settings};
+use crate::settings::options_of;
+use crate::stream::{Column, Mode, Stream};
+use crate::{Error, ErrorKind};
+use anabranch_log::Operation;
+use anabranch_table::TableId;
+use anabranch_types::{Offset, PartitionId};
+use std::sync::Arc;
+
+/// A stream whose rows are being written anew. What is dropped unfinished is removed.
+pub struct Rekeying {
+    engine: Engine,
+    old: Arc<Stream>,
+    new: Arc<Stream>,
+    table: TableId,
+    /// What is written anew: all below.
+    ends: Vec<(PartitionId, Offset)>,
+    is_finished: bool,
+}
+
+impl Rekeying {
+    /// The stream as it is going to be: rows are appended to its partitions.
+    #[must_use]
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.new
+    }
+
+    /// Has it take the old one's place; durable when this returns.
+    ///
+    /// # Errors
+    /// `Conflict`: the old one was written or altered since. The log's.
+    pub async fn finish(self) -> Result<Arc<Stream>, Error> {
+        // Whoever asked may go: the change comes to its end.
+        to_the_end(async move {
+            let mut rekeying = self;
+            let engine = rekeying.engine.clone();
+            let stream = engine.take_place(&rekeying).await?;
+            rekeying.is_finished = true;
+            // Offsets begin anew.
+            engine.forget_offsets(stream.id).await?;
+            Ok(stream)
+        })
+        .await
+    }
+}
+
+impl Drop for Rekeying {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        self.engine.inner.applier.drop_table(self.table);
+        let (engine, partitions) = (self.engine.clone(), self.new.partitions.clone());
+        // Without a runtime the broker is about to end: the next start does it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = engine.remove_unfinished(partitions).await {
+                    tracing::warn!(%error, "rows of a key that was not added stay till the start");
+                }
+            });
+        }
+    }
+}
+
+impl Engine {
+    /// Begins to make `name` a keyed stream of these columns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; `InvalidArgument` if it is keyed; `Conflict` while a transaction
+    /// is open on it; the log's.
+    pub(crate) async fn begin_rekeying(
+        &self,
+        name: &str,
+        columns: Vec<Column>,
+    ) -> Result<Rekeying, Error> {
+        let (engine, name) = (self.clone(), name.to_owned());
+        to_the_end(async move { engine.begin(&name, columns).await }).await
+    }
+
+    async fn begin(&self, name: &str, columns: Vec<Column>) -> Result<Rekeying, Error> {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        let old = Arc::clone(self.catalog().find(name)?);
+        refuse_internal(&old)?;
+        if old.mode == Mode::Upsert {
+            let message = format!("{name} has keys already, which stay as they are");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        check_columns(Mode::Upsert, &columns)?;
+        let ends = self.ends(&old)?;
+        let mut next = self.next_ids()?;
+        let first = next.partition;
+        next.partition += u32::try_from(old.partitions.len()).expect("streams have few");
+        let table = TableId(next.table);
+        next.table += 1;
+        let partitions: Vec<_> = (first..next.partition).map(PartitionId).collect();
+        let mut settings = old.settings.clone();
+        settings.insert("cleanup.policy".to_owned(), "compact".to_owned());
+        let new = Arc::new(Stream {
+            mode: Mode::Upsert,
+            partitions,
+            table: Some(table),
+            columns,
+            options: options_of(&settings),
+            settings,
+            ..Stream::clone(&old)
+        });
+        let mut entries = vec![
+            (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
+            (dropped_key(table), Some(b"true".to_vec())),
+        ];
+        let unfinished = new.partitions.iter().map(|id| unfinished_key(*id));
+        entries.extend(unfinished.map(|key| (key, Some(b"true".to_vec()))));
+        let operations = new.partitions.iter().map(|id| Operation::Create(*id)).collect();
+        self.inner.catalog_ledger.change(entries, operations, log_settings(&new)).await?;
+        Ok(Rekeying { engine: self.clone(), old, new, table, ends, is_finished: false })
+    }
+
+    /// Where the next records of a stream come. Of a transaction that is open nobody knows yet
+    /// whether its records count.
+    fn ends(&self, stream: &Stream) -> Result<Vec<(PartitionId, Offset)>, Error> {
+        let logs = stream.partitions.iter().filter_map(|id| self.partition(*id));
+        logs.map(|log| {
+            let end = log.high_watermark();
+            if log.last_stable() < end {
+                let message = format!("a producer's transaction is open on {}", stream.name);
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            Ok((log.id(), end))
+        })
+        .collect()
+    }
+
+    async fn take_place(&self, rekeying: &Rekeying) -> Result<Arc<Stream>, Error> {
+        let Rekeying { old, new, table, ends, .. } = rekeying;
+        let _one_at_a_time = self.inner.changing.lock().await;
+        let is_same = self.catalog().by_id(old.id).is_some_and(|now| Arc::ptr_eq(now, old));
+        if !is_same {
+            let message = format!("{} was altered at the same time: try again", old.name);
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        let logs = new.partitions.iter().filter_map(|id| self.partition(*id));
+        let feeds = logs.map(|log| Feed { table: *table, log }).collect();
+        self.inner.applier.feed_from_the_start(feeds).await?;
+        let mut entries =
+            vec![(dropped_key(*table), None), (stream_key(new.id), Some(encode_stream(new)))];
+        entries.extend(new.partitions.iter().map(|id| (unfinished_key(*id), None)));
+        let operations = old.partitions.iter().map(|id| Operation::Delete(*id)).collect();
+        let changed = self.inner.catalog_ledger.change_unless_written(
+            entries,
+            operations,
+            log_settings(new),
+            ends.clone(),
+        );
+        changed.await.map_err(|error| match error.kind {
+            ErrorKind::Conflict => Error::new(
+                ErrorKind::Conflict,
+                format!("{} was written to at the same time: try again", old.name),
+            ),
+            _ => error,
+        })?;
+        self.configure(new);
+        self.set_catalog(|catalog| catalog.without(old).with(Arc::clone(new)));
+        Ok(Arc::clone(new))
+    }
+
+    /// Partitions that an earlier start has left to no stream.
+    pub(crate) fn unfinished(&self) -> Vec<PartitionId> {
+        let keys = self.inner.catalog_ledger.scan(UNFINISHED_PREFIX.as_bytes());
+        let id =
+            |key: &[u8]| std::str::from_utf8(&key[UNFINISHED_PREFIX.len()..]).ok()?.parse().ok();
+        keys.into_iter().filter_map(|(key, _)| id(&key)).map(PartitionId).collect()
+    }
+
+    pub(crate) async fn remove_unfinished(&self, all: Vec<PartitionId>) -> Result<(), Error> {
+        let ledger = &self.inner.catalog_ledger;
+        let is_left = |id: &PartitionId| ledger.get(&unfinished_key(*id)).is_some();
+        let all: Vec<_> = all.into_iter().filter(is_left).collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let entries = all.iter().map(|id| (unfinished_key(*id), None)).collect();
+        let operations = all.into_iter().map(Operation::Delete).collect();
+        let settings = anabranch_log::Settings::default();
+        ledger.change(entries, operations, settings).await
+    }
+}

@@ -578,12 +578,12 @@ impl PartitionLog {
         Ok((written, Place { segment: segment.base, position: from.bytes, end }))
     }
 
-    /// Makes placed batches durable, and the segment's name.
-    pub(crate) fn sync_placed(&self) -> io::Result<()> {
+    /// Makes placed batches durable, but for the name of their segment, which this gives.
+    pub(crate) fn sync_placed(&self) -> io::Result<Arc<Segment>> {
         let segment = self.state.lock().segments.last().map(Arc::clone);
         let segment = segment.expect("the chunk was placed in it");
         segment.sync_batches()?;
-        segment.sync_name()
+        Ok(segment)
     }
 
     /// Whether placed batches stand where the journal says, whole.

@@ -15,6 +15,7 @@ use crate::codec::Reader;
 use crate::disk::{Disk, DiskFile};
 use crate::limits::INDEX_INTERVAL_BYTES;
 use crate::read::{Chunk, Range};
+use crate::segment_writer::sync_names;
 use anabranch_types::batch::{BatchError, BatchHeader, HEADER_BYTES, batches};
 use anabranch_types::{Offset, PartitionId, Round, Timestamp};
 use bytes::Bytes;
@@ -548,14 +549,7 @@ impl Segment {
 
     /// Makes the names of its files durable.
     pub(crate) fn sync_name(&self) -> io::Result<()> {
-        if !self.named.load(Ordering::Acquire) {
-            self.disk.sync_dir(&self.directory())?;
-            // The directory itself may be new.
-            self.disk.sync_dir("partitions")?;
-            self.disk.sync_dir("")?;
-            self.named.store(true, Ordering::Release);
-        }
-        Ok(())
+        sync_names(&*self.disk, &[self])
     }
 
     /// As [`Self::remove`]. What cannot be removed now goes with the next start.

@@ -217,9 +217,9 @@ impl SegmentWriter {
             }
             places.push(place);
         }
-        for (log, _) in bulk {
-            log.sync_placed()?;
-        }
+        let segments = bulk.iter().map(|(log, _)| log.sync_placed());
+        let segments = segments.collect::<io::Result<Vec<_>>>()?;
+        sync_names(&*self.disk, &segments.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
         Ok(places)
     }
 
@@ -301,7 +301,12 @@ pub(crate) fn sync_segments(disk: &dyn Disk, segments: &[Arc<Segment>]) -> io::R
     let (dirty, clean): (Vec<_>, Vec<_>) = segments.iter().partition(|each| each.is_dirty());
     clean.iter().for_each(|segment| segment.close());
     at_once(disk, &dirty, |segment| segment.sync())?;
-    let unnamed = |each: &&Arc<Segment>| !each.named.load(Ordering::Acquire);
+    sync_names(disk, &segments.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+}
+
+/// Makes the names of what segments hold durable.
+pub(crate) fn sync_names(disk: &dyn Disk, segments: &[&Segment]) -> io::Result<()> {
+    let unnamed = |each: &&&Segment| !each.named.load(Ordering::Acquire);
     let unnamed: Vec<_> = segments.iter().filter(unnamed).collect();
     if unnamed.is_empty() {
         return Ok(());

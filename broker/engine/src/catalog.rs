@@ -157,6 +157,19 @@ pub(crate) struct NextIds {
     pub(crate) sequence: u32,
 }
 
+impl NextIds {
+    pub(crate) fn partitions(&mut self, count: u32) -> Vec<PartitionId> {
+        let first = self.partition;
+        self.partition += count;
+        (first..self.partition).map(PartitionId).collect()
+    }
+
+    pub(crate) fn table(&mut self) -> TableId {
+        self.table += 1;
+        TableId(self.table - 1)
+    }
+}
+
 pub(crate) const STREAM_PREFIX: &str = "stream/";
 pub(crate) const DROPPED_PREFIX: &str = "dropped/";
 pub(crate) const UNFINISHED_PREFIX: &str = "unfinished/";

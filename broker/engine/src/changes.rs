@@ -116,18 +116,13 @@ impl Engine {
         spec.settings = check_settings(&spec.settings)?;
         let mut next = self.next_ids()?;
         let count = spec.partitions.unwrap_or(self.partitions_default()).unsigned_abs();
-        let partitions: Vec<_> =
-            (next.partition..next.partition + count).map(PartitionId).collect();
-        next.partition += count;
+        let partitions = next.partitions(count);
         let mode = spec.mode.unwrap_or_else(|| mode_of(&spec.settings));
         // Both ways of saying it agree, so that Kafka's tools see what SQL declared.
         if mode == Mode::Upsert {
             spec.settings.entry("cleanup.policy".to_owned()).or_insert("compact".to_owned());
         }
-        let table = (mode == Mode::Upsert).then(|| {
-            next.table += 1;
-            TableId(next.table - 1)
-        });
+        let table = (mode == Mode::Upsert).then(|| next.table());
         let stream = Arc::new(Stream {
             id: StreamId(uuid::Uuid::new_v4()),
             name: spec.name,
@@ -295,8 +290,7 @@ impl Engine {
         let gone = stream.table.take();
         if mode == Mode::Upsert {
             let mut next = self.next_ids()?;
-            let table = TableId(next.table);
-            next.table += 1;
+            let table = next.table();
             // Until it is whole it is none: a restart removes it.
             let begun = vec![
                 (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
@@ -333,8 +327,7 @@ impl Engine {
         let mut next = self.next_ids()?;
         let had = stream.partitions.len();
         let new = count - u32::try_from(had).expect("streams have few partitions");
-        stream.partitions.extend((next.partition..next.partition + new).map(PartitionId));
-        next.partition += new;
+        stream.partitions.extend(next.partitions(new));
         let stream = Arc::new(stream);
         let entries = vec![
             (stream_key(stream.id), Some(encode_stream(&stream))),

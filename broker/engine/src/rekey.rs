@@ -100,11 +100,8 @@ impl Engine {
         check_columns(Mode::Upsert, &columns)?;
         let ends = self.ends(&old)?;
         let mut next = self.next_ids()?;
-        let first = next.partition;
-        next.partition += u32::try_from(old.partitions.len()).expect("streams have few");
-        let table = TableId(next.table);
-        next.table += 1;
-        let partitions: Vec<_> = (first..next.partition).map(PartitionId).collect();
+        let count = u32::try_from(old.partitions.len()).expect("streams have few partitions");
+        let (partitions, table) = (next.partitions(count), next.table());
         let mut settings = old.settings.clone();
         settings.insert("cleanup.policy".to_owned(), "compact".to_owned());
         let new = Arc::new(Stream {

@@ -37,12 +37,18 @@ fn call(name: &str, arguments: Vec<Expr>) -> Expr {
 }
 
 fn plain_call(name: &str, arguments: Vec<Expr>) -> Expr {
+    call_of(Ident::with_quote('"', name), arguments)
+}
+
+/// A call of the function `name`.
+#[must_use]
+pub fn call_of(name: Ident, arguments: Vec<Expr>) -> Expr {
     let args = arguments
         .into_iter()
         .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
         .collect();
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::with_quote('"', name)]),
+        name: ObjectName::from(vec![name]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {

@@ -35,7 +35,7 @@ mod tests;
 mod types;
 
 pub use columns::{Texts, cast_array, cast_value};
-pub use desugar::desugar;
+pub use desugar::{call_of, desugar};
 pub use error::{Error, sqlstate};
 pub use register::register;
 pub use resolve::{resolve, resolve_expr};

@@ -4,6 +4,9 @@
 
 mod correlated;
 mod equality;
+mod nodes;
+
+pub use nodes::resolve;
 
 use crate::aggregates;
 use crate::call::{Call, Comparison, Operation, Quantifier};
@@ -24,11 +27,8 @@ use datafusion::functions::core::coalesce;
 use datafusion::logical_expr::expr::{
     AggregateFunction, Between, Case, Cast, InList, Like, Placeholder, ScalarFunction,
 };
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, Union,
-    WindowFunctionDefinition,
+    BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, WindowFunctionDefinition,
 };
 use datafusion::scalar::ScalarValue;
 use std::collections::HashMap;
@@ -157,96 +157,6 @@ fn comparison_type(name: &str, a: PgType, b: PgType) -> Result<PgType, Error> {
         (a, b) if b.casts_implicitly(a) => Ok(a),
         _ => Err(missing(name, &[a, b])),
     }
-}
-
-/// Resolves all calls of `plan`, and of the plans in it.
-///
-/// # Errors
-/// PostgreSQL's, where there is no such function or cast.
-pub fn resolve(plan: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(plan.transform_up_with_subqueries(resolve_node)?.data)
-}
-
-fn resolve_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    match node {
-        LogicalPlan::Union(union) => return resolve_union(union).map(Transformed::yes),
-        LogicalPlan::Values(values) => {
-            return resolve_values(values.values, &values.schema).map(Transformed::yes);
-        }
-        LogicalPlan::Limit(_) => return resolve_limit(node),
-        _ => {}
-    }
-    let inputs = node.inputs();
-    let schema =
-        if inputs.is_empty() { node.schema().as_ref().clone() } else { merge_schema(&inputs) };
-    let names = NamePreserver::new(&node);
-    let resolved = node.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let resolved = resolve_expr(expr, &schema)?;
-        Ok(resolved.update_data(|expr| name.restore(expr)))
-    })?;
-    // Types of inputs may have changed, too.
-    let keyed = equality::keyed(resolved.data.recompute_schema()?)?;
-    Ok(Transformed::yes(correlated::taken_apart(keyed)?))
-}
-
-/// Counts are bigint, also where a parameter is said to be of another type.
-fn resolve_limit(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = DFSchema::empty();
-    node.map_expressions(|expr| {
-        let resolved = resolve_expr(expr, &schema)?.data;
-        let from = type_of(&resolved, &schema)?;
-        Ok(Transformed::yes(match from {
-            PgType::Int8 => resolved,
-            from => assigned(resolved, from, PgType::Int8)?,
-        }))
-    })
-}
-
-fn assigned(expr: Expr, from: PgType, to: PgType) -> Result<Expr> {
-    let coerced = coerce(expr, from, to)?;
-    // A constant is needed: the plan's size depends on it.
-    Ok(match coerced {
-        Expr::ScalarFunction(_) => Expr::Cast(Cast::new(Box::new(coerced), to.arrow())),
-        other => other,
-    })
-}
-
-/// The columns of all inputs in the types that they have in common.
-fn resolve_union(union: Union) -> Result<LogicalPlan> {
-    let columns = union.schema.fields().len();
-    let mut wanted = Vec::with_capacity(columns);
-    for at in 0..columns {
-        let types: Vec<_> = union
-            .inputs
-            .iter()
-            .filter_map(|input| input.schema().fields().get(at))
-            .map(|field| PgType::of_field(field))
-            .collect();
-        wanted.push(common(&types)?);
-    }
-    let inputs = equality::alike(union.inputs, &wanted)?;
-    Ok(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?))
-}
-
-fn resolve_values(rows: Vec<Vec<Expr>>, schema: &DFSchema) -> Result<LogicalPlan> {
-    let empty = DFSchema::empty();
-    let mut rows = rows
-        .into_iter()
-        .map(|row| {
-            row.into_iter()
-                .map(|expr| Ok(resolve_expr(expr, &empty)?.data))
-                .collect::<Result<Vec<_>>>()
-        })
-        .collect::<Result<Vec<_>>>()?;
-    for at in 0..schema.fields().len() {
-        let types = rows.iter().map(|row| type_of(&row[at], &empty)).collect::<Result<Vec<_>>>()?;
-        let of = common(&types)?;
-        for (row, from) in rows.iter_mut().zip(types) {
-            row[at] = settled(row[at].clone(), from, of)?;
-        }
-    }
-    LogicalPlanBuilder::values(rows)?.build()
 }
 
 fn type_of(expr: &Expr, schema: &DFSchema) -> Result<PgType> {

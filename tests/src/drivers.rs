@@ -258,6 +258,13 @@ fn oids_are_consistent_and_stay() {
          WHERE constraint_type = 'PRIMARY KEY' GROUP BY 1, 2 ORDER BY 1",
         &["orders|orders_pkey|id", "readings|readings_pkey|sensor,n"],
     );
+    query(&broker, "CREATE TABLE checked (n int CONSTRAINT positive CHECK (n > 0))");
+    check(
+        &broker,
+        "SELECT table_name, constraint_type, check_clause FROM information_schema.table_constraints \
+         JOIN information_schema.check_constraints USING (constraint_name)",
+        &["checked|CHECK|(n > 0)"],
+    );
     let before = query(&broker, oids);
     assert!(before.len() > 8, "{before:?}");
     broker.stop();

@@ -5,9 +5,9 @@ use crate::error::Error;
 use crate::limits::{INFER_FIELDS_MAX, INFER_RECORDS};
 use crate::rows::parse_text;
 use crate::scan::{LogCursor, Visit};
+use crate::statement::shown_name;
 use anabranch_engine::{ColumnType, ItemType, Session as EngineSession, Stream, Until};
 use anabranch_types::{Offset, PartitionIndex};
-use datafusion::sql::sqlparser::keywords::RESERVED_FOR_COLUMN_ALIAS;
 use jiter::{Jiter, Peek};
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub(crate) fn definition(engine: &EngineSession, stream: &Stream) -> Result<Vec<
         .filter_map(|name| Some((name.as_str(), sample.fields.get(name)?)))
         .collect();
     columns.retain(|(name, _)| !name.starts_with('_') && !name.is_empty());
-    let name = quoted(&stream.name);
+    let name = shown_name(&stream.name);
     if columns.is_empty() {
         return Ok(vec![format!(
             "-- {name}: {} events were looked at; no JSON object among them has a field that is \
@@ -46,7 +46,7 @@ pub(crate) fn definition(engine: &EngineSession, stream: &Stream) -> Result<Vec<
             field.comment(sample.objects).map_or(String::new(), |text| format!(" -- {text}"));
         lines.push(format!(
             "  ADD COLUMN {} {}{end}{comment}",
-            quoted(name),
+            shown_name(name),
             type_name(field.column_type())
         ));
     }
@@ -305,14 +305,4 @@ fn item_name(item: ItemType) -> &'static str {
         ItemType::Uuid => "uuid",
         ItemType::Jsonb => "jsonb",
     }
-}
-
-/// An identifier, quoted where SQL needs it.
-pub(crate) fn quoted(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    let reserved = RESERVED_FOR_COLUMN_ALIAS
-        .iter()
-        .any(|keyword| format!("{keyword:?}").eq_ignore_ascii_case(name));
-    if plain && !reserved { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }

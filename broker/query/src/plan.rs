@@ -74,6 +74,16 @@ impl PlanContext {
     }
 }
 
+/// What a statement is planned with.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    sql: &'a Sql,
+    context: &'a PlanContext,
+    /// Of the result's columns, as the client's statement names them.
+    names: &'a OutputNames,
+    hints: &'a [Option<DataType>],
+}
+
 impl QueryPlan {
     /// Plans `statement`. `hints` are the parameter types that the client named.
     pub(crate) async fn new(
@@ -88,30 +98,29 @@ impl QueryPlan {
         let bound = bind_sequence_calls(&mut statement, context.process_id);
         let bound = replace_default_lookups(&mut statement) || bound;
         let text = if bound { Cow::Owned(statement.to_string()) } else { Cow::Borrowed(text) };
-        let planned = Box::pin(Self::unlocked(sql, context, &text, statement, hints)).await?;
-        Ok(Self { locks, ..planned.with_names(&names) })
+        let given = Given { sql, context, names: &names, hints };
+        let planned = Box::pin(Self::unlocked(given, &text, statement)).await?;
+        Ok(Self { locks, ..planned })
     }
 
     async fn unlocked(
-        sql: &Sql,
-        context: &PlanContext,
+        given: Given<'_>,
         text: &str,
         mut statement: ast::Statement,
-        hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
         if !is_about_catalogue(text) {
-            return Self::of(sql, context, statement, Dialect::PostgreSql, hints).await;
+            return Self::of(given, statement, Dialect::PostgreSql).await;
         }
-        let approximate = approximate(sql, text, &statement);
-        rewrite_catalogue(&mut statement, &|name| sql.is_catalogue_relation(name));
+        let approximate = approximate(given.sql, text, &statement);
+        rewrite_catalogue(&mut statement, &|name| given.sql.is_catalogue_relation(name));
         if approximate.is_some() {
             let _ = statement.visit(&mut NoDomains);
         }
-        let planned = Self::of(sql, context, statement, Dialect::PostgreSql, hints).await;
+        let planned = Self::of(given, statement, Dialect::PostgreSql).await;
         let planned = match (planned, approximate) {
             (Err(first), Some(statement)) => {
                 tracing::debug!(error = first.message, text, "planned approximately");
-                let other = Self::of(sql, context, statement, Dialect::Catalogue, hints).await;
+                let other = Self::of(given, statement, Dialect::Catalogue).await;
                 // What PostgreSQL's meaning fails for is what the client should know.
                 other.map_err(|_| first)
             }
@@ -122,13 +131,14 @@ impl QueryPlan {
     }
 
     async fn of(
-        sql: &Sql,
-        context: &PlanContext,
-        statement: ast::Statement,
+        given: Given<'_>,
+        mut statement: ast::Statement,
         dialect: Dialect,
-        hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
-        let Rewritten { names, mut statement, configures } = rewritten(sql, context, statement);
+        let Given { sql, context, names, hints } = given;
+        unique_projection(&mut statement);
+        let configures = replace_session_functions(&mut statement, &context.facts());
+        hide_system_columns(&mut statement, &|schema, name| visible_layout(sql, schema, name));
         let state = sql.state();
         let mut logical = match Box::pin(to_plan(state, statement.clone(), dialect)).await {
             // Types of parameters may be what it failed for.
@@ -146,18 +156,12 @@ impl QueryPlan {
             let _ = statement.visit(&mut HintTypes { hints });
             logical = Box::pin(to_plan(state, statement, dialect)).await;
         }
-        Ok(Self { configures, ..Self::from_logical(state, logical?, &names)? })
+        Ok(Self { configures, ..Self::from_logical(state, logical?, names)? })
     }
 
     /// What `set_config` sets: name, value, and whether for the transaction only.
     pub(crate) fn configures(&self) -> &[Configured] {
         &self.configures
-    }
-
-    /// With the result's columns named as the statement names them that the client wrote.
-    fn with_names(mut self, names: &OutputNames) -> Self {
-        self.schema = renamed(&self.schema, names);
-        self
     }
 
     /// Of a plan made elsewhere.
@@ -236,21 +240,6 @@ pub(crate) enum Dialect {
     PostgreSql,
     /// DataFusion's, for which statements about the system catalogue are rewritten.
     Catalogue,
-}
-
-/// The statement as DataFusion takes it, the names of its result, and what it sets.
-struct Rewritten {
-    names: OutputNames,
-    statement: ast::Statement,
-    configures: Vec<Configured>,
-}
-
-fn rewritten(sql: &Sql, context: &PlanContext, mut statement: ast::Statement) -> Rewritten {
-    let names = output_names(&statement);
-    unique_projection(&mut statement);
-    let configures = replace_session_functions(&mut statement, &context.facts());
-    hide_system_columns(&mut statement, &|schema, name| visible_layout(sql, schema, name));
-    Rewritten { names, statement, configures }
 }
 
 /// Brings values to types; there must be as many.

@@ -124,16 +124,6 @@ pub(crate) fn relation_name(text: &str) -> String {
     }
 }
 
-/// A name as it can be written within a `regclass`.
-pub(crate) fn quoted_name(name: &str) -> String {
-    let is_plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && !name.starts_with(|c: char| c.is_ascii_digit());
-    match is_plain {
-        true => name.to_owned(),
-        false => format!("\"{}\"", name.replace('"', "\"\"")),
-    }
-}
-
 impl From<SequenceError> for Error {
     fn from(error: SequenceError) -> Self {
         match error {

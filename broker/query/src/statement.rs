@@ -37,7 +37,7 @@ pub(crate) use session::{SessionStatement, SetValue};
 pub(crate) use session_functions::{
     Configured, ConfiguredValue, SessionFacts, replace_session_functions,
 };
-pub(crate) use visible::{folded, hide_system_columns};
+pub(crate) use visible::{folded, hide_system_columns, quoted, shown_name};
 
 use crate::error::{Error, sqlstate};
 use crate::limits::STATEMENT_BYTES_MAX;

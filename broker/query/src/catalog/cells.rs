@@ -64,7 +64,6 @@ impl Cell {
 pub(super) type Shape = &'static [(&'static str, Of)];
 
 pub(super) fn schema(shape: Shape) -> SchemaRef {
-    let list = |item| DataType::List(Arc::new(Field::new_list_field(item, true)));
     let fields = shape.iter().map(|(name, of)| {
         let plain = |of| Field::new(*name, of, true);
         match of {
@@ -74,17 +73,27 @@ pub(super) fn schema(shape: Shape) -> SchemaRef {
             Of::Int8 => plain(DataType::Int64),
             Of::Oid => oid_field(*name, kind::OID, true),
             Of::Text => plain(DataType::Utf8),
-            Of::Char => plain(DataType::Utf8)
-                .with_metadata(HashMap::from([("pg.char".to_owned(), "true".to_owned())])),
+            Of::Char => character(name),
             Of::Timestamptz => {
                 plain(DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())))
             }
-            Of::Int2s => plain(list(DataType::Int16)),
-            Of::Oids => plain(list(DataType::Int32)),
-            Of::Texts => plain(list(DataType::Utf8)),
+            Of::Int2s => plain(list_of(DataType::Int16)),
+            Of::Oids => plain(list_of(DataType::Int32)),
+            Of::Texts => plain(list_of(DataType::Utf8)),
         }
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The type "char": one character.
+pub(super) fn character(name: &str) -> Field {
+    let marked = HashMap::from([("pg.char".to_owned(), "true".to_owned())]);
+    Field::new(name, DataType::Utf8, true).with_metadata(marked)
+}
+
+/// Arrays: of text, they are rights and options.
+pub(super) fn list_of(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(item, true)))
 }
 
 /// The rows; `cell` gives each row's value of each column, none where the column says nothing.

@@ -16,12 +16,12 @@ mod views;
 pub(super) use definitions::{
     column_default, default_text, is_sequence, sequence_row, sequence_schema,
 };
-pub(super) use keys::{Key, constraints_of, quoted};
+pub(super) use keys::{Constraint, Key, constraints_of};
 pub(super) use oids::SYSTEM;
 pub(crate) use oids::system_oid;
 pub(super) use types::KNOWN;
 
-use super::cells;
+use super::cells::{self, character, list_of};
 use super::computed::computed;
 use super::{DATABASE, LOG, PUBLIC, SCHEMAS, find, streams_of, sys};
 use crate::error::Error;
@@ -42,8 +42,7 @@ use datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::oid_field::{OID_ALIAS_KEY, kind, oid_field};
 use datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
-use others::{texts, with_arrays};
-use std::collections::HashMap;
+use others::with_arrays;
 use std::fmt;
 use std::sync::Arc;
 
@@ -311,7 +310,7 @@ fn namespace_schema() -> SchemaRef {
         oid_field("oid", kind::OID, false),
         Field::new("nspname", DataType::Utf8, false),
         Field::new("nspowner", DataType::Int32, false),
-        Field::new("nspacl", texts(), true),
+        Field::new("nspacl", list_of(DataType::Utf8), true),
         Field::new("options", DataType::Utf8, true),
     ]))
 }
@@ -321,16 +320,10 @@ fn namespaces(schema: SchemaRef) -> Result<RecordBatch, Error> {
         Arc::new(Int32Array::from_iter_values(SCHEMAS.iter().map(|name| namespace_oid(name)))),
         Arc::new(StringArray::from_iter_values(SCHEMAS)),
         Arc::new(Int32Array::from_value(OWNER, SCHEMAS.len())),
-        new_null_array(&texts(), SCHEMAS.len()),
+        new_null_array(&list_of(DataType::Utf8), SCHEMAS.len()),
         new_null_array(&DataType::Utf8, SCHEMAS.len()),
     ];
     Ok(RecordBatch::try_new(schema, columns)?)
-}
-
-/// The type "char": one character.
-fn character(name: &str) -> Field {
-    let marked = HashMap::from([("pg.char".to_owned(), "true".to_owned())]);
-    Field::new(name, DataType::Utf8, true).with_metadata(marked)
 }
 
 fn class_schema() -> SchemaRef {
@@ -338,7 +331,7 @@ fn class_schema() -> SchemaRef {
     let small = |name: &str| Field::new(name, DataType::Int16, false);
     let flag = |name: &str| Field::new(name, DataType::Boolean, false);
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    let texts = |name: &str| Field::new(name, texts(), true);
+    let texts = |name: &str| Field::new(name, list_of(DataType::Utf8), true);
     Arc::new(Schema::new(vec![
         oid_field("oid", kind::OID, false),
         Field::new("relname", DataType::Utf8, false),
@@ -441,7 +434,7 @@ fn attribute_schema() -> SchemaRef {
     let small = |name: &str| Field::new(name, DataType::Int16, false);
     let flag = |name: &str| Field::new(name, DataType::Boolean, false);
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    let texts = |name: &str| Field::new(name, texts(), true);
+    let texts = |name: &str| Field::new(name, list_of(DataType::Utf8), true);
     Arc::new(Schema::new(vec![
         oid_field("attrelid", kind::REGCLASS, false),
         Field::new("attname", DataType::Utf8, false),

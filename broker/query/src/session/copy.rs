@@ -5,7 +5,7 @@ use super::{Done, Outcome, Plan, Session};
 use crate::catalog::PUBLIC;
 use crate::copy::{CopyIn, CopyOptions, CopyOut, Direction};
 use crate::error::Error;
-use crate::statement::{Copied, CopyStatement, Name, Statement, parse};
+use crate::statement::{Copied, CopyStatement, Name, Statement, parse, quoted};
 use crate::write::{CopyPlan, copied_columns};
 use std::sync::Arc;
 
@@ -57,12 +57,11 @@ impl Session {
             [] if is_rows => copied_columns(&self.sql, name).unwrap_or_default(),
             named => named.to_vec(),
         };
-        let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
         let list = match columns.as_slice() {
             [] => "*".to_owned(),
-            columns => columns.iter().map(quoted).collect::<Vec<_>>().join(", "),
+            columns => columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "),
         };
-        let parts = name.schema.iter().chain([&name.name]).map(quoted);
+        let parts = name.schema.iter().chain([&name.name]).map(|name| quoted(name));
         let relation = parts.collect::<Vec<_>>().join(".");
         let statement = parse(&format!("SELECT {list} FROM {relation}"))?.pop();
         statement.ok_or_else(|| Error::internal("a SELECT is no statement"))

@@ -13,9 +13,9 @@ use crate::catalog::{PUBLIC, find};
 use crate::error::{Error, sqlstate};
 use crate::execute::Rows;
 use crate::infer;
-use crate::sequences::quoted_name;
 use crate::statement::{
     AlterStream, CreateStream, DropStream, Filling, Kind, Name, Needless, StreamAction, parse,
+    quoted,
 };
 use crate::write::validate;
 use anabranch_engine::{ErrorKind, Mode, Stream, StreamId, StreamOptions, StreamSpec};
@@ -147,7 +147,7 @@ impl Session {
 
     /// Inserts what the query gives; if that fails, the stream goes.
     async fn fill(&mut self, name: &str, filling: &Filling) -> Result<String, Error> {
-        let text = format!("INSERT INTO {} {}", quoted_name(name), filling.query);
+        let text = format!("INSERT INTO {} {}", quoted(name), filling.query);
         let filled = self.run_write(&text).await;
         match filled {
             Ok(tag) => Ok(tag.replace("INSERT 0", "SELECT")),

@@ -3,12 +3,13 @@
 //!
 //! Oids are numbers here. `'orders'::regclass` becomes a lookup, `x::regclass::text` the name.
 
+use super::session_functions::plain_arguments;
 use super::visible::folded;
 use crate::catalog::system_oid;
+use anabranch_semantics::call_of;
 use datafusion::sql::sqlparser::ast::{
-    self, AccessExpr, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
-    TableFactor, Value, VisitMut, VisitorMut,
+    self, AccessExpr, CastKind, DataType, Expr, Function, FunctionArguments, Ident, ObjectName,
+    Query, Select, SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut,
 };
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -157,14 +158,7 @@ fn unnest_in_from(factor: &TableFactor) -> Option<TableFactor> {
     if !name.to_string().eq_ignore_ascii_case("unnest") {
         return None;
     }
-    let array_exprs = args
-        .args
-        .iter()
-        .map(|argument| match argument {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-            _ => None,
-        })
-        .collect::<Option<Vec<_>>>()?;
+    let array_exprs = plain_arguments(&args.args)?;
     Some(TableFactor::UNNEST {
         alias: alias.clone(),
         array_exprs,
@@ -186,24 +180,7 @@ fn unqualify(name: &mut ObjectName) {
 }
 
 fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    let args = arguments
-        .into_iter()
-        .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
-        .collect();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
+    call_of(Ident::new(name), arguments)
 }
 
 fn number(value: i32) -> Expr {
@@ -290,13 +267,7 @@ fn arguments(function: &Function) -> Option<Vec<Expr>> {
     let FunctionArguments::List(list) = &function.args else {
         return None;
     };
-    list.args
-        .iter()
-        .map(|argument| match argument {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-            _ => None,
-        })
-        .collect()
+    plain_arguments(&list.args)
 }
 
 /// What a type of the catalogue stands for.
@@ -430,14 +401,7 @@ fn value_in_from(factor: &TableFactor) -> Option<TableFactor> {
     if !VALUES.contains(&function.as_str()) {
         return None;
     }
-    let arguments = args
-        .args
-        .iter()
-        .map(|argument| match argument {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-            _ => None,
-        })
-        .collect::<Option<Vec<_>>>()?;
+    let arguments = plain_arguments(&args.args)?;
     let alias = alias.clone().unwrap_or_else(|| ast::TableAlias {
         explicit: true,
         name: Ident::new(function.clone()),

@@ -114,17 +114,22 @@ impl Replacer<'_> {
     }
 }
 
+/// The arguments of a call, where they are expressions without names.
+pub(super) fn plain_arguments(all: &[FunctionArg]) -> Option<Vec<Expr>> {
+    let plain = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    all.iter().map(plain).collect()
+}
+
 /// What a call of `set_config` sets (PostgreSQL 15, 9.27.1), and what it gives.
 fn configured(function: &Function) -> Option<(Configured, Expr)> {
     let name = function.name.0.last()?.as_ident().map(folded)?;
     let FunctionArguments::List(list) = &function.args else {
         return None;
     };
-    let plain = |argument: &FunctionArg| match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-        _ => None,
-    };
-    let arguments = list.args.iter().map(plain).collect::<Option<Vec<_>>>()?;
+    let arguments = plain_arguments(&list.args)?;
     let ("set_config", [Expr::Value(setting), value, Expr::Value(local)]) =
         (name.as_str(), arguments.as_slice())
     else {

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut,
     VisitorMut, WildcardAdditionalOptions,
 };
+use datafusion::sql::sqlparser::keywords::RESERVED_FOR_COLUMN_ALIAS;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -186,6 +187,21 @@ impl Hider<'_> {
 
 fn table_alias(name: Ident) -> TableAlias {
     TableAlias { explicit: true, name, columns: Vec::new(), at: None }
+}
+
+/// A name in SQL that is made here: in quotes, lest it is taken for a keyword or a function.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A name as it is shown: in quotes where it needs them.
+pub(crate) fn shown_name(name: &str) -> String {
+    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let is_reserved = RESERVED_FOR_COLUMN_ALIAS
+        .iter()
+        .any(|keyword| format!("{keyword:?}").eq_ignore_ascii_case(name));
+    if is_plain && !is_reserved { name.to_owned() } else { quoted(name) }
 }
 
 pub(super) fn parse_query(text: &str) -> Option<Box<ast::Query>> {

@@ -10,9 +10,8 @@ use super::stored::{Stored, parsed};
 use super::target::{Target, Written};
 use crate::error::Error;
 use crate::plan::PlanContext;
-use crate::sequences::quoted_name;
 use crate::sql::Sql;
-use crate::statement::{Overriding, folded};
+use crate::statement::{Overriding, folded, shown_name};
 use anabranch_engine::{Column, Filled};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
@@ -119,7 +118,7 @@ pub(super) fn default_of(column: &Column) -> Result<Option<ast::Expr>, Error> {
     match &column.filled {
         Some(Filled::Default(text)) => parsed(text).map(Some),
         Some(Filled::Identity { sequence, .. }) => {
-            let name = quoted_name(sequence).replace('\'', "''");
+            let name = shown_name(sequence).replace('\'', "''");
             parsed(&format!("nextval('{name}')")).map(Some)
         }
         Some(Filled::Generated(_)) | None => Ok(None),

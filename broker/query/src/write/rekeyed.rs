@@ -4,7 +4,6 @@ use super::target::{Target, duplicate_key, null_violation};
 use crate::error::Error;
 use crate::limits::COPY_WRITE_BYTES;
 use crate::pending::{Event, Pending};
-use crate::rows::{Layout, Relation};
 use crate::sql::Sql;
 use anabranch_engine::Stream;
 use anabranch_types::Timestamp;
@@ -33,9 +32,8 @@ impl Rekeyed {
     /// For the stream as it is going to be.
     pub(crate) fn new(stream: &Arc<Stream>, sql: &Sql) -> Self {
         let memory = &sql.state().runtime_env().memory_pool;
-        let layout = Layout::new(stream, Relation::Rows);
         Self {
-            target: Target { stream: stream.clone(), layout },
+            target: Target::of(stream.clone()),
             pending: Pending::default(),
             seen: HashSet::default(),
             hashers: Default::default(),
@@ -73,7 +71,10 @@ impl Rekeyed {
             let mut bytes = Vec::new();
             self.target.layout.key.encode(key, row, &mut bytes)?;
             self.check_unique(&bytes)?;
-            let value = Bytes::copy_from_slice(values.as_binary_view().value(row));
+            // A deletion, once there are keys; a default may have given its columns values.
+            let value = (!values.is_null(row))
+                .then(|| Bytes::copy_from_slice(values.as_binary_view().value(row)))
+                .ok_or_else(|| null_violation(&self.target.stream, "_value"))?;
             self.pending.push(Event {
                 stream: self.target.stream.clone(),
                 partition: self.target.partition_of(&bytes),
@@ -85,7 +86,6 @@ impl Rekeyed {
         Ok(batch.num_rows())
     }
 
-    /// An event without a value has no columns, either.
     fn check_nulls(&self, key: &[ArrayRef]) -> Result<(), Error> {
         for (column, array) in self.columns().zip(key) {
             if array.null_count() > 0 {

@@ -64,8 +64,12 @@ impl Target {
         };
         let name = stream_name(&name)?;
         let stream = find(sql.engine(), &name).ok_or_else(|| unknown(&name))?;
+        Ok(Self::of(stream))
+    }
+
+    pub(super) fn of(stream: Arc<Stream>) -> Self {
         let layout = Layout::new(&stream, Relation::Rows);
-        Ok(Self { stream, layout })
+        Self { stream, layout }
     }
 
     pub(super) fn is_keyed(&self) -> bool {

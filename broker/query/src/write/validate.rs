@@ -7,7 +7,7 @@ use super::stored::{Stored, parsed};
 use super::target::Target;
 use crate::error::{Error, sqlstate};
 use crate::plan::PlanContext;
-use crate::rows::{Layout, Relation, write_json_value};
+use crate::rows::write_json_value;
 use crate::sequences::relation_name;
 use crate::sql::Sql;
 use anabranch_engine::{Column, Filled, Stream};
@@ -26,7 +26,7 @@ pub(crate) fn validate(
     stream: &Stream,
     made: &[String],
 ) -> Result<(), Error> {
-    let target = target_of(stream);
+    let target = Target::of(Arc::new(stream.clone()));
     let row = row_fields(&target);
     for column in &stream.columns {
         if let Some(Filled::Generated(text)) = &column.filled {
@@ -63,13 +63,7 @@ pub(crate) fn missing_value(
     if !default.sequences.is_empty() || is_at_least(default.logical(), Volatility::Volatile) {
         return Ok(None);
     }
-    constant(sql, &target_of(stream), column, &default).map(Some)
-}
-
-fn target_of(stream: &Stream) -> Target {
-    let stream = Arc::new(stream.clone());
-    let layout = Layout::new(&stream, Relation::Rows);
-    Target { stream, layout }
+    constant(sql, &Target::of(Arc::new(stream.clone())), column, &default).map(Some)
 }
 
 /// The value of a default as JSON.

@@ -3,7 +3,8 @@
 
 use crate::catalog::pg::column_default;
 use crate::error::{Error, sqlstate};
-use crate::sequences::{quoted_name, relation_name};
+use crate::sequences::relation_name;
+use crate::statement::shown_name;
 use anabranch_engine::Session as EngineSession;
 use datafusion::arrow::array::{AsArray, StringArray};
 use datafusion::arrow::compute::cast;
@@ -124,5 +125,5 @@ fn serial_sequence(
         let owner = one.sequence.owner.as_ref();
         owner.is_some_and(|owner| owner.stream == stream.id && owner.column == column)
     });
-    Ok(owned.map(|one| format!("public.{}", quoted_name(&one.sequence.spec.name))))
+    Ok(owned.map(|one| format!("public.{}", shown_name(&one.sequence.spec.name))))
 }

@@ -2,10 +2,11 @@
 //! sizes, rights.
 
 use crate::catalog::pg::{
-    KNOWN, Key, OWNER_NAME, SYSTEM, constraints_of, namespace_oid, quoted, relations,
+    Constraint, Described, KNOWN, Key, OWNER_NAME, SYSTEM, constraints_of, namespace_oid, relations,
 };
 use crate::catalog::{DATABASE, PUBLIC, SCHEMAS, find};
 use crate::error::{Error, sqlstate};
+use crate::statement::shown_name;
 use anabranch_engine::{Guarded, Operation, ResourceKind, Session as EngineSession};
 use anabranch_semantics::cast_array;
 use datafusion::arrow::array::{
@@ -17,6 +18,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
     Volatility,
 };
+use std::cell::OnceCell;
 use std::hash::{Hash, Hasher};
 
 /// An argument, or a result.
@@ -28,7 +30,38 @@ pub(super) enum Value {
     Text(String),
 }
 
-type Body = fn(&EngineSession, &[Value]) -> Result<Value, Error>;
+type Body = fn(&Objects<'_>, &[Value]) -> Result<Value, Error>;
+
+/// What is looked up, for all rows of a call.
+struct Objects<'a> {
+    engine: &'a EngineSession,
+    relations: OnceCell<Vec<Described>>,
+    keys: OnceCell<Vec<Key>>,
+    constraints: OnceCell<Vec<Constraint>>,
+}
+
+impl<'a> Objects<'a> {
+    fn new(engine: &'a EngineSession) -> Self {
+        let (relations, keys) = (OnceCell::new(), OnceCell::new());
+        Self { engine, relations, keys, constraints: OnceCell::new() }
+    }
+
+    fn relations(&self) -> &[Described] {
+        self.relations.get_or_init(|| relations(self.engine))
+    }
+
+    fn relation(&self, oid: i64) -> Option<&Described> {
+        self.relations().iter().find(|relation| i64::from(relation.oid) == oid)
+    }
+
+    fn keys(&self) -> &[Key] {
+        self.keys.get_or_init(|| Key::all(self.engine))
+    }
+
+    fn constraints(&self) -> &[Constraint] {
+        self.constraints.get_or_init(|| constraints_of(self.engine))
+    }
+}
 
 /// Name, type of the result, and what it does. Oids are Int32.
 const FUNCTIONS: [(&str, DataType, Body); 45] = [
@@ -137,10 +170,11 @@ impl ScalarUDFImpl for Lookup {
             .iter()
             .map(|argument| Column::new(&argument.to_array(rows)?))
             .collect::<Result<Vec<_>>>()?;
+        let objects = Objects::new(&self.engine);
         let mut values = Vec::with_capacity(rows);
         for row in 0..rows {
             let row: Vec<Value> = columns.iter().map(|column| column.value(row)).collect();
-            values.push((self.body)(&self.engine, &row)?);
+            values.push((self.body)(&objects, &row)?);
         }
         Ok(ColumnarValue::Array(array(&self.result, values)))
     }
@@ -223,7 +257,7 @@ fn as_number(value: &Value) -> Option<i64> {
     }
 }
 
-fn oid(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn oid(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     Ok(match values {
         [Value::Null] => Value::Null,
         [value] => match as_number(value) {
@@ -262,15 +296,15 @@ fn parts(name: &str) -> Vec<String> {
 }
 
 /// The relation of a name: without a schema, in `public` and then in `pg_catalog`.
-fn relation_oid(engine: &EngineSession, name: &str) -> Option<i64> {
+fn relation_oid(objects: &Objects<'_>, name: &str) -> Option<i64> {
     let parts = parts(name);
     let (schema, name) = match parts.as_slice() {
         [name] => (None, name),
         [schema, name] | [_, schema, name] => (Some(schema.as_str()), name),
         _ => return None,
     };
-    let all = relations(engine);
-    let ours = all
+    let ours = objects
+        .relations()
         .iter()
         .find(|relation| &relation.name == name && relation.schema == schema.unwrap_or(PUBLIC));
     if let Some(relation) = ours {
@@ -283,42 +317,55 @@ fn relation_oid(engine: &EngineSession, name: &str) -> Option<i64> {
     None
 }
 
-fn to_regclass(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
-    Ok(match values {
-        [Value::Text(name)] => relation_oid(engine, name).map_or(Value::Null, Value::Number),
-        [Value::Null] => Value::Null,
-        _ => return Err(wrong("to_regclass")),
-    })
-}
-
-fn regclass(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+/// The oid of what is named; `None` is none.
+fn sought(values: &[Value], find: impl Fn(&str) -> Option<i64>) -> Result<Value, Error> {
     match values {
         [Value::Null] => Ok(Value::Null),
-        [value] => match (as_number(value), value) {
-            (Some(oid), _) => Ok(Value::Number(oid)),
-            (None, Value::Text(name)) => relation_oid(engine, name)
-                .map(Value::Number)
-                .ok_or_else(|| missing(sqlstate::UNDEFINED_TABLE, "relation", name)),
-            _ => Err(wrong("regclass")),
-        },
-        _ => Err(wrong("regclass")),
+        [Value::Text(name)] => Ok(find(name).map_or(Value::Null, Value::Number)),
+        _ => Err(wrong("the name of an object")),
     }
+}
+
+/// As [`sought`], of what must be there; numbers are oids already.
+fn cast(
+    values: &[Value],
+    (code, what): (&'static str, &str),
+    find: impl Fn(&str) -> Option<i64>,
+) -> Result<Value, Error> {
+    let [value] = values else {
+        return Err(wrong(what));
+    };
+    match (as_number(value), value) {
+        (Some(oid), _) => Ok(Value::Number(oid)),
+        (None, Value::Null) => Ok(Value::Null),
+        (None, Value::Text(name)) => {
+            find(name).map(Value::Number).ok_or_else(|| missing(code, what, name))
+        }
+        (None, _) => Err(wrong(what)),
+    }
+}
+
+fn to_regclass(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    sought(values, |name| relation_oid(objects, name))
+}
+
+fn regclass(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    cast(values, (sqlstate::UNDEFINED_TABLE, "relation"), |name| relation_oid(objects, name))
 }
 
 fn missing(code: &'static str, what: &str, name: &str) -> Error {
     Error::new(code, format!("{what} \"{name}\" does not exist"))
 }
 
-fn regclass_name(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn regclass_name(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     let [Value::Number(oid)] = values else {
         return Ok(Value::Null);
     };
     if *oid == 0 {
         return text("-");
     }
-    let all = relations(engine);
-    if let Some(relation) = all.iter().find(|relation| i64::from(relation.oid) == *oid) {
-        let name = quoted(&relation.name);
+    if let Some(relation) = objects.relation(*oid) {
+        let name = shown_name(&relation.name);
         return text(match relation.schema {
             PUBLIC => name,
             schema => format!("{schema}.{name}"),
@@ -363,29 +410,15 @@ fn type_oid(name: &str) -> Option<i64> {
     Some(i64::from(if is_array { found.array } else { found.oid }))
 }
 
-fn to_regtype(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
-    Ok(match values {
-        [Value::Text(name)] => type_oid(name).map_or(Value::Null, Value::Number),
-        [Value::Null] => Value::Null,
-        _ => return Err(wrong("to_regtype")),
-    })
+fn to_regtype(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    sought(values, type_oid)
 }
 
-fn regtype(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
-    match values {
-        [Value::Null] => Ok(Value::Null),
-        [value] => match (as_number(value), value) {
-            (Some(oid), _) => Ok(Value::Number(oid)),
-            (None, Value::Text(name)) => type_oid(name)
-                .map(Value::Number)
-                .ok_or_else(|| missing(sqlstate::UNDEFINED_OBJECT, "type", name)),
-            _ => Err(wrong("regtype")),
-        },
-        _ => Err(wrong("regtype")),
-    }
+fn regtype(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    cast(values, (sqlstate::UNDEFINED_OBJECT, "type"), type_oid)
 }
 
-fn regtype_name(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn regtype_name(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     let [Value::Number(oid)] = values else {
         return Ok(Value::Null);
     };
@@ -408,29 +441,15 @@ fn schema_oid(name: &str) -> Option<i64> {
     known.then(|| i64::from(namespace_oid(name)))
 }
 
-fn to_regnamespace(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
-    Ok(match values {
-        [Value::Text(name)] => schema_oid(name).map_or(Value::Null, Value::Number),
-        [Value::Null] => Value::Null,
-        _ => return Err(wrong("to_regnamespace")),
-    })
+fn to_regnamespace(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    sought(values, schema_oid)
 }
 
-fn regnamespace(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
-    match values {
-        [Value::Null] => Ok(Value::Null),
-        [value] => match (as_number(value), value) {
-            (Some(oid), _) => Ok(Value::Number(oid)),
-            (None, Value::Text(name)) => {
-                schema_oid(name).map(Value::Number).ok_or_else(|| missing("3F000", "schema", name))
-            }
-            _ => Err(wrong("regnamespace")),
-        },
-        _ => Err(wrong("regnamespace")),
-    }
+fn regnamespace(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    cast(values, ("3F000", "schema"), schema_oid)
 }
 
-fn regnamespace_name(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn regnamespace_name(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     let [Value::Number(oid)] = values else {
         return Ok(Value::Null);
     };
@@ -438,21 +457,13 @@ fn regnamespace_name(_: &EngineSession, values: &[Value]) -> Result<Value, Error
     text(found.map_or_else(|| oid.to_string(), |name| (*name).to_owned()))
 }
 
-fn regrole(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
-    match values {
-        [Value::Null] => Ok(Value::Null),
-        [value] => match (as_number(value), value) {
-            (Some(oid), _) => Ok(Value::Number(oid)),
-            (None, Value::Text(name)) if name == OWNER_NAME => Ok(Value::Number(10)),
-            (None, Value::Text(name)) => Err(missing(sqlstate::UNDEFINED_OBJECT, "role", name)),
-            _ => Err(wrong("regrole")),
-        },
-        _ => Err(wrong("regrole")),
-    }
+fn regrole(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    let role = |name: &str| (name == OWNER_NAME).then_some(10);
+    cast(values, (sqlstate::UNDEFINED_OBJECT, "role"), role)
 }
 
 /// Everything is owned by one role.
-fn regrole_name(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn regrole_name(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     match values {
         [Value::Number(10)] => text(OWNER_NAME),
         [Value::Number(oid)] => text(format!("unknown (OID={oid})")),
@@ -461,7 +472,7 @@ fn regrole_name(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
 }
 
 /// Functions are named in the catalogue, not numbered.
-fn regproc(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn regproc(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     match values {
         [Value::Text(name)] => {
             let name = name.split('(').next().unwrap_or(name);
@@ -474,66 +485,63 @@ fn regproc(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
 }
 
 /// The whole definition, or one column of it (from 1).
-fn index_definition(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn index_definition(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     let (oid, column) = match values {
         [Value::Number(oid)] => (*oid, 0),
         [Value::Number(oid), Value::Number(column), _] => (*oid, *column),
         _ => return Ok(Value::Null),
     };
-    let all = Key::all(engine);
-    let Some(key) = all.iter().find(|key| i64::from(key.index_oid) == oid) else {
+    let Some(key) = objects.keys().iter().find(|key| i64::from(key.index_oid) == oid) else {
         return Ok(Value::Null);
     };
     if column == 0 {
         return text(key.index_definition());
     }
     let at = usize::try_from(column - 1).unwrap_or(usize::MAX);
-    text(key.columns.get(at).map_or_else(String::new, |(name, _)| quoted(name)))
+    text(key.columns.get(at).map_or_else(String::new, |(name, _)| shown_name(name)))
 }
 
-fn constraint_definition(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn constraint_definition(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     let (Some(Value::Number(oid)), true) = (values.first(), values.len() <= 2) else {
         return Ok(Value::Null);
     };
-    match constraints_of(engine).into_iter().find(|one| i64::from(one.oid) == *oid) {
-        Some(constraint) => text(constraint.definition),
+    match objects.constraints().iter().find(|one| i64::from(one.oid) == *oid) {
+        Some(constraint) => text(&constraint.definition),
         None => Ok(Value::Null),
     }
 }
 
 /// The stream's log in bytes: rows are folded from it, and have no other size.
-fn relation_size(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
-    let Some(relation) = named(engine, values.first())? else {
+fn relation_size(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    let Some(relation) = named(objects, values.first())? else {
         return Ok(Value::Null);
     };
-    let Some(stream) = find(engine, &relation) else {
+    let Some(stream) = find(objects.engine, &relation) else {
         return Ok(Value::Number(0));
     };
-    let logs = stream.partitions.iter().filter_map(|id| engine.marks(*id));
+    let logs = stream.partitions.iter().filter_map(|id| objects.engine.marks(*id));
     let bytes: u64 = logs.map(|log| log.bytes()).sum();
     Ok(Value::Number(i64::try_from(bytes).unwrap_or(i64::MAX)))
 }
 
 /// Keys have no index that takes place of its own.
-fn index_size(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
-    Ok(named(engine, values.first())?.map_or(Value::Null, |_| Value::Number(0)))
+fn index_size(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    Ok(named(objects, values.first())?.map_or(Value::Null, |_| Value::Number(0)))
 }
 
 /// The name of a relation that is given by its oid or name.
-fn named(engine: &EngineSession, value: Option<&Value>) -> Result<Option<String>, Error> {
+fn named(objects: &Objects<'_>, value: Option<&Value>) -> Result<Option<String>, Error> {
     let Some(value) = value.filter(|value| **value != Value::Null) else {
         return Ok(None);
     };
-    let Value::Number(oid) = regclass(engine, std::slice::from_ref(value))? else {
+    let Value::Number(oid) = regclass(objects, std::slice::from_ref(value))? else {
         return Ok(None);
     };
-    let all = relations(engine);
-    let found = all.into_iter().find(|relation| i64::from(relation.oid) == oid);
-    Ok(found.map(|relation| relation.name))
+    Ok(objects.relation(oid).map(|relation| relation.name.clone()))
 }
 
 /// Everything is in one database and one tablespace.
-fn database_size(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn database_size(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     if let [Value::Text(name)] = values
         && name != DATABASE
         && !name.starts_with("pg_")
@@ -541,15 +549,15 @@ fn database_size(engine: &EngineSession, values: &[Value]) -> Result<Value, Erro
         return Err(missing("3D000", "database", name));
     }
     let mut bytes = 0u64;
-    for stream in crate::catalog::streams_of(engine) {
-        let logs = stream.partitions.iter().filter_map(|id| engine.marks(*id));
+    for stream in crate::catalog::streams_of(objects.engine) {
+        let logs = stream.partitions.iter().filter_map(|id| objects.engine.marks(*id));
         bytes = bytes.saturating_add(logs.map(|log| log.bytes()).sum());
     }
     Ok(Value::Number(i64::try_from(bytes).unwrap_or(i64::MAX)))
 }
 
 /// PostgreSQL 15, dbsize.c: the unit below which there would be five digits.
-fn size_pretty(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn size_pretty(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     let [value] = values else {
         return Err(wrong("pg_size_pretty"));
     };
@@ -573,7 +581,7 @@ fn size_pretty(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
     Ok(Value::Null)
 }
 
-fn char_to_encoding(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn char_to_encoding(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     Ok(match values {
         [Value::Text(name)] if name.eq_ignore_ascii_case("utf8") => Value::Number(6),
         [Value::Text(name)] if name.eq_ignore_ascii_case("utf-8") => Value::Number(6),
@@ -583,7 +591,7 @@ fn char_to_encoding(_: &EngineSession, values: &[Value]) -> Result<Value, Error>
 }
 
 /// PostgreSQL 15, encnames.c: there is one encoding, and number 0.
-fn encoding_name(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn encoding_name(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     match values {
         [Value::Number(6)] => text("UTF8"),
         [Value::Number(0)] => text("SQL_ASCII"),
@@ -592,13 +600,13 @@ fn encoding_name(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
     }
 }
 
-fn database_encoding(_: &EngineSession, _: &[Value]) -> Result<Value, Error> {
+fn database_encoding(_: &Objects<'_>, _: &[Value]) -> Result<Value, Error> {
     text("UTF8")
 }
 
 /// Of a name that is computed: settings as they are where nobody has set them. A name that is
 /// written down is answered with the session's own.
-fn current_setting(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn current_setting(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     let Some(Value::Text(name)) = values.first() else {
         return Ok(Value::Null);
     };
@@ -613,44 +621,43 @@ fn current_setting(_: &EngineSession, values: &[Value]) -> Result<Value, Error> 
     }
 }
 
-fn no_locks(_: &EngineSession, _: &[Value]) -> Result<Value, Error> {
+fn no_locks(_: &Objects<'_>, _: &[Value]) -> Result<Value, Error> {
     Err(Error::unsupported("advisory locks are not supported")
         .hint("INSERT a row of a known key instead: of two at a time one fails with 23505"))
 }
 
-fn no_signals(_: &EngineSession, _: &[Value]) -> Result<Value, Error> {
+fn no_signals(_: &Objects<'_>, _: &[Value]) -> Result<Value, Error> {
     Err(Error::unsupported("statements of other sessions cannot be cancelled by a function")
         .hint("cancel with the protocol's own request, as drivers do; statement_timeout ends them"))
 }
 
 /// Of the session's own user: what others may do is in `sys.grants`.
-fn has_table_privilege(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn has_table_privilege(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     let (relation, privileges) = match values {
         [relation, Value::Text(privileges)] | [_, relation, Value::Text(privileges)] => {
             (relation, privileges)
         }
         _ => return Ok(Value::Null),
     };
-    may(engine, relation, privileges)
+    may(objects, relation, privileges)
 }
 
-fn has_column_privilege(engine: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn has_column_privilege(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     let (relation, privileges) = match values {
         [relation, _, Value::Text(privileges)] | [_, relation, _, Value::Text(privileges)] => {
             (relation, privileges)
         }
         _ => return Ok(Value::Null),
     };
-    may(engine, relation, privileges)
+    may(objects, relation, privileges)
 }
 
 /// Whether one of the privileges, with commas between, is held.
-fn may(engine: &EngineSession, relation: &Value, privileges: &str) -> Result<Value, Error> {
-    let Value::Number(oid) = regclass(engine, std::slice::from_ref(relation))? else {
+fn may(objects: &Objects<'_>, relation: &Value, privileges: &str) -> Result<Value, Error> {
+    let Value::Number(oid) = regclass(objects, std::slice::from_ref(relation))? else {
         return Ok(Value::Null);
     };
-    let all = relations(engine);
-    let found = all.iter().find(|relation| i64::from(relation.oid) == oid);
+    let found = objects.relation(oid);
     let mut held = false;
     for privilege in privileges.split(',') {
         let privilege = privilege.trim().to_uppercase();
@@ -671,11 +678,11 @@ fn may(engine: &EngineSession, relation: &Value, privileges: &str) -> Result<Val
         held |= match found {
             Some(relation) if relation.schema == PUBLIC => {
                 let guarded = Guarded { kind: ResourceKind::Topic, name: &relation.name };
-                engine.may(operation, guarded)
+                objects.engine.may(operation, guarded)
             }
             Some(relation) if relation.schema == crate::catalog::LOG => {
                 let guarded = Guarded { kind: ResourceKind::Topic, name: &relation.name };
-                operation == Operation::Read && engine.may(operation, guarded)
+                operation == Operation::Read && objects.engine.may(operation, guarded)
             }
             // The catalogue is everybody's to read.
             _ => operation == Operation::Read,
@@ -685,6 +692,6 @@ fn may(engine: &EngineSession, relation: &Value, privileges: &str) -> Result<Val
 }
 
 /// Schemas, the database and functions are everybody's to use.
-fn has_other_privilege(_: &EngineSession, values: &[Value]) -> Result<Value, Error> {
+fn has_other_privilege(_: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
     Ok(if values.contains(&Value::Null) { Value::Null } else { Value::Bool(true) })
 }

@@ -2,7 +2,7 @@
 //! (PostgreSQL 15, chapter 37).
 
 use crate::catalog::cells::{Cell, Of, Shape, batch};
-use crate::catalog::pg::Key;
+use crate::catalog::pg::{Key, constraints_of};
 use crate::catalog::{DATABASE, PUBLIC};
 use crate::error::Error;
 use anabranch_engine::Session as EngineSession;
@@ -63,21 +63,6 @@ const CHECK_CONSTRAINTS: Shape = &[
     ("check_clause", Of::Text),
 ];
 
-const SEQUENCES: Shape = &[
-    ("sequence_catalog", Of::Text),
-    ("sequence_schema", Of::Text),
-    ("sequence_name", Of::Text),
-    ("data_type", Of::Text),
-    ("numeric_precision", Of::Int4),
-    ("numeric_precision_radix", Of::Int4),
-    ("numeric_scale", Of::Int4),
-    ("start_value", Of::Text),
-    ("minimum_value", Of::Text),
-    ("maximum_value", Of::Text),
-    ("increment", Of::Text),
-    ("cycle_option", Of::Text),
-];
-
 const ROUTINES: Shape = &[
     ("specific_catalog", Of::Text),
     ("specific_schema", Of::Text),
@@ -125,13 +110,12 @@ const TRIGGERS: Shape = &[
 const CATALOG_NAME: Shape = &[("catalog_name", Of::Text)];
 
 /// Names and columns.
-pub(super) const ALL: [(&str, Shape); 10] = [
+pub(super) const ALL: [(&str, Shape); 9] = [
     ("table_constraints", TABLE_CONSTRAINTS),
     ("key_column_usage", KEY_COLUMN_USAGE),
     ("constraint_column_usage", CONSTRAINT_COLUMN_USAGE),
     ("referential_constraints", REFERENTIAL_CONSTRAINTS),
     ("check_constraints", CHECK_CONSTRAINTS),
-    ("sequences", SEQUENCES),
     ("routines", ROUTINES),
     ("parameters", PARAMETERS),
     ("triggers", TRIGGERS),
@@ -141,14 +125,23 @@ pub(super) const ALL: [(&str, Shape); 10] = [
 /// The rows of the relation `name`.
 pub(super) fn rows(engine: &EngineSession, name: &str, shape: Shape) -> Result<RecordBatch, Error> {
     match name {
-        "table_constraints" => batch(shape, &Key::all(engine), |key, column| {
+        "table_constraints" => batch(shape, &constraints_of(engine), |constraint, column| {
             Some(match column {
-                "constraint_type" => Cell::text("PRIMARY KEY"),
+                "constraint_type" if constraint.key.is_some() => Cell::text("PRIMARY KEY"),
+                "constraint_type" => Cell::text("CHECK"),
                 "is_deferrable" | "initially_deferred" => Cell::text("NO"),
                 "enforced" => Cell::text("YES"),
-                _ => return named(key, column),
+                _ => return named(&constraint.name, &constraint.table, column),
             })
         }),
+        "check_constraints" => {
+            let mut all = constraints_of(engine);
+            all.retain(|constraint| constraint.key.is_none());
+            batch(shape, &all, |constraint, column| match column {
+                "check_clause" => constraint.definition.strip_prefix("CHECK ").map(Cell::text),
+                _ => named(&constraint.name, &constraint.table, column),
+            })
+        }
         "key_column_usage" | "constraint_column_usage" => {
             let columns: Vec<(Key, String, i64)> = Key::all(engine)
                 .into_iter()
@@ -163,7 +156,7 @@ pub(super) fn rows(engine: &EngineSession, name: &str, shape: Shape) -> Result<R
                     "ordinal_position" => Cell::Int(*at),
                     // Of foreign keys only.
                     "position_in_unique_constraint" => Cell::Null,
-                    _ => return named(key, column),
+                    _ => return named(&key.name, &key.table, column),
                 })
             })
         }
@@ -174,12 +167,12 @@ pub(super) fn rows(engine: &EngineSession, name: &str, shape: Shape) -> Result<R
     }
 }
 
-fn named(key: &Key, column: &str) -> Option<Cell> {
+fn named(name: &str, table: &str, column: &str) -> Option<Cell> {
     Some(match column {
         "constraint_catalog" | "table_catalog" => Cell::text(DATABASE),
         "constraint_schema" | "table_schema" => Cell::text(PUBLIC),
-        "constraint_name" => Cell::text(&key.name),
-        "table_name" => Cell::text(&key.table),
+        "constraint_name" => Cell::text(name),
+        "table_name" => Cell::text(table),
         _ => return None,
     })
 }

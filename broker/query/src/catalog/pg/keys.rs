@@ -5,6 +5,7 @@ use crate::catalog::cells::{Cell, Of, Shape, batch};
 use crate::catalog::streams_of;
 use crate::error::Error;
 use crate::rows::{Layout, Relation};
+use crate::statement::shown_name;
 use anabranch_engine::{Mode, Session as EngineSession, Stream};
 use datafusion::arrow::array::RecordBatch;
 
@@ -108,7 +109,7 @@ impl Key {
 
     /// Names of its columns, with commas, quoted where they must be.
     pub(in crate::catalog) fn list(&self) -> String {
-        let names: Vec<_> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
+        let names: Vec<_> = self.columns.iter().map(|(name, _)| shown_name(name)).collect();
         names.join(", ")
     }
 
@@ -116,8 +117,8 @@ impl Key {
     pub(in crate::catalog) fn index_definition(&self) -> String {
         format!(
             "CREATE UNIQUE INDEX {} ON {PUBLIC}.{} USING btree ({})",
-            quoted(&self.name),
-            quoted(&self.table),
+            shown_name(&self.name),
+            shown_name(&self.table),
             self.list()
         )
     }
@@ -133,13 +134,6 @@ impl Key {
     fn zeros(&self) -> Cell {
         Cell::Ints(vec![0; self.columns.len()])
     }
-}
-
-/// A name as it is written in SQL.
-pub(in crate::catalog) fn quoted(name: &str) -> String {
-    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 pub(super) fn indexes(engine: &EngineSession) -> Result<RecordBatch, Error> {
@@ -165,10 +159,11 @@ pub(in crate::catalog) struct Constraint {
     pub(in crate::catalog) oid: i32,
     /// What `pg_get_constraintdef` gives.
     pub(in crate::catalog) definition: String,
-    name: String,
-    kind: &'static str,
+    pub(in crate::catalog) name: String,
+    pub(in crate::catalog) table: String,
     table_oid: i32,
-    key: Option<Key>,
+    /// Of a primary key; others are CHECK.
+    pub(in crate::catalog) key: Option<Key>,
 }
 
 /// The constraints of all streams.
@@ -181,7 +176,7 @@ pub(in crate::catalog) fn constraints_of(engine: &EngineSession) -> Vec<Constrai
                 oid: key.constraint_oid,
                 definition: format!("PRIMARY KEY ({})", key.list()),
                 name: key.name.clone(),
-                kind: "p",
+                table: key.table.clone(),
                 table_oid: key.table_oid,
                 key: Some(key),
             });
@@ -191,7 +186,7 @@ pub(in crate::catalog) fn constraints_of(engine: &EngineSession) -> Vec<Constrai
                 oid: oids.next().unwrap_or_default(),
                 definition: format!("CHECK ({})", check.expression),
                 name: check.name.clone(),
-                kind: "c",
+                table: stream.name.clone(),
                 table_oid: rows_oid(&stream),
                 key: None,
             });
@@ -206,7 +201,7 @@ pub(super) fn constraints(engine: &EngineSession) -> Result<RecordBatch, Error> 
             "oid" => Cell::int(constraint.oid),
             "conname" => Cell::text(&constraint.name),
             "connamespace" => Cell::int(namespace_oid(PUBLIC)),
-            "contype" => Cell::text(constraint.kind),
+            "contype" => Cell::text(if constraint.key.is_some() { "p" } else { "c" }),
             "convalidated" | "conislocal" => Cell::Bool(true),
             "connoinherit" => Cell::Bool(constraint.key.is_some()),
             "conrelid" => Cell::int(constraint.table_oid),

@@ -1,5 +1,6 @@
 //! Relations of `datafusion-pg-catalog`, with the arrays that it has as text.
 
+use crate::catalog::cells::list_of;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
@@ -53,22 +54,12 @@ pub(super) fn with_arrays(
     }
     let exprs = schema.fields().iter().map(|field| match is_array(field) {
         true if OIDS.contains(&field.name().as_str()) => {
-            Ok(lit(ScalarValue::try_from(oids())?).alias(field.name()))
+            Ok(lit(ScalarValue::try_from(list_of(DataType::Int32))?).alias(field.name()))
         }
-        true => Ok(lit(ScalarValue::try_from(texts())?).alias(field.name())),
+        true => Ok(lit(ScalarValue::try_from(list_of(DataType::Utf8))?).alias(field.name())),
         false => Ok(ident(field.name())),
     });
     let exprs = exprs.collect::<Result<Vec<_>>>()?;
     let plan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
     Ok(Arc::new(ViewTable::new(plan.project(exprs)?.build()?, None)))
-}
-
-/// Arrays of text: rights and options.
-pub(super) fn texts() -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
-}
-
-/// Arrays of oids.
-fn oids() -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(DataType::Int32, true)))
 }

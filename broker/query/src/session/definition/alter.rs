@@ -4,8 +4,7 @@ use super::columns::{Drafts, columns_of};
 use super::{Done, Session, stream_name, unknown};
 use crate::catalog::find;
 use crate::error::{Error, sqlstate};
-use crate::sequences::quoted_name;
-use crate::statement::{AlterStream, NewCheck, NewColumn, Retyped, StreamAction, folded};
+use crate::statement::{AlterStream, NewCheck, NewColumn, Retyped, StreamAction, folded, quoted};
 use crate::write::{missing_value, parsed, validate};
 use anabranch_engine::{
     Check, Column, ColumnType, Definition, Filled, SequenceChange, Stream, StreamChange,
@@ -173,7 +172,7 @@ impl Altered<'_> {
                 let error = contains_nulls(&self.seen.name, &name);
                 let column = self.column(&name)?;
                 column.not_null = true;
-                let condition = format!("{} IS NULL", quoted_name(&name));
+                let condition = format!("{} IS NULL", quoted(&name));
                 self.refused.push(Refused { condition, error });
                 Ok(())
             }
@@ -372,7 +371,7 @@ impl Altered<'_> {
         column.length = retyped.length;
         match retyped.length {
             Some(length) if is_text && !retyped.misfits_are_null => {
-                let name = quoted_name(&retyped.column);
+                let name = quoted(&retyped.column);
                 let kind = if length.is_fixed { "character" } else { "character varying" };
                 let condition = format!("char_length({name}) > {}", length.max);
                 let message = format!("value too long for type {kind}({})", length.max);

@@ -3,8 +3,7 @@
 use super::sequences::spec_of;
 use crate::error::{Error, sqlstate};
 use crate::limits::COLUMNS_MAX;
-use crate::sequences::quoted_name;
-use crate::statement::{NewCheck, NewColumn, SequenceKind};
+use crate::statement::{NewCheck, NewColumn, SequenceKind, shown_name};
 use anabranch_engine::{Check, Column, ColumnType, Filled, ItemType, SequenceSpec};
 use anabranch_semantics::is_json;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -47,7 +46,7 @@ impl<'a> Drafts<'a> {
             column.filled = Some(match sequence.kind {
                 SequenceKind::Serial => Filled::Default(format!(
                     "nextval('{}'::regclass)",
-                    quoted_name(&name).replace('\'', "''")
+                    shown_name(&name).replace('\'', "''")
                 )),
                 kind => Filled::Identity { sequence: name, always: kind == SequenceKind::Always },
             });

@@ -4,8 +4,7 @@ use super::{Plan, Session};
 use crate::error::{Error, sqlstate};
 use crate::execute::Rows;
 use crate::rows::{Layout, Relation, RowHeaders, RowInput, RowsBuilder};
-use crate::sequences::quoted_name;
-use crate::statement::Retyped;
+use crate::statement::{Retyped, quoted};
 use anabranch_engine::Stream;
 use anabranch_types::{Offset, PartitionIndex, Timestamp};
 use datafusion::arrow::array::{Array, AsArray};
@@ -15,13 +14,14 @@ use serde_json::Value;
 impl Session {
     /// Whether a row of the stream meets the condition.
     pub(super) async fn any_row(&self, stream: &str, condition: &str) -> Result<bool, Error> {
-        let stream = quoted_name(stream);
+        let stream = quoted(stream);
         let mut rows =
             self.rows(&format!("SELECT 1 FROM {stream} WHERE {condition} LIMIT 1")).await?;
         Ok(rows.next().await?.is_some())
     }
 
-    async fn rows(&self, text: &str) -> Result<Rows, Error> {
+    /// What a query gives that is made here.
+    pub(super) async fn rows(&self, text: &str) -> Result<Rows, Error> {
         match self.plan_text(text).await? {
             Plan::Query(plan) => self.execution().start(plan, Vec::new()).await,
             _ => Err(Error::internal("no query")),
@@ -36,7 +36,7 @@ impl Session {
             .index_of(&retyped.column)
             .map_err(|error| Error::internal(error.to_string()))?;
         let mut builder = RowsBuilder::new(&layout, next, &[number]);
-        let stream = quoted_name(&next.name);
+        let stream = quoted(&next.name);
         let text = format!("SELECT _key, _value, _partition, _offset FROM {stream}");
         let mut rows = self.rows(&text).await?;
         while let Some(batch) = rows.next().await? {

@@ -1,11 +1,9 @@
 //! ALTER TABLE … ADD PRIMARY KEY: the events of a stream become rows by a key of their columns.
 
-use super::super::{Outcome, Plan, Session};
-use crate::error::{Error, sqlstate};
-use crate::execute::Rows;
+use super::Session;
+use crate::error::Error;
 use crate::limits::{COPY_WRITE_BYTES, REKEYING_TRIES};
-use crate::sequences::quoted_name;
-use crate::statement::{check_key, mark_key, second_key};
+use crate::statement::{check_key, mark_key, quoted, second_key};
 use crate::write::Rekeyed;
 use anabranch_engine::{ErrorKind, Mode, Rekeying, Stream};
 use std::sync::Arc;
@@ -14,7 +12,7 @@ impl Session {
     /// Adds it; gives notices. Whoever writes to the stream meanwhile is not held up: it is done
     /// again.
     pub(super) async fn add_key(
-        &mut self,
+        &self,
         stream: Arc<Stream>,
         key: &[String],
     ) -> Result<Vec<String>, Error> {
@@ -51,15 +49,15 @@ impl Session {
     }
 
     /// Appends all rows by their new keys: values and times are those of the events.
-    async fn write_anew(&mut self, rekeying: &Rekeying) -> Result<(), Error> {
+    async fn write_anew(&self, rekeying: &Rekeying) -> Result<(), Error> {
         let mut rekeyed = Rekeyed::new(rekeying.stream(), &self.sql);
-        let columns = rekeyed.columns().map(|name| format!(", {}", quoted_name(name)));
+        let columns = rekeyed.columns().map(|name| format!(", {}", quoted(name)));
         let text = format!(
             "SELECT _value, _ts{} FROM {}",
             columns.collect::<String>(),
-            quoted_name(&rekeying.stream().name)
+            quoted(&rekeying.stream().name)
         );
-        let mut rows = self.read(&text).await?;
+        let mut rows = self.rows(&text).await?;
         let engine = self.sql.engine().clone();
         while let Some(batch) = rows.next().await? {
             let mut at = 0;
@@ -71,14 +69,5 @@ impl Session {
             }
         }
         rekeyed.take().append(&engine).await
-    }
-
-    /// What a query gives that is made here.
-    async fn read(&mut self, text: &str) -> Result<Rows, Error> {
-        let plan = self.plan_text(text).await?;
-        match (&plan, self.run_plan(&plan, Vec::new()).await?) {
-            (Plan::Query(_), Outcome::Rows(rows, _)) => Ok(rows),
-            _ => Err(Error::new(sqlstate::INTERNAL_ERROR, "a query gave no rows")),
-        }
     }
 }

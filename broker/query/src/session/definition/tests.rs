@@ -336,6 +336,18 @@ async fn a_key_is_added_to_rows_that_there_are() {
     assert_eq!(broker.lines("SELECT count(*) FROM pg_sequences").await, ["0"]);
 }
 
+/// Columns may be called what SQL has another meaning for.
+#[tokio::test]
+async fn a_key_is_added_of_columns_with_any_name() {
+    let broker = Broker::start();
+    broker.run("CREATE TABLE \"order\" (\"user\" text, \"select\" int, \"Q\"\"x\" int)").await;
+    broker.run("INSERT INTO \"order\" VALUES ('a', 1, 1), ('b', 1, 1)").await;
+    broker.run("ALTER TABLE \"order\" ALTER \"user\" SET NOT NULL").await;
+    broker.run("ALTER TABLE \"order\" ADD PRIMARY KEY (\"user\", \"select\", \"Q\"\"x\")").await;
+    broker.run("UPDATE \"order\" SET \"user\" = 'c' WHERE \"user\" = 'b'").await;
+    assert_eq!(broker.lines("SELECT \"user\" FROM \"order\" ORDER BY 1").await, ["a", "c"]);
+}
+
 /// Rows come while a key is added, and none is lost: it is done again, or fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_come_while_a_key_is_added_are_kept() {

@@ -4,6 +4,7 @@ use crate::engine::{ACCESS, CATALOG, GROUPS, TRANSACTIONS};
 use crate::ledger;
 use crate::settings::options_of;
 use crate::stream::{Check, Column, Mode, Stream};
+use crate::views::{VIEW_PREFIX, View, decode_view};
 use crate::{Error, ErrorKind};
 use anabranch_log::Inspection;
 use anabranch_table::TableId;
@@ -19,6 +20,7 @@ pub struct Catalog {
     by_name: BTreeMap<String, Arc<Stream>>,
     by_id: BTreeMap<StreamId, Arc<Stream>>,
     by_partition: ahash::HashMap<PartitionId, (Arc<Stream>, PartitionIndex)>,
+    views: BTreeMap<String, Arc<View>>,
     version: u64,
 }
 
@@ -44,6 +46,17 @@ impl Catalog {
     /// All streams in the order of their names, internal ones too.
     pub fn streams(&self) -> impl Iterator<Item = &Arc<Stream>> {
         self.by_name.values()
+    }
+
+    /// The view of a name.
+    #[must_use]
+    pub fn view(&self, name: &str) -> Option<&Arc<View>> {
+        self.views.get(name)
+    }
+
+    /// All views in the order of their names.
+    pub fn views(&self) -> impl Iterator<Item = &Arc<View>> {
+        self.views.values()
     }
 
     /// Rises with every change.
@@ -89,16 +102,21 @@ impl Catalog {
         for (key, value) in entries {
             if key.starts_with(STREAM_PREFIX.as_bytes()) {
                 catalog.insert(Arc::new(decode_stream(&key, &value)?));
+            } else if key.starts_with(VIEW_PREFIX.as_bytes()) {
+                catalog.insert_view(Arc::new(decode_view(&key, &value)?));
             }
         }
         Ok(catalog)
     }
 
-    /// The streams that `may` be seen.
-    pub(crate) fn only(&self, may: &mut dyn FnMut(&Stream) -> bool) -> Self {
+    /// What `may` be seen, by its name.
+    pub(crate) fn only(&self, may: &mut dyn FnMut(&str) -> bool) -> Self {
         let mut only = Self { version: self.version, ..Self::default() };
-        for stream in self.streams().filter(|stream| may(stream)) {
+        for stream in self.streams().filter(|stream| may(&stream.name)) {
             only.insert(Arc::clone(stream));
+        }
+        for view in self.views().filter(|view| may(&view.spec.name)) {
+            only.insert_view(Arc::clone(view));
         }
         only
     }
@@ -121,12 +139,39 @@ impl Catalog {
     pub(crate) fn without(&self, stream: &Stream) -> Self {
         let mut next = self.clone();
         next.version += 1;
-        next.by_id.remove(&stream.id);
-        next.by_name.remove(&stream.name);
-        for partition in &stream.partitions {
-            next.by_partition.remove(partition);
-        }
+        next.remove(stream);
         next
+    }
+
+    /// The same of another version, to be changed.
+    pub(crate) fn of_version(&self, version: u64) -> Self {
+        Self { version, ..self.clone() }
+    }
+
+    /// Puts `next` in the place of the stream of an id.
+    pub(crate) fn replace(&mut self, id: StreamId, next: Option<&Arc<Stream>>) {
+        if let Some(old) = self.by_id(id).cloned() {
+            self.remove(&old);
+        }
+        next.into_iter().for_each(|stream| self.insert(Arc::clone(stream)));
+    }
+
+    /// Puts `next` in the place of the view of a number.
+    pub(crate) fn replace_view(&mut self, id: u32, next: Option<&Arc<View>>) {
+        self.views.retain(|_, view| view.id != id);
+        next.into_iter().for_each(|view| self.insert_view(Arc::clone(view)));
+    }
+
+    fn insert_view(&mut self, view: Arc<View>) {
+        self.views.insert(view.spec.name.clone(), view);
+    }
+
+    fn remove(&mut self, stream: &Stream) {
+        self.by_id.remove(&stream.id);
+        self.by_name.remove(&stream.name);
+        for partition in &stream.partitions {
+            self.by_partition.remove(partition);
+        }
     }
 }
 
@@ -162,6 +207,12 @@ impl NextIds {
         let first = self.partition;
         self.partition += count;
         (first..self.partition).map(PartitionId).collect()
+    }
+
+    /// A number for a sequence or a view.
+    pub(crate) fn relation(&mut self) -> u32 {
+        self.sequence += 1;
+        self.sequence
     }
 
     pub(crate) fn table(&mut self) -> TableId {

@@ -4,7 +4,7 @@ use crate::applier::Feed;
 use crate::catalog::{Catalog, NEXT_KEY, NextIds, dropped_key, encode_stream, stream_key, to_json};
 use crate::engine::{Engine, log_settings};
 use crate::sequences::SequenceSpec;
-use crate::settings::{check_settings, mode_of, options_of};
+use crate::settings::{check_settings, check_ttl, mode_of, options_of};
 use crate::stream::{Check, Column, Mode, Stream};
 use crate::{Error, ErrorKind};
 use anabranch_log::{AppendError, Command, KnownProducer, Operation};
@@ -75,6 +75,10 @@ impl Engine {
     /// # Errors
     /// What [`Self::create_stream`] would say.
     pub(crate) fn check_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        self.check_stream_among(spec, &self.catalog())
+    }
+
+    fn check_stream_among(&self, spec: &StreamSpec, others: &Catalog) -> Result<(), Error> {
         check_name(&spec.name)?;
         check_settings(&spec.settings)?;
         let partitions = spec.partitions.unwrap_or(self.partitions_default());
@@ -86,13 +90,7 @@ impl Engine {
         }
         let mode = spec.mode.unwrap_or_else(|| mode_of(&spec.settings));
         check_columns(mode, &spec.columns)?;
-        if self.catalog().by_name(&spec.name).is_some() {
-            return Err(Error::new(
-                ErrorKind::AlreadyExists,
-                format!("the stream {} exists", spec.name),
-            ));
-        }
-        Ok(())
+        check_free(&spec.name, others)
     }
 
     /// Creates a stream, durable when this returns.
@@ -106,36 +104,10 @@ impl Engine {
 
     async fn create(&self, mut spec: StreamSpec) -> Result<Arc<Stream>, Error> {
         let _one_at_a_time = self.inner.changing.lock().await;
-        for (name, value) in &*self.inner.stream_defaults.read() {
-            // A mode that was asked for says what the policy is.
-            if name != "cleanup.policy" || spec.mode.is_none() {
-                spec.settings.entry(name.clone()).or_insert_with(|| value.clone());
-            }
-        }
-        self.check_stream(&spec)?;
-        spec.settings = check_settings(&spec.settings)?;
         let mut next = self.next_ids()?;
-        let count = spec.partitions.unwrap_or(self.partitions_default()).unsigned_abs();
-        let partitions = next.partitions(count);
-        let mode = spec.mode.unwrap_or_else(|| mode_of(&spec.settings));
-        // Both ways of saying it agree, so that Kafka's tools see what SQL declared.
-        if mode == Mode::Upsert {
-            spec.settings.entry("cleanup.policy".to_owned()).or_insert("compact".to_owned());
-        }
-        let table = (mode == Mode::Upsert).then(|| next.table());
-        let stream = Arc::new(Stream {
-            id: StreamId(uuid::Uuid::new_v4()),
-            name: spec.name,
-            mode,
-            partitions,
-            table,
-            columns: spec.columns,
-            checks: spec.checks,
-            retired: Vec::new(),
-            options: options_of(&spec.settings),
-            settings: spec.settings,
-        });
-        let made = self.inner.sequences.made(spec.sequences, Some(stream.id), &mut next)?;
+        let sequences = std::mem::take(&mut spec.sequences);
+        let stream = self.new_stream(spec, &self.catalog(), &mut next)?;
+        let made = self.inner.sequences.made(sequences, Some(stream.id), &mut next)?;
         let mut entries = vec![
             (stream_key(stream.id), Some(encode_stream(&stream))),
             (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
@@ -148,6 +120,44 @@ impl Engine {
         self.feed(&stream, &stream.partitions);
         self.set_catalog(|catalog| catalog.with(Arc::clone(&stream)));
         Ok(stream)
+    }
+
+    /// A stream as `spec` has it, which is not in the log yet.
+    pub(crate) fn new_stream(
+        &self,
+        mut spec: StreamSpec,
+        others: &Catalog,
+        next: &mut NextIds,
+    ) -> Result<Arc<Stream>, Error> {
+        for (name, value) in &*self.inner.stream_defaults.read() {
+            // A mode that was asked for says what the policy is.
+            if name != "cleanup.policy" || spec.mode.is_none() {
+                spec.settings.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        self.check_stream_among(&spec, others)?;
+        spec.settings = check_settings(&spec.settings)?;
+        let count = spec.partitions.unwrap_or(self.partitions_default()).unsigned_abs();
+        let partitions = next.partitions(count);
+        let mode = spec.mode.unwrap_or_else(|| mode_of(&spec.settings));
+        // Both ways of saying it agree, so that Kafka's tools see what SQL declared.
+        if mode == Mode::Upsert {
+            spec.settings.entry("cleanup.policy".to_owned()).or_insert("compact".to_owned());
+        }
+        check_ttl(mode, &spec.settings)?;
+        let table = (mode == Mode::Upsert).then(|| next.table());
+        Ok(Arc::new(Stream {
+            id: StreamId(uuid::Uuid::new_v4()),
+            name: spec.name,
+            mode,
+            partitions,
+            table,
+            columns: spec.columns,
+            checks: spec.checks,
+            retired: Vec::new(),
+            options: options_of(&spec.settings),
+            settings: spec.settings,
+        }))
     }
 
     /// The stream of a name; created if it is missing, where doors may.
@@ -163,10 +173,12 @@ impl Engine {
         }
         let spec = StreamSpec { name: name.to_owned(), ..StreamSpec::default() };
         match self.create_stream(spec).await {
-            // Somebody was quicker.
-            Err(error) if error.kind == ErrorKind::AlreadyExists => {
-                self.catalog().find(name).cloned()
-            }
+            // Somebody was quicker; or it is a view.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => self
+                .catalog()
+                .by_name(name)
+                .cloned()
+                .ok_or(Error { kind: ErrorKind::InvalidName, ..error }),
             other => other,
         }
     }
@@ -209,28 +221,19 @@ impl Engine {
         let _one_at_a_time = self.inner.changing.lock().await;
         let old = Arc::clone(self.catalog().find(name)?);
         refuse_internal(&old)?;
-        let mut stream = Stream::clone(&old);
-        match change {
+        let stream = match change {
             StreamChange::Partitions(count) => {
                 self.check_partitions(name, count)?;
+                let stream = Stream::clone(&old);
                 return self.add_partitions(stream, count.unsigned_abs()).await;
             }
-            StreamChange::Define(definition) => return self.define(stream, *definition).await,
+            StreamChange::Define(definition) => return self.define(&old, *definition).await,
             StreamChange::Rename(name) => return self.rename(&old, name).await,
-            StreamChange::Settings(changes) => {
-                for (name, value) in changes {
-                    match value {
-                        Some(value) => stream.settings.insert(name, value),
-                        None => stream.settings.remove(&name),
-                    };
-                }
-                stream.settings = check_settings(&stream.settings)?;
-                stream.options = options_of(&stream.settings);
-                let mode = mode_of(&stream.settings);
-                if mode != old.mode {
-                    return self.change_mode(stream, mode).await;
-                }
-            }
+            StreamChange::Settings(changes) => with_settings(&old, changes)?,
+        };
+        let mode = mode_of(&stream.settings);
+        if mode != old.mode {
+            return self.change_mode(stream, mode).await;
         }
         let stream = Arc::new(stream);
         let entries = vec![(stream_key(stream.id), Some(encode_stream(&stream)))];
@@ -240,22 +243,14 @@ impl Engine {
         Ok(stream)
     }
 
-    async fn define(&self, mut stream: Stream, new: Definition) -> Result<Arc<Stream>, Error> {
-        if stream.columns != new.seen.columns || stream.checks != new.seen.checks {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("{} was altered by somebody else at the same time: try again", stream.name),
-            ));
-        }
-        check_columns(stream.mode, &new.columns)?;
-        stream.columns = new.columns;
-        stream.checks = new.checks;
-        stream.retired = new.retired;
-        let stream = Arc::new(stream);
+    async fn define(&self, old: &Stream, mut new: Definition) -> Result<Arc<Stream>, Error> {
+        let (made, dropped) =
+            (std::mem::take(&mut new.sequences), std::mem::take(&mut new.dropped));
+        let stream = Arc::new(defined(old, new)?);
         let mut next = self.next_ids()?;
         let sequences = &self.inner.sequences;
-        let made = sequences.made(new.sequences, Some(stream.id), &mut next)?;
-        let owned = |column: &str| new.dropped.iter().any(|dropped| dropped == column);
+        let made = sequences.made(made, Some(stream.id), &mut next)?;
+        let owned = |column: &str| dropped.iter().any(|dropped| dropped == column);
         let gone = sequences.going(stream.id, owned).await;
         let mut entries = vec![
             (stream_key(stream.id), Some(encode_stream(&stream))),
@@ -271,11 +266,7 @@ impl Engine {
     }
 
     async fn rename(&self, old: &Arc<Stream>, name: String) -> Result<Arc<Stream>, Error> {
-        check_name(&name)?;
-        if self.catalog().by_name(&name).is_some() {
-            return Err(Error::new(ErrorKind::AlreadyExists, format!("the stream {name} exists")));
-        }
-        let stream = Arc::new(Stream { name, ..Stream::clone(old) });
+        let stream = Arc::new(renamed(old, name, &self.catalog())?);
         let entries = vec![(stream_key(stream.id), Some(encode_stream(&stream)))];
         self.inner.catalog_ledger.put(entries).await?;
         self.set_catalog(|catalog| catalog.without(old).with(Arc::clone(&stream)));
@@ -403,6 +394,54 @@ impl Engine {
             Error::new(ErrorKind::Storage, "the catalog does not know which ids are used")
         })
     }
+}
+
+/// A stream with another definition.
+pub(crate) fn defined(old: &Stream, new: Definition) -> Result<Stream, Error> {
+    if old.columns != new.seen.columns || old.checks != new.seen.checks {
+        return Err(altered_meanwhile(&old.name));
+    }
+    check_columns(old.mode, &new.columns)?;
+    let Definition { columns, checks, retired, .. } = new;
+    Ok(Stream { columns, checks, retired, ..old.clone() })
+}
+
+/// A stream with another name, which none of the `others` has.
+pub(crate) fn renamed(old: &Stream, name: String, others: &Catalog) -> Result<Stream, Error> {
+    check_name(&name)?;
+    check_free(&name, others)?;
+    Ok(Stream { name, ..old.clone() })
+}
+
+/// A stream with settings set (`Some`) or reset (`None`). Its mode is what it was.
+pub(crate) fn with_settings(
+    old: &Stream,
+    changes: BTreeMap<String, Option<String>>,
+) -> Result<Stream, Error> {
+    let mut settings = old.settings.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => settings.insert(name, value),
+            None => settings.remove(&name),
+        };
+    }
+    let settings = check_settings(&settings)?;
+    check_ttl(mode_of(&settings), &settings)?;
+    Ok(Stream { options: options_of(&settings), settings, ..old.clone() })
+}
+
+pub(crate) fn altered_meanwhile(name: &str) -> Error {
+    let message = format!("{name} was altered by somebody else at the same time: try again");
+    Error::new(ErrorKind::Conflict, message)
+}
+
+pub(crate) fn check_free(name: &str, others: &Catalog) -> Result<(), Error> {
+    let what = match (others.by_name(name), others.view(name)) {
+        (Some(_), _) => "stream",
+        (None, Some(_)) => "view",
+        (None, None) => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::AlreadyExists, format!("the {what} {name} exists")))
 }
 
 pub(crate) fn refuse_internal(stream: &Stream) -> Result<(), Error> {

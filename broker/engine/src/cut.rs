@@ -28,6 +28,12 @@ impl Cut {
     pub(crate) fn new(round: Round, view: Arc<View>, session: Session) -> Self {
         Self { round, tables: Tables { view, session } }
     }
+
+    /// The same, as far as `session` may read it.
+    #[must_use]
+    pub fn of(&self, session: Session) -> Self {
+        Self::new(self.round, Arc::clone(&self.tables.view), session)
+    }
 }
 
 impl Tables {

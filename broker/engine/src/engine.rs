@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::sequences::{SEQUENCE_PREFIX, Sequences};
 use crate::stream::{Durability, Stream, Timestamps};
 use crate::transactions::Transactions;
+use crate::views::VIEW_PREFIX;
 use crate::{Error, ErrorKind};
 use anabranch_log::disk::RealDisk;
 use anabranch_log::{
@@ -219,7 +220,9 @@ impl Engine {
         let access = AccessState::load(Ledger::open(Arc::clone(&log), ACCESS)?)?;
         let sequences = Sequences::load(catalog_ledger.scan(SEQUENCE_PREFIX.as_bytes()))?;
         let cluster_id = cluster_id(&catalog_ledger)?;
-        let catalog = Catalog::load(catalog_ledger.scan(STREAM_PREFIX.as_bytes()))?;
+        let records = [STREAM_PREFIX, VIEW_PREFIX];
+        let records = records.iter().flat_map(|of| catalog_ledger.scan(of.as_bytes()));
+        let catalog = Catalog::load(records)?;
         let applier = Applier::new(Arc::clone(log.shared()), Arc::clone(&tables));
         let published = Published::watch(log.shared());
         let (stop_threads, stopped) = crossbeam::channel::bounded(0);
@@ -581,7 +584,8 @@ fn make_internal_partitions(log: &Arc<LogHandle>) -> Result<(), Error> {
         let _ = sender.send(result);
     });
     let settings = anabranch_log::Settings::default();
-    let change = Change { append, operations: missing, settings, unwritten: Vec::new(), reply };
+    let (operations, unwritten) = (missing, Vec::new());
+    let change = Change { append, operations, settings, unwritten, frees: true, reply };
     log.send(Command::Change(Box::new(change))).map_err(|_| AppendError::Stopping)?;
     receiver.recv().map_err(|_| AppendError::Stopping)??;
     Ok(())

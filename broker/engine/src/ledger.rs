@@ -63,6 +63,19 @@ impl State {
     }
 }
 
+/// What happens in one round with entries of a ledger.
+#[derive(Default)]
+pub(crate) struct Together {
+    /// What happens to the log.
+    pub(crate) operations: Vec<Operation>,
+    /// Settings of partitions that are created.
+    pub(crate) settings: Settings,
+    /// A conflict if the next record of one of these has another offset.
+    pub(crate) unwritten: Vec<(PartitionId, Offset)>,
+    /// Records of streams, on their conditions.
+    pub(crate) append: Option<Append>,
+}
+
 /// Entries on their way to the log.
 pub(crate) struct Held {
     parts: SmallVec<[Part; 1]>,
@@ -182,20 +195,22 @@ impl Ledger {
         operations: Vec<Operation>,
         settings: Settings,
     ) -> Result<(), Error> {
-        self.change_unless_written(entries, operations, settings, Vec::new()).await
+        self.change_with(entries, Together { operations, settings, ..Together::default() }).await
     }
 
-    /// As [`Self::change`]; a conflict if the next record of one of the partitions has another
-    /// offset.
-    pub(crate) async fn change_unless_written(
+    /// Writes entries together with what else is to happen in one round, or not at all.
+    pub(crate) async fn change_with(
         &self,
         entries: Vec<Entry>,
-        operations: Vec<Operation>,
-        settings: Settings,
-        unwritten: Vec<(PartitionId, Offset)>,
+        together: Together,
     ) -> Result<(), Error> {
         let gate = Arc::clone(&self.gate).read_owned().await;
-        let append = self.append(&entries)?;
+        let mut append = self.append(&entries)?;
+        let frees = together.append.is_none();
+        if let Some(more) = together.append {
+            append.parts.extend(more.parts);
+            append.preconditions = more.preconditions;
+        }
         let (sender, receiver) = oneshot::channel();
         let state = Arc::clone(&self.state);
         let reply = Box::new(move |result: Result<SmallVec<[Appended; 1]>, AppendError>| {
@@ -208,7 +223,8 @@ impl Ledger {
             drop(gate);
             let _ = sender.send(result);
         });
-        let change = Change { append, operations, settings, unwritten, reply };
+        let Together { operations, settings, unwritten, .. } = together;
+        let change = Change { append, operations, settings, unwritten, frees, reply };
         self.log.send(Command::Change(Box::new(change))).map_err(|_| AppendError::Stopping)?;
         receiver.await.map_err(|_| AppendError::Stopping)??;
         Ok(())

@@ -17,6 +17,7 @@ mod catalog;
 mod changes;
 mod compaction;
 mod cut;
+mod draft;
 mod engine;
 mod error;
 mod housekeeping;
@@ -35,6 +36,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transactions;
+mod views;
 
 pub use access::{CredentialChange, credentials_of_password};
 pub use anabranch_access::{
@@ -54,6 +56,7 @@ pub use backup::{Backup, BackupError, Manifest, restore, verify_backup};
 pub use catalog::Catalog;
 pub use changes::{Definition, StreamChange, StreamSpec};
 pub use cut::{Cut, Tables};
+pub use draft::{Draft, DraftMark};
 pub use engine::{Engine, Reserved, Settings, Stats};
 pub use error::{Error, ErrorKind};
 pub use interest::Interest;
@@ -73,3 +76,4 @@ pub use stream::{
 pub use transactions::{
     EpochAfter, TRANSACTION_TIMEOUT_MS_MAX, TransactionError, TransactionStatus,
 };
+pub use views::{View, ViewSpec};

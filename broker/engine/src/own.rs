@@ -42,7 +42,7 @@ pub(crate) async fn change_log(
         let _ = sender.send(result);
     });
     let (settings, unwritten) = (Settings::default(), Vec::new());
-    let change = Change { append, operations, settings, unwritten, reply };
+    let change = Change { append, operations, settings, unwritten, frees: true, reply };
     log.send(Command::Change(Box::new(change))).map_err(|_| AppendError::Stopping)?;
     receiver.await.map_err(|_| AppendError::Stopping)??;
     Ok(())

@@ -9,9 +9,9 @@ use crate::applier::Feed;
 use crate::catalog::{
     NEXT_KEY, UNFINISHED_PREFIX, dropped_key, encode_stream, stream_key, to_json, unfinished_key,
 };
-use crate::changes::{check_columns, refuse_internal, to_the_end};
+use crate::changes::{altered_meanwhile, check_columns, refuse_internal, to_the_end};
 use crate::engine::{Engine, log_settings};
-use crate::settings::options_of;
+use crate::ledger::Together;
 use crate::stream::{Column, Mode, Stream};
 use crate::{Error, ErrorKind};
 use anabranch_log::Operation;
@@ -62,15 +62,7 @@ impl Drop for Rekeying {
             return;
         }
         self.engine.inner.applier.drop_table(self.table);
-        let (engine, partitions) = (self.engine.clone(), self.new.partitions.clone());
-        // Without a runtime the broker is about to end: the next start does it.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = engine.remove_unfinished(partitions).await {
-                    tracing::warn!(%error, "rows of a key that was not added stay till the start");
-                }
-            });
-        }
+        self.engine.remove_unfinished_later(self.new.partitions.clone());
     }
 }
 
@@ -102,17 +94,7 @@ impl Engine {
         let mut next = self.next_ids()?;
         let count = u32::try_from(old.partitions.len()).expect("streams have few partitions");
         let (partitions, table) = (next.partitions(count), next.table());
-        let mut settings = old.settings.clone();
-        settings.insert("cleanup.policy".to_owned(), "compact".to_owned());
-        let new = Arc::new(Stream {
-            mode: Mode::Upsert,
-            partitions,
-            table: Some(table),
-            columns,
-            options: options_of(&settings),
-            settings,
-            ..Stream::clone(&old)
-        });
+        let new = Arc::new(old.keyed(columns, partitions, table));
         let mut entries = vec![
             (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
             (dropped_key(table), Some(b"true".to_vec())),
@@ -144,8 +126,7 @@ impl Engine {
         let _one_at_a_time = self.inner.changing.lock().await;
         let is_same = self.catalog().by_id(old.id).is_some_and(|now| Arc::ptr_eq(now, old));
         if !is_same {
-            let message = format!("{} was altered at the same time: try again", old.name);
-            return Err(Error::new(ErrorKind::Conflict, message));
+            return Err(altered_meanwhile(&old.name));
         }
         let logs = new.partitions.iter().filter_map(|id| self.partition(*id));
         let feeds = logs.map(|log| Feed { table: *table, log }).collect();
@@ -153,13 +134,13 @@ impl Engine {
         let mut entries =
             vec![(dropped_key(*table), None), (stream_key(new.id), Some(encode_stream(new)))];
         entries.extend(new.partitions.iter().map(|id| (unfinished_key(*id), None)));
-        let operations = old.partitions.iter().map(|id| Operation::Delete(*id)).collect();
-        let changed = self.inner.catalog_ledger.change_unless_written(
-            entries,
-            operations,
-            log_settings(new),
-            ends.clone(),
-        );
+        let together = Together {
+            operations: old.partitions.iter().map(|id| Operation::Delete(*id)).collect(),
+            settings: log_settings(new),
+            unwritten: ends.clone(),
+            append: None,
+        };
+        let changed = self.inner.catalog_ledger.change_with(entries, together);
         changed.await.map_err(|error| match error.kind {
             ErrorKind::Conflict => Error::new(
                 ErrorKind::Conflict,
@@ -178,6 +159,18 @@ impl Engine {
         let id =
             |key: &[u8]| std::str::from_utf8(&key[UNFINISHED_PREFIX.len()..]).ok()?.parse().ok();
         keys.into_iter().filter_map(|(key, _)| id(&key)).map(PartitionId).collect()
+    }
+
+    /// Removes partitions of no stream, once there is time.
+    pub(crate) fn remove_unfinished_later(&self, partitions: Vec<PartitionId>) {
+        // Without a runtime the broker is about to end: the next start does it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let engine = self.clone();
+        runtime.spawn(async move {
+            if let Err(error) = engine.remove_unfinished(partitions).await {
+                tracing::warn!(%error, "partitions of no stream stay till the start");
+            }
+        });
     }
 
     pub(crate) async fn remove_unfinished(&self, all: Vec<PartitionId>) -> Result<(), Error> {

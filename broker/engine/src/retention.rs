@@ -1,4 +1,4 @@
-//! What goes by age or size (`retention.ms`, `retention.bytes`) or because somebody asks for it
+//! What goes by age or size (`retention.ms`, `retention.bytes`; of rows, `ttl.ms`) or because somebody asks for it
 //! (Kafka's `DeleteRecords`): records from the front of a log, and with them the rows they are.
 //!
 //! A row goes by a tombstone in the log, like any other: so every subscriber sees it go, and a table
@@ -9,9 +9,9 @@ use crate::own::{change_log, nothing, own_part};
 use crate::stream::Stream;
 use crate::{Error, ErrorKind};
 use anabranch_log::{Append, Atomicity, Operation, Preconditions, key_hash};
-use anabranch_table::{KeyRange, TableId};
+use anabranch_table::{KeyRange, Row, TableId};
 use anabranch_types::batch::BatchBuilder;
-use anabranch_types::{Offset, PartitionId, Stamp};
+use anabranch_types::{Offset, PartitionId};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -74,26 +74,40 @@ impl Engine {
             return Ok(());
         }
         if let Some(table) = stream.table {
-            self.delete_rows(stream, table, &starts).await?;
+            let goes = |row: &Row| {
+                let start = starts.get(&row.stamp.partition);
+                start.is_some_and(|start| row.stamp.offset < *start)
+            };
+            self.delete_rows(stream, table, goes).await?;
         }
         let operations = starts.into_iter().map(|(id, start)| Operation::SetLogStart(id, start));
         change_log(&self.inner.log, nothing(), operations.collect()).await
     }
 
-    /// Deletes the rows whose records stand before `starts`.
+    /// Deletes the rows that have outlived their stream's `ttl.ms`.
+    ///
+    /// # Errors
+    /// As [`Self::delete_records`].
+    pub(crate) async fn expire_rows(&self, stream: &Stream) -> Result<(), Error> {
+        let (Some(table), Some(ttl_ms)) = (stream.table, stream.options.ttl_ms) else {
+            return Ok(());
+        };
+        let oldest = self.now().0.saturating_sub_unsigned(ttl_ms);
+        self.delete_rows(stream, table, |row: &Row| row.timestamp.0 < oldest).await
+    }
+
+    /// Deletes the rows that `goes` says.
     async fn delete_rows(
         &self,
         stream: &Stream,
         table: TableId,
-        starts: &BTreeMap<PartitionId, Offset>,
+        goes: impl Fn(&Row) -> bool + Copy,
     ) -> Result<(), Error> {
-        let goes =
-            |stamp: &Stamp| starts.get(&stamp.partition).is_some_and(|start| stamp.offset < *start);
         let (_, view) = self.cut(CUT_TIMEOUT).await?;
         let mut keys = Vec::new();
         for row in view.scan(table, KeyRange::ALL) {
             let (key, row) = row?;
-            if goes(&row.stamp) {
+            if goes(&row) {
                 keys.push(key);
             }
             if keys.len() == ROWS {
@@ -109,14 +123,14 @@ impl Engine {
         stream: &Stream,
         table: TableId,
         mut keys: Vec<Bytes>,
-        goes: impl Fn(&Stamp) -> bool,
+        goes: impl Fn(&Row) -> bool,
     ) -> Result<(), Error> {
         for _ in 0..TRIES {
             let (cut, view) = self.cut(CUT_TIMEOUT).await?;
             let mut left = Vec::new();
             let mut batches: BTreeMap<PartitionId, BatchBuilder> = BTreeMap::new();
             for (key, row) in keys.iter().zip(view.get_many(table, &keys)?) {
-                let Some(row) = row.filter(|row| goes(&row.stamp)) else { continue };
+                let Some(row) = row.filter(|row| goes(row)) else { continue };
                 let batch = batches.entry(row.stamp.partition).or_default();
                 batch.push(self.now(), Some(key), None, &[]);
                 left.push(key.clone());

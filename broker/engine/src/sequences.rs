@@ -4,6 +4,10 @@
 //! none given out is beyond: [`AHEAD`] more are made durable at a time than were asked for, and are
 //! then given out of memory. So a crash leaves a gap, and no number comes twice.
 
+mod drafted;
+
+pub(crate) use drafted::{DraftedSequences, Found};
+
 use crate::catalog::{NEXT_KEY, NextIds, to_json};
 use crate::changes::{check_name, to_the_end};
 use crate::engine::Engine;
@@ -174,7 +178,7 @@ struct Record {
     is_called: bool,
 }
 
-struct Live {
+pub(crate) struct Live {
     /// Held while the record is written.
     gate: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
@@ -192,8 +196,17 @@ struct State {
 
 impl Live {
     fn new(sequence: Sequence, last: i64, is_called: bool) -> Arc<Self> {
-        let state = State { sequence, last, is_called, ahead: 0, is_dropped: false };
+        Self::of(State { sequence, last, is_called, ahead: 0, is_dropped: false })
+    }
+
+    fn of(state: State) -> Arc<Self> {
         Arc::new(Self { gate: Arc::default(), state: Mutex::new(state) })
+    }
+
+    pub(crate) fn status(&self) -> SequenceStatus {
+        let state = self.state.lock();
+        let (last, is_called) = (state.last, state.is_called);
+        SequenceStatus { sequence: state.sequence.clone(), last, is_called }
     }
 }
 
@@ -208,6 +221,29 @@ impl State {
             true => self.sequence.spec.after(self.last),
             false => Ok(self.last),
         }
+    }
+
+    fn change(&mut self, change: SequenceChange) -> Result<(), SequenceError> {
+        match change {
+            SequenceChange::Set(value, is_called) => {
+                self.sequence.spec.check_value(value)?;
+                (self.last, self.is_called) = (value, is_called);
+            }
+            SequenceChange::Count(spec, restart) => {
+                let SequenceSpec { name, column, .. } = self.sequence.spec.clone();
+                self.sequence.spec = SequenceSpec { name, column, ..*spec };
+                if let Some(value) = restart {
+                    (self.last, self.is_called) = (value, false);
+                }
+            }
+            SequenceChange::Own(owner) => self.sequence.owner = owner,
+            SequenceChange::RenameColumn(column) => {
+                if let Some(owner) = &mut self.sequence.owner {
+                    owner.column = column;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -266,17 +302,16 @@ impl Sequences {
         let mut made = Vec::new();
         for spec in specs {
             check_name(&spec.name)?;
-            if self.live.read().contains_key(&spec.name) {
-                let message = format!("the sequence {} exists", spec.name);
-                return Err(Error::new(ErrorKind::AlreadyExists, message));
-            }
-            next.sequence += 1;
-            let owner = stream.zip(spec.column.clone());
-            let owner = owner.map(|(stream, column)| SequenceOwner { stream, column });
-            let start = spec.start;
-            made.push(Live::new(Sequence { id: next.sequence, spec, owner }, start, false));
+            self.check_free(&spec.name)?;
+            let sequence = new_sequence(spec, stream, next);
+            let start = sequence.spec.start;
+            made.push(Live::new(sequence, start, false));
         }
         Ok(Made(made))
+    }
+
+    pub(crate) fn check_free(&self, name: &str) -> Result<(), Error> {
+        if self.live.read().contains_key(name) { Err(exists(name)) } else { Ok(()) }
     }
 
     pub(crate) fn add(&self, made: Made) {
@@ -311,31 +346,38 @@ impl Sequences {
         }
     }
 
-    fn find(&self, name: &str) -> Result<Arc<Live>, Error> {
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Live>, Error> {
         self.live.read().get(name).cloned().ok_or_else(|| missing(name))
     }
 }
 
-fn missing(name: &str) -> Error {
+/// A sequence with a number of its own.
+pub(crate) fn new_sequence(
+    spec: SequenceSpec,
+    stream: Option<StreamId>,
+    next: &mut NextIds,
+) -> Sequence {
+    let owner = stream.zip(spec.column.clone());
+    let owner = owner.map(|(stream, column)| SequenceOwner { stream, column });
+    Sequence { id: next.relation(), spec, owner }
+}
+
+pub(crate) fn exists(name: &str) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("the sequence {name} exists"))
+}
+
+pub(crate) fn missing(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("relation \"{name}\" does not exist"))
 }
 
 impl Engine {
     /// All sequences by name, and where they stand.
     pub(crate) fn sequences(&self) -> Vec<SequenceStatus> {
-        let all: Vec<_> = self.inner.sequences.live.read().values().cloned().collect();
-        let status = |live: Arc<Live>| {
-            let state = live.state.lock();
-            let (last, is_called) = (state.last, state.is_called);
-            SequenceStatus { sequence: state.sequence.clone(), last, is_called }
-        };
-        all.into_iter().map(status).collect()
+        self.inner.sequences.live.read().values().map(|live| live.status()).collect()
     }
 
     pub(crate) fn sequence(&self, name: &str) -> Result<Sequence, Error> {
-        let live = self.inner.sequences.find(name)?;
-        let sequence = live.state.lock().sequence.clone();
-        Ok(sequence)
+        Ok(self.inner.sequences.find(name)?.status().sequence)
     }
 
     pub(crate) async fn create_sequence(&self, spec: SequenceSpec) -> Result<(), Error> {
@@ -381,25 +423,7 @@ impl Engine {
             if state.is_dropped {
                 return Err(missing(&name).into());
             }
-            match change {
-                SequenceChange::Set(value, is_called) => {
-                    state.sequence.spec.check_value(value)?;
-                    (state.last, state.is_called) = (value, is_called);
-                }
-                SequenceChange::Count(spec, restart) => {
-                    let column = state.sequence.spec.column.take();
-                    state.sequence.spec = SequenceSpec { name: name.clone(), column, ..*spec };
-                    if let Some(value) = restart {
-                        (state.last, state.is_called) = (value, false);
-                    }
-                }
-                SequenceChange::Own(owner) => state.sequence.owner = owner,
-                SequenceChange::RenameColumn(column) => {
-                    if let Some(owner) = &mut state.sequence.owner {
-                        owner.column = column;
-                    }
-                }
-            }
+            state.change(change)?;
             state.ahead = 0;
             let entry = state.entry(state.last, state.is_called);
             engine.inner.catalog_ledger.put(vec![entry]).await?;
@@ -415,11 +439,18 @@ impl Engine {
         name: &str,
         count: usize,
     ) -> Result<Vec<i64>, SequenceError> {
-        let live = self.inner.sequences.find(name)?;
+        self.take_values(&*self.inner.sequences.find(name)?, count).await
+    }
+
+    pub(crate) async fn take_values(
+        &self,
+        live: &Live,
+        count: usize,
+    ) -> Result<Vec<i64>, SequenceError> {
         let _gate = live.gate.lock().await;
         let mut state = live.state.lock().clone();
         if state.is_dropped {
-            return Err(missing(name).into());
+            return Err(missing(&state.sequence.spec.name).into());
         }
         let mut values = Vec::with_capacity(count);
         for _ in 0..count {

@@ -13,6 +13,7 @@ mod streams;
 pub use streams::StreamRef;
 
 use crate::catalog::Catalog;
+use crate::draft::Drafted;
 use crate::engine::Engine;
 use crate::{Error, ErrorKind};
 use ahash::HashMap;
@@ -32,6 +33,7 @@ const REMEMBERED_MAX: usize = 10_000;
 pub struct Session {
     pub(crate) engine: Engine,
     who: Arc<Who>,
+    draft: Option<Arc<Drafted>>,
 }
 
 enum Who {
@@ -95,7 +97,7 @@ impl Engine {
     /// a client.
     #[must_use]
     pub fn own_session(&self) -> Session {
-        Session { engine: self.clone(), who: Arc::new(Who::Broker) }
+        Session { engine: self.clone(), who: Arc::new(Who::Broker), draft: None }
     }
 
     fn session_of(&self, identity: Identity) -> Session {
@@ -105,7 +107,7 @@ impl Engine {
             identity: RwLock::new(Arc::new(identity)),
             remembered: Mutex::new(Remembered::new(version, access, is_admin)),
         };
-        Session { engine: self.clone(), who: Arc::new(Who::Somebody(caller)) }
+        Session { engine: self.clone(), who: Arc::new(Who::Somebody(caller)), draft: None }
     }
 }
 
@@ -156,6 +158,22 @@ impl Caller {
 }
 
 impl Session {
+    pub(crate) fn with_draft(&self, draft: Arc<Drafted>) -> Self {
+        Self { draft: Some(draft), ..self.clone() }
+    }
+
+    pub(crate) fn draft(&self) -> Option<&Arc<Drafted>> {
+        self.draft.as_ref()
+    }
+
+    /// All streams, with those of its draft.
+    pub(crate) fn whole_catalog(&self) -> Arc<Catalog> {
+        match &self.draft {
+            Some(draft) => draft.catalog(),
+            None => self.engine.catalog(),
+        }
+    }
+
     /// The broker whose session it is: nothing of it gives data.
     #[must_use]
     pub fn engine(&self) -> &Engine {

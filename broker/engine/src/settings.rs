@@ -1,4 +1,4 @@
-//! The settings of a stream: Kafka's topic configuration, and `durability`.
+//! The settings of a stream: Kafka's topic configuration, `durability`, and `ttl.ms`.
 //!
 //! Every name of Kafka 4 is accepted, kept and described, since applications set many; the ones
 //! that something here acts on are parsed into [`StreamOptions`].
@@ -87,6 +87,7 @@ pub const KNOWN_SETTINGS: &[KnownSetting] = &[
     known("segment.index.bytes", "10485760", Number(4, i32::MAX as i64)),
     known("segment.jitter.ms", "0", LONG),
     known("segment.ms", "604800000", Number(1, i64::MAX)),
+    known("ttl.ms", "-1", NumberBut(-1, i64::MAX, 0)),
     known("unclean.leader.election.enable", "false", Boolean),
 ];
 
@@ -185,6 +186,18 @@ pub(crate) fn mode_of(settings: &BTreeMap<String, String>) -> Mode {
     }
 }
 
+/// Rows have a time to live; events have `retention.ms`.
+pub(crate) fn check_ttl(mode: Mode, settings: &BTreeMap<String, String>) -> Result<(), Error> {
+    let has_ttl = options_of(settings).ttl_ms.is_some();
+    if mode == Mode::Append && has_ttl {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "ttl.ms is for streams with keys: events of others go by retention.ms",
+        ));
+    }
+    Ok(())
+}
+
 /// Parses checked settings.
 pub(crate) fn options_of(settings: &BTreeMap<String, String>) -> StreamOptions {
     let text = |name: &str| -> &str {
@@ -204,6 +217,7 @@ pub(crate) fn options_of(settings: &BTreeMap<String, String>) -> StreamOptions {
         retention_bytes: u64::try_from(number("retention.bytes")).ok().filter(|_| deletes),
         segment_bytes: u32::try_from(number("segment.bytes")).unwrap_or(1 << 30),
         segment_ms: number("segment.ms").unsigned_abs(),
+        ttl_ms: u64::try_from(number("ttl.ms")).ok(),
         compaction: CompactionOptions {
             delete_retention_ms: number("delete.retention.ms").unsigned_abs(),
             min_lag_ms: number("min.compaction.lag.ms").unsigned_abs(),

@@ -46,6 +46,26 @@ impl Stream {
         }
     }
 
+    /// The same as a table of these columns, whose rows come from other partitions.
+    pub(crate) fn keyed(
+        &self,
+        columns: Vec<Column>,
+        partitions: Vec<PartitionId>,
+        table: TableId,
+    ) -> Self {
+        let mut settings = self.settings.clone();
+        settings.insert("cleanup.policy".to_owned(), "compact".to_owned());
+        Self {
+            mode: Mode::Upsert,
+            partitions,
+            table: Some(table),
+            columns,
+            options: crate::settings::options_of(&settings),
+            settings,
+            ..self.clone()
+        }
+    }
+
     /// The log's partition of Kafka's number.
     #[must_use]
     pub fn partition(&self, index: PartitionIndex) -> Option<PartitionId> {
@@ -250,6 +270,8 @@ pub struct StreamOptions {
     pub segment_bytes: u32,
     /// `segment.ms`: age at which a segment is followed by a new one.
     pub segment_ms: u64,
+    /// `ttl.ms`: age at which rows go; `None` keeps them.
+    pub ttl_ms: Option<u64>,
     /// When and how the log is compacted, if it is.
     pub compaction: CompactionOptions,
     /// `max.message.bytes`: largest batch.

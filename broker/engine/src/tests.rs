@@ -1,4 +1,5 @@
 mod access;
+mod draft;
 mod transactions;
 
 use crate::applier::Feed;
@@ -315,6 +316,38 @@ async fn rows_go_with_the_records_that_retention_takes() {
     drop(engine);
     let engine = open(directory.path());
     assert_eq!(rows(&engine, "s").await.len(), 1, "a table of what is left in the log");
+    engine.stop();
+}
+
+#[tokio::test]
+async fn rows_go_when_they_have_lived_long_enough() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = open(directory.path());
+    let ttl = |name: &str, mode| StreamSpec {
+        settings: BTreeMap::from([("ttl.ms".to_owned(), "60000".to_owned())]),
+        ..spec(name, mode, 2)
+    };
+    let refused = engine.create_stream(ttl("e", Mode::Append)).await.expect_err("it has no rows");
+    assert_eq!(refused.kind, ErrorKind::InvalidArgument);
+    let stream = engine.create_stream(ttl("s", Mode::Upsert)).await.expect("new");
+    // Of 1970, but for one.
+    let old: Vec<String> = (0..1_500).map(|number| format!("k{number}")).collect();
+    let records: Vec<(&str, Option<&str>)> = old.iter().map(|key| (&key[..], Some("v"))).collect();
+    engine.append(append([part(stream.partitions[0], &records)])).await.expect("accepted");
+    let mut builder = BatchBuilder::default();
+    builder.push(engine.now(), Some(b"young"), Some(b"v"), &[]);
+    let batch = builder.build().expect("not compressed").freeze();
+    let options = ValidateOptions { keys_required: true, hash_keys: true };
+    let passed = validate(&batch, options, key_hash, &mut Vec::new()).expect("just built");
+    let young = Part::new(stream.partitions[1], batch, passed);
+    engine.append(append([young])).await.expect("accepted");
+    engine.expire_rows(&stream).await.expect("nobody else writes");
+    assert_eq!(rows(&engine, "s").await.into_keys().collect::<Vec<_>>(), ["young"]);
+    let log = read_all(&engine, stream.partitions[0]);
+    assert_eq!(log.iter().filter(|(_, _, value)| value.is_none()).count(), 1_500);
+    // Another look finds nothing to do.
+    engine.expire_rows(&stream).await.expect("nobody else writes");
+    assert_eq!(read_all(&engine, stream.partitions[0]).len(), log.len());
     engine.stop();
 }
 

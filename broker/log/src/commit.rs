@@ -10,14 +10,14 @@ use crate::append::{Append, AppendError, AppendResult, Appended, Atomicity, Part
 use crate::backup::Snapshot;
 use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles};
-use crate::limits::INTERNAL_PARTITIONS;
+use crate::limits::{APPEND_BYTES_MAX, INTERNAL_PARTITIONS};
 use crate::partition::{Kept, PartitionLog};
 use crate::producers::KnownProducer;
 use crate::round::{ENTRY_BYTES_MAX, Operation};
 use crate::segment_writer::{AskedBy, Task};
 use crate::shared::Shared;
 use crate::writer::{Settings, Writer};
-use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp};
+use anabranch_types::{LeaderEpoch, Offset, PartitionId, Round, Timestamp, batch};
 use crossbeam::channel::Sender;
 use flight::{ChangeReply, Flight, Replies, Waiting};
 pub(crate) use pace::Pace;
@@ -50,18 +50,19 @@ pub enum Command {
     Stop,
 }
 
-/// Operations and the append that records them: all in one round or nothing. They may use the
-/// reserve of a full disk: whatever frees space is one.
+/// Operations and the append that records them: all in one round or nothing.
 pub struct Change {
-    /// Records of the catalog; its parts stand or fall together.
+    /// Records of the catalog, and clients' that come with them; its parts stand or fall together.
     pub append: Append,
-    /// What happens to the log.
+    /// What happens to the log, after them: nothing is appended to what is created here.
     pub operations: Vec<Operation>,
     /// Settings of partitions that are created.
     pub settings: Settings,
     /// Partitions, and the offset that each one's next record must have: nothing happens if
     /// somebody has written to one of them since that was seen.
     pub unwritten: Vec<(PartitionId, Offset)>,
+    /// Whether it may use the reserve of a full disk: whatever frees space is a change.
+    pub frees: bool,
     /// Called once, on the commit thread.
     pub reply: ChangeReply,
 }
@@ -105,6 +106,9 @@ pub(crate) struct RoundInHand {
     bytes: usize,
     records: u64,
     batches: u64,
+    /// One append that the journal would not hold: it goes to segments, whatever else speaks for
+    /// the journal.
+    is_large: bool,
 }
 
 impl RoundInHand {
@@ -176,9 +180,13 @@ impl Log {
                 Command::Change(change) => {
                     let result = match self.were_written(&change.unwritten) {
                         true => Err(AppendError::Conflict),
-                        false => {
-                            self.change(change.append, &change.operations, change.settings, now)
-                        }
+                        false => self.change(
+                            change.append,
+                            &change.operations,
+                            change.settings,
+                            change.frees,
+                            now,
+                        ),
                     };
                     replies.changes.push((change.reply, result));
                 }
@@ -226,12 +234,21 @@ impl Log {
                     Ok(self.stamp_part(part, now))
                 })
                 .collect(),
-            Atomicity::AllParts => self.stamp_together(append.parts, now),
+            Atomicity::AllParts => {
+                let results = self.stamp_together(append.parts, 0, now);
+                self.end_large(now);
+                results
+            }
         }
     }
 
-    fn stamp_together(&mut self, parts: SmallVec<[Part; 1]>, now: Timestamp) -> AppendResult {
-        let bytes = parts.iter().map(|part| part.batch.len() + ENTRY_BYTES_MAX).sum();
+    /// Stamps all or none, in one round that has room for `more` bytes.
+    fn stamp_together(
+        &mut self,
+        parts: SmallVec<[Part; 1]>,
+        more: usize,
+        now: Timestamp,
+    ) -> AppendResult {
         let checked: SmallVec<[_; 1]> = parts.iter().map(|part| self.check(part)).collect();
         if checked.iter().any(Result::is_err) {
             let together = |result: Result<(), AppendError>| {
@@ -239,10 +256,53 @@ impl Log {
             };
             return checked.into_iter().map(together).collect();
         }
-        if let Err(error) = self.make_room(bytes, now) {
+        if let Err(error) = self.make_room_together(&parts, more, now) {
             return parts.iter().map(|_| Err(error.clone())).collect();
         }
         parts.into_iter().map(|part| Ok(self.stamp_part(part, now))).collect()
+    }
+
+    /// As [`Self::make_room`]. What the journal would not hold is placed in segments, in a round of
+    /// its own.
+    fn make_room_together(
+        &mut self,
+        parts: &[Part],
+        more: usize,
+        now: Timestamp,
+    ) -> Result<(), AppendError> {
+        let bytes = parts.iter().map(|part| part.batch.len() + ENTRY_BYTES_MAX).sum::<usize>();
+        let max = self.files.round_bytes_max();
+        if bytes + more <= max {
+            return self.make_room(bytes + more, now);
+        }
+        if bytes > APPEND_BYTES_MAX {
+            return Err(AppendError::TooLarge { bytes, max: APPEND_BYTES_MAX });
+        }
+        // Partitions with markers stay in the journal, for what these say.
+        let marked: ahash::HashSet<PartitionId> = parts
+            .iter()
+            .filter(|part| part.header.is_control())
+            .map(|part| part.partition)
+            .collect();
+        let journaled = |part: &Part| match marked.contains(&part.partition) {
+            true => part.batch.len() + ENTRY_BYTES_MAX,
+            false => batch::HEADER_BYTES + ENTRY_BYTES_MAX,
+        };
+        let journaled = more + parts.iter().map(journaled).sum::<usize>();
+        if journaled > max {
+            return Err(AppendError::TooLarge { bytes, max });
+        }
+        self.finish_round(now, Replies::default());
+        self.make_room(journaled, now)?;
+        self.round.is_large = true;
+        Ok(())
+    }
+
+    /// Nothing joins the round of an append that the journal would not hold.
+    fn end_large(&mut self, now: Timestamp) {
+        if self.round.is_large {
+            self.finish_round(now, Replies::default());
+        }
     }
 
     /// What stops the append as a whole. One that `frees` space later may use the reserve.
@@ -321,9 +381,10 @@ impl Log {
         append: Append,
         operations: &[Operation],
         settings: Settings,
+        frees: bool,
         now: Timestamp,
     ) -> Result<SmallVec<[Appended; 1]>, AppendError> {
-        if let Some(error) = self.refuses_all(&append, true) {
+        if let Some(error) = self.refuses_all(&append, frees) {
             return Err(error);
         }
         // A recovery makes a round's operations before its appends: what such a producer has in
@@ -338,10 +399,12 @@ impl Log {
             self.finish_round(now, Replies::default());
         }
         // The round must hold both: end the one in hand if it cannot.
-        let bytes: usize = append.parts.iter().map(|part| part.batch.len() + ENTRY_BYTES_MAX).sum();
-        self.make_room(bytes + operations.len() * ENTRY_BYTES_MAX, now)?;
-        let appended =
-            self.stamp_together(append.parts, now).into_iter().collect::<Result<_, _>>()?;
+        let bytes = operations.len() * ENTRY_BYTES_MAX;
+        if append.parts.is_empty() {
+            self.make_room(bytes, now)?;
+        }
+        let stamped = self.stamp_together(append.parts, bytes, now);
+        let appended = stamped.into_iter().collect::<Result<_, _>>()?;
         for operation in operations {
             let operation = &self.bounded(*operation);
             self.round.operations.push(*operation);
@@ -363,6 +426,7 @@ impl Log {
                 }
             }
         }
+        self.end_large(now);
         Ok(appended)
     }
 

@@ -8,6 +8,10 @@ pub const JOURNAL_BLOCK_BYTES: usize = 4096;
 /// events for long. One append may be larger than that.
 pub const ROUND_BYTES_TARGET: usize = 4 << 20;
 
+/// Bytes of one append whose parts stand or fall together. It may be larger than the journal's
+/// files: then it goes to segments.
+pub const APPEND_BYTES_MAX: usize = 384 << 20;
+
 /// Submissions that one round collects.
 pub const ROUND_SUBMISSIONS_MAX: usize = 8192;
 

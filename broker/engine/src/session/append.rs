@@ -64,7 +64,7 @@ impl Session {
 
     /// Checks what they may do to the stream of a partition. One that is there no more is
     /// nobody's: the log says so.
-    pub(super) fn check_partition(
+    pub(crate) fn check_partition(
         &self,
         operation: Operation,
         id: PartitionId,
@@ -72,7 +72,7 @@ impl Session {
         if self.sees_all() {
             return Ok(());
         }
-        match self.engine.catalog().by_partition(id) {
+        match self.whole_catalog().by_partition(id) {
             Some((stream, _)) => self.check_stream_access(operation, &stream.name),
             None => Ok(()),
         }
@@ -83,7 +83,7 @@ impl Session {
         if self.sees_all() {
             return Ok(());
         }
-        let catalog = self.engine.catalog();
+        let catalog = self.whole_catalog();
         match catalog.streams().find(|stream| stream.table == Some(table)) {
             Some(stream) => self.check_stream_access(operation, &stream.name),
             None => Err(Error::new(ErrorKind::NotFound, "the stream was dropped")),

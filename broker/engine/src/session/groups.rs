@@ -35,7 +35,7 @@ impl Session {
     }
 
     fn check_streams(&self, operation: Operation, ids: BTreeSet<StreamId>) -> Result<(), Error> {
-        let catalog = self.engine.catalog();
+        let catalog = self.whole_catalog();
         let streams = ids.into_iter().filter_map(|id| catalog.by_id(id));
         let mut checks = streams.map(|stream| self.check_stream_access(operation, &stream.name));
         checks.try_for_each(|check| check)

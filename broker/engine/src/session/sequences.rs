@@ -10,9 +10,12 @@ use anabranch_access::Operation;
 
 impl Session {
     fn check_sequence(&self, operation: Operation, name: &str) -> Result<Sequence, Error> {
-        let found = self.engine.sequence(name);
+        let found = match self.draft() {
+            Some(draft) => draft.sequence(name),
+            None => self.engine.sequence(name),
+        };
         let owner = found.as_ref().ok().and_then(|sequence| sequence.owner.as_ref());
-        let catalog = self.engine.catalog();
+        let catalog = self.whole_catalog();
         let stream = owner.and_then(|owner| catalog.by_id(owner.stream));
         self.check_stream_access(operation, stream.map_or(name, |stream| &stream.name))?;
         found
@@ -21,7 +24,10 @@ impl Session {
     /// All sequences that may be described, by name.
     #[must_use]
     pub fn sequences(&self) -> Vec<SequenceStatus> {
-        let mut all = self.engine.sequences();
+        let mut all = match self.draft() {
+            Some(draft) => draft.sequences(),
+            None => self.engine.sequences(),
+        };
         all.retain(|one| self.check_sequence(Operation::Describe, &one.sequence.spec.name).is_ok());
         all
     }
@@ -40,7 +46,10 @@ impl Session {
     /// `Denied`, `AlreadyExists`, `InvalidName`; the log's.
     pub async fn create_sequence(&self, spec: SequenceSpec) -> Result<(), Error> {
         self.check_create(&spec.name)?;
-        self.engine.create_sequence(spec).await
+        match self.draft() {
+            Some(draft) => draft.create_sequence(spec).await,
+            None => self.engine.create_sequence(spec).await,
+        }
     }
 
     /// Changes a sequence, durable when this returns.
@@ -57,7 +66,10 @@ impl Session {
             _ => Operation::Alter,
         };
         self.check_sequence(operation, name)?;
-        self.engine.change_sequence(name, change).await
+        match self.draft() {
+            Some(draft) => draft.change_sequence(name, change).await,
+            None => self.engine.change_sequence(name, change).await,
+        }
     }
 
     /// Drops a sequence; durable when this returns.
@@ -66,7 +78,10 @@ impl Session {
     /// `Denied`, `NotFound`; the log's.
     pub async fn drop_sequence(&self, name: &str) -> Result<(), Error> {
         self.check_sequence(Operation::Delete, name)?;
-        self.engine.drop_sequence(name).await
+        match self.draft() {
+            Some(draft) => draft.drop_sequence(name),
+            None => self.engine.drop_sequence(name).await,
+        }
     }
 
     /// The next `count` values of a sequence. None of them was given out before, and none will be
@@ -76,6 +91,9 @@ impl Session {
     /// [`SequenceError::Exhausted`]; `Denied`, `NotFound`; the log's.
     pub async fn next_values(&self, name: &str, count: usize) -> Result<Vec<i64>, SequenceError> {
         self.check_sequence(Operation::Write, name)?;
-        self.engine.next_values(name, count).await
+        match self.draft() {
+            Some(draft) => draft.next_values(name, count).await,
+            None => self.engine.next_values(name, count).await,
+        }
     }
 }

@@ -4,10 +4,12 @@ use super::{Remembered, Session, Who};
 use crate::catalog::Catalog;
 use crate::changes::{StreamChange, StreamSpec};
 use crate::cut::Cut;
+use crate::draft::ViewChange;
 use crate::interest::Interest;
 use crate::marks::Marks;
 use crate::rekey::Rekeying;
 use crate::stream::{Column, Stream};
+use crate::views::ViewSpec;
 use crate::{Error, ErrorKind};
 use anabranch_access::{CLUSTER, Identity, Operation, Resource, ResourceKind};
 use anabranch_log::{KnownProducer, PartitionLog};
@@ -35,7 +37,7 @@ impl Remembered {
         {
             return Arc::clone(visible);
         }
-        let mut may = |one: &Stream| self.decide(who, Operation::Describe, stream(&one.name));
+        let mut may = |name: &str| self.decide(who, Operation::Describe, stream(name));
         let visible = Arc::new(catalog.only(&mut may));
         self.catalog = Some((catalog, Arc::clone(&visible)));
         visible
@@ -46,7 +48,7 @@ impl Session {
     /// The streams now, as far as they may be described.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
-        let catalog = self.engine.catalog();
+        let catalog = self.whole_catalog();
         if self.sees_all() {
             return catalog;
         }
@@ -67,7 +69,7 @@ impl Session {
         which: StreamRef<'_>,
         operation: Operation,
     ) -> Result<Arc<Stream>, Error> {
-        let catalog = self.engine.catalog();
+        let catalog = self.whole_catalog();
         match which {
             StreamRef::Name(name) => {
                 self.check_stream_access(operation, name)?;
@@ -160,13 +162,38 @@ impl Session {
         self.engine.check_stream(spec)
     }
 
-    /// Creates a stream, durable when this returns.
+    /// Whether the stream was created in this session's draft: nobody else knows it.
+    #[must_use]
+    pub fn is_new(&self, stream: StreamId) -> bool {
+        self.draft().is_some_and(|draft| draft.is_new(stream))
+    }
+
+    /// Makes a stream of events, of which none is appended yet, a table of these columns, some of
+    /// which are its key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], `Denied`; `Unsupported` unless it was created in this session's
+    /// draft; the log's.
+    pub async fn key_new_stream(
+        &self,
+        name: &str,
+        columns: Vec<Column>,
+    ) -> Result<Arc<Stream>, Error> {
+        self.check_stream_access(Operation::Alter, name)?;
+        let none = || Error::new(ErrorKind::Unsupported, "there is no draft");
+        self.draft().ok_or_else(none)?.key_stream(name, columns).await
+    }
+
+    /// Creates a stream, durable when this returns; in a draft, once that is in force.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`], `Denied`, `InvalidName`, `InvalidArgument`; the log's.
     pub async fn create_stream(&self, spec: StreamSpec) -> Result<Arc<Stream>, Error> {
         self.check_create(&spec.name)?;
-        self.engine.create_stream(spec).await
+        match self.draft() {
+            Some(draft) => draft.create_stream(spec).await,
+            None => self.engine.create_stream(spec).await,
+        }
     }
 
     /// The stream of a name, if it may be described; created if it is missing, where doors may.
@@ -175,7 +202,7 @@ impl Session {
     /// As [`Self::create_stream`]; [`ErrorKind::NotFound`] where they may not.
     pub async fn find_or_create(&self, name: &str) -> Result<Arc<Stream>, Error> {
         self.check_stream_access(Operation::Describe, name)?;
-        if self.engine.auto_create() && self.engine.catalog().by_name(name).is_none() {
+        if self.engine.auto_create() && self.whole_catalog().by_name(name).is_none() {
             self.check_create(name)?;
         }
         self.engine.find_or_create(name).await
@@ -214,7 +241,10 @@ impl Session {
         if let StreamChange::Rename(new) = &change {
             self.check_create(new)?;
         }
-        self.engine.alter_stream(name, change).await
+        match self.draft() {
+            Some(draft) => draft.alter_stream(name, change).await,
+            None => self.engine.alter_stream(name, change).await,
+        }
     }
 
     /// Checks what [`StreamChange::Partitions`] would do.
@@ -232,7 +262,49 @@ impl Session {
     /// [`ErrorKind::NotFound`], `Denied`; the log's.
     pub async fn drop_stream(&self, name: &str) -> Result<(), Error> {
         self.check_drop(name)?;
-        self.engine.drop_stream(name).await
+        match self.draft() {
+            Some(draft) => draft.drop_stream(name),
+            None => self.engine.drop_stream(name).await,
+        }
+    }
+
+    /// Creates a view; one of the same name makes room for it if `replaces`. Durable when this
+    /// returns; in a draft, once that is in force.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`], `Denied`, `InvalidName`; the log's.
+    pub async fn create_view(&self, spec: ViewSpec, replaces: bool) -> Result<(), Error> {
+        self.check_create(&spec.name)?;
+        self.change_view(ViewChange::Create { spec, replaces }).await
+    }
+
+    /// Gives a view another name, as [`Self::create_view`] does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], `AlreadyExists`, `Denied`, `InvalidName`; the log's.
+    pub async fn rename_view(&self, name: &str, to: String) -> Result<(), Error> {
+        self.check_stream_access(Operation::Alter, name)?;
+        self.check_create(&to)?;
+        self.change_view(ViewChange::Rename { name: name.to_owned(), to }).await
+    }
+
+    /// Drops a view, as [`Self::create_view`] creates it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], `Denied`; the log's.
+    pub async fn drop_view(&self, name: &str) -> Result<(), Error> {
+        self.check_drop(name)?;
+        self.change_view(ViewChange::Drop { name: name.to_owned() }).await
+    }
+
+    /// In this session's draft, or in one that is in force at once.
+    async fn change_view(&self, change: ViewChange) -> Result<(), Error> {
+        if let Some(draft) = self.draft() {
+            return draft.change_view(change).await;
+        }
+        let draft = self.begin_draft();
+        draft.drafted().change_view(change).await?;
+        draft.commit(None).await
     }
 
     /// Forgets the records before an offset of each partition; durable when this returns.

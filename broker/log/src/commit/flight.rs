@@ -34,9 +34,21 @@ pub(crate) struct Flight {
     bytes: usize,
     records: u64,
     batches: u64,
+    /// The journal would not hold it.
+    is_large: bool,
     /// Tells where the parts that are bulk were written.
     places: Option<Receiver<io::Result<Vec<Place>>>>,
     replies: Replies,
+}
+
+impl Flight {
+    /// Whether it makes or unmakes partitions.
+    fn shapes(&self) -> bool {
+        let shapes = |operation: &Operation| {
+            matches!(operation, Operation::Create(_) | Operation::Delete(_))
+        };
+        self.operations.iter().any(shapes)
+    }
 }
 
 /// What a round has of one partition.
@@ -137,9 +149,9 @@ impl Log {
         if is_bulk {
             self.place(&mut flight);
         }
+        // Only bulk is worth the wait for company. Who follows is to find the log as it is.
+        let left = if is_bulk && !flight.shapes() { FLIGHTS_MAX } else { 0 };
         self.flights.push_back(flight);
-        // Only bulk is worth the wait for company.
-        let left = if is_bulk { FLIGHTS_MAX } else { 0 };
         while self.flights.len() > left {
             self.land_first();
         }
@@ -155,7 +167,7 @@ impl Log {
     /// Takes the round in hand away from its writers: from now on they stamp the next.
     fn take_off(&mut self, now: Timestamp, replies: Replies) -> Flight {
         let round = self.next_round();
-        let RoundInHand { mut touched, operations, bytes, records, batches } =
+        let RoundInHand { mut touched, operations, bytes, records, batches, is_large } =
             std::mem::take(&mut self.round);
         let parts = touched.drain(..).map(|id| {
             let writer = self.writers.get_mut(&id).expect("it was stamped");
@@ -171,7 +183,8 @@ impl Log {
         let parts = parts.collect();
         // The allocation, for the next round.
         self.round.touched = touched;
-        Flight { round, now, operations, parts, bytes, records, batches, places: None, replies }
+        let places = None;
+        Flight { round, now, operations, parts, bytes, records, batches, is_large, places, replies }
     }
 
     /// Chooses what goes straight to its segment, and is but named in the journal: large batches
@@ -181,25 +194,28 @@ impl Log {
         let memory = self.shared.memory();
         let place_bytes = memory.place_bytes;
         let bytes_per_s = self.pace.count(flight.bytes, flight.now);
-        // A round that changes the log's shape may make the partition, or unmake it.
-        let shapes = |operation: &Operation| {
-            matches!(operation, Operation::Create(_) | Operation::Delete(_))
-        };
-        if flight.bytes < place_bytes || flight.operations.iter().any(shapes) {
+        let is_large = flight.is_large;
+        if !is_large && (flight.bytes < place_bytes || flight.shapes()) {
             return false;
         }
-        if bytes_per_s < memory.journal_bytes_per_s {
+        if !is_large && bytes_per_s < memory.journal_bytes_per_s {
             return false;
         }
         // The segment writer is busy: the journal is quicker than waiting for its syncs.
-        if self.checkpoint_is_under_way() {
+        if !is_large && self.checkpoint_is_under_way() {
             return false;
         }
-        for part in &mut flight.parts {
+        let Flight { parts, operations, .. } = flight;
+        for part in parts {
             // What a marker says stands in its record, and only headers of placed batches are in
             // the journal.
             let marks = part.events.iter().any(|event| matches!(event, Event::Ended { .. }));
-            part.is_bulk = !marks && part.bytes() >= place_bytes;
+            // The round may make the partition, or unmake it.
+            let is_shaped = operations.iter().any(|operation| match operation {
+                Operation::Create(id) | Operation::Delete(id) => *id == part.id,
+                Operation::SetLogStart(..) | Operation::Begin(..) => false,
+            });
+            part.is_bulk = !marks && !is_shaped && (is_large || part.bytes() >= place_bytes);
         }
         let mut bulk = flight.parts.iter().filter(|part| part.is_bulk).peekable();
         if bulk.peek().is_none() {

@@ -55,8 +55,14 @@ fn create_partitions(log: &LogHandle) {
     let parts = SmallVec::new();
     let append = Append { parts, atomicity: Atomicity::AllParts, preconditions: None };
     let reply = Box::new(move |result| sender.send(result).expect("the other end waits"));
-    let change =
-        Change { append, operations, settings: Settings::default(), unwritten: Vec::new(), reply };
+    let change = Change {
+        append,
+        operations,
+        settings: Settings::default(),
+        unwritten: Vec::new(),
+        frees: true,
+        reply,
+    };
     assert!(log.send(Command::Change(Box::new(change))).is_ok(), "it runs");
     answer.recv().expect("every change is answered").expect("ids are new");
 }

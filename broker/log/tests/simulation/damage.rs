@@ -50,8 +50,8 @@ impl Small {
             answer.expect("nothing is wrong yet");
         });
         let settings = Settings::default();
-        let (operations, unwritten) = (vec![operation], Vec::new());
-        let change = Change { append, operations, settings, unwritten, reply };
+        let (operations, unwritten, frees) = (vec![operation], Vec::new(), true);
+        let change = Change { append, operations, settings, unwritten, frees, reply };
         self.log.commit(&mut vec![Command::Change(Box::new(change))], NOW);
     }
 

@@ -312,7 +312,7 @@ pub(crate) fn change(
     let (sender, answer) = unbounded();
     let reply = Box::new(move |result| sender.send(result).expect("the other end waits"));
     let asked = Asked::Change(append.clone(), operations.clone(), settings, answer);
-    let unwritten = Vec::new();
-    let change = anabranch_log::Change { append, operations, settings, unwritten, reply };
+    let (unwritten, frees) = (Vec::new(), true);
+    let change = anabranch_log::Change { append, operations, settings, unwritten, frees, reply };
     (Command::Change(Box::new(change)), asked)
 }

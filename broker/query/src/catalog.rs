@@ -1,7 +1,7 @@
 //! What can be named in SQL.
 //!
 //! ```text
-//! anabranch ─┬─ public              streams: their rows
+//! anabranch ─┬─ public              streams: their rows; views
 //!            ├─ log                 streams: their events
 //!            ├─ sys                 streams, partitions
 //!            ├─ pg_catalog          what psql and drivers ask for
@@ -20,14 +20,15 @@ mod sys;
 pub(crate) use functions::definitions::COLUMN_DEFAULT;
 pub(crate) use functions::register;
 pub(crate) use pg::system_oid;
-pub(crate) use sys::streams_of;
+pub(crate) use sys::{DEAD_LETTERS, dead_letters, streams_of};
 
 use crate::error::Error;
 use crate::processes::Processes;
-use crate::rows::Relation;
+use crate::rows::{Relation, arrow_type};
 use crate::scan::StreamTable;
-use anabranch_engine::{Session as EngineSession, Stream};
+use anabranch_engine::{Session as EngineSession, Stream, View};
 use async_trait::async_trait;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use std::fmt;
@@ -146,4 +147,21 @@ impl SchemaProvider for Streams {
 /// A stream that is not the broker's own.
 pub(crate) fn find(engine: &EngineSession, name: &str) -> Option<Arc<Stream>> {
     engine.catalog().by_name(name).filter(|stream| !stream.is_internal()).cloned()
+}
+
+/// Whether a relation of `public` has the name.
+pub(crate) fn is_taken(engine: &EngineSession, name: &str) -> bool {
+    find(engine, name).is_some()
+        || engine.catalog().view(name).is_some()
+        || engine.sequence(name).is_ok()
+}
+
+/// The columns of a view.
+fn view_schema(view: &View) -> SchemaRef {
+    let fields = view
+        .spec
+        .columns
+        .iter()
+        .map(|column| Field::new(&column.name, arrow_type(column.data_type), true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

@@ -3,6 +3,12 @@
 /// Longest statement, in bytes.
 pub const STATEMENT_BYTES_MAX: usize = 16 << 20;
 
+/// How deeply views may be nested.
+pub const VIEW_DEPTH_MAX: usize = 32;
+
+/// Most views that one statement may name, with those that they name.
+pub const VIEWS_MAX: usize = 1_000;
+
 /// Longest filter of a live query, in bytes.
 pub const FILTER_BYTES_MAX: usize = 64 << 10;
 
@@ -24,8 +30,15 @@ pub const POINT_KEYS_MAX: usize = 10_000;
 /// Keys looked up in one go.
 pub const POINT_KEYS_BATCH: usize = 512;
 
-/// Bytes that one statement, or one transaction, may write: it is one atomic append.
-pub const WRITE_BYTES_MAX: usize = 24 << 20;
+/// Bytes that one statement, or one transaction, may write: it is one atomic append. Beyond
+/// [`WRITE_BYTES_FREE`] it takes twice as much of the queries' memory.
+pub const WRITE_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of writes that are not counted against the queries' memory.
+pub const WRITE_BYTES_FREE: usize = 1 << 20;
+
+/// Bytes of a piece of a COPY outside of transactions: it is one atomic append.
+pub const COPY_PIECE_BYTES_MAX: usize = 24 << 20;
 
 /// Rows that one SELECT … FOR UPDATE may lock.
 pub const LOCKED_ROWS_MAX: usize = 100_000;
@@ -37,7 +50,7 @@ pub const COPY_BATCH_ROWS: usize = 4_096;
 pub const COPY_BATCH_BYTES: usize = 1 << 20;
 
 /// Longest row of a COPY, in bytes: its event could not be written.
-pub const COPY_ROW_BYTES_MAX: usize = WRITE_BYTES_MAX;
+pub const COPY_ROW_BYTES_MAX: usize = COPY_PIECE_BYTES_MAX;
 
 /// Batches of a COPY that wait while those before are written.
 pub const COPY_BATCHES: usize = 2;

@@ -1,28 +1,60 @@
 //! What a transaction has written and not committed yet: events that wait for their append.
 
 use crate::error::{Error, sqlstate};
-use crate::limits::WRITE_BYTES_MAX;
+use crate::limits::{WRITE_BYTES_FREE, WRITE_BYTES_MAX};
+use crate::sql::Sql;
 use anabranch_engine::table::KeyRange;
 use anabranch_engine::{
-    Append, Atomicity, Mode, Part, Preconditions, Session as EngineSession, Stream, key_hash,
+    Append, Atomicity, Draft, Mode, Part, Preconditions, Session as EngineSession, Stream, key_hash,
 };
 use anabranch_types::batch::{BatchBuilder, ValidateOptions, validate};
 use anabranch_types::{PartitionId, Round, StreamId, Timestamp};
 use bytes::Bytes;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 /// What one statement or transaction is going to append, all of it or nothing.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Pending {
     events: Vec<Event>,
     bytes: usize,
+    bytes_max: usize,
+    memory: Memory,
     /// What was read to decide upon the events: the oldest cut, and the keys.
     cut: Option<Round>,
     checked: Vec<(PartitionId, u64)>,
     /// Of each keyed stream, where the last event of each key stands in `events`.
     rows: HashMap<StreamId, BTreeMap<Bytes, usize>>,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            bytes: 0,
+            bytes_max: WRITE_BYTES_MAX,
+            memory: Memory(None),
+            cut: None,
+            checked: Vec::new(),
+            rows: HashMap::new(),
+        }
+    }
+}
+
+/// What is held of the queries' memory.
+struct Memory(Option<MemoryReservation>);
+
+impl Clone for Memory {
+    fn clone(&self) -> Self {
+        Self(self.0.as_ref().map(|held| {
+            let copy = held.new_empty();
+            // It is there already.
+            copy.grow(held.size());
+            copy
+        }))
+    }
 }
 
 /// One event.
@@ -55,6 +87,17 @@ impl Event {
 }
 
 impl Pending {
+    /// One that takes what it needs of the memory that queries have.
+    pub(crate) fn counted(sql: &Sql) -> Self {
+        let memory = MemoryConsumer::new("writes").register(&sql.state().runtime_env().memory_pool);
+        Self { memory: Memory(Some(memory)), ..Self::default() }
+    }
+
+    /// One of at most so many bytes.
+    pub(crate) fn up_to(bytes_max: usize) -> Self {
+        Self { bytes_max, ..Self::default() }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
@@ -88,12 +131,20 @@ impl Pending {
     /// Adds an event; too many are refused rather than kept.
     pub(crate) fn push(&mut self, event: Event) -> Result<(), Error> {
         self.bytes += event.bytes();
-        if self.bytes > WRITE_BYTES_MAX {
+        if self.bytes > self.bytes_max {
             return Err(Error::new(
                 sqlstate::PROGRAM_LIMIT_EXCEEDED,
-                format!("one statement or transaction can write at most {WRITE_BYTES_MAX} bytes"),
+                format!("one statement or transaction can write at most {} bytes", self.bytes_max),
             )
             .hint("write in parts (LIMIT, or ranges of a key), or produce with a Kafka client"));
+        }
+        // Events, and the batches that are made of them.
+        let bytes = 2 * self.bytes;
+        if bytes > 2 * WRITE_BYTES_FREE
+            && let Some(memory) = &mut self.memory.0
+            && bytes > memory.size()
+        {
+            memory.try_resize(bytes + WRITE_BYTES_FREE)?;
         }
         if let (Some(key), Mode::Upsert) = (&event.key, event.stream.mode) {
             let rows = self.rows.entry(event.stream.id).or_default();
@@ -112,7 +163,9 @@ impl Pending {
     }
 
     /// Adds what a statement of this transaction has written.
-    pub(crate) fn absorb(&mut self, statement: Self) -> Result<(), Error> {
+    pub(crate) fn absorb(&mut self, mut statement: Self) -> Result<(), Error> {
+        // From here on it is this one's.
+        statement.memory = Memory(None);
         for event in statement.events {
             self.push(event)?;
         }
@@ -147,18 +200,37 @@ impl Pending {
     ///
     /// # Errors
     /// `Conflict`: a key was written since it was read; nothing was appended.
-    pub(crate) async fn append(self, engine: &EngineSession) -> Result<(), Error> {
+    pub(crate) async fn append(mut self, engine: &EngineSession) -> Result<(), Error> {
         if self.is_empty() {
             return Ok(());
         }
+        let _held = std::mem::replace(&mut self.memory, Memory(None));
         if !self.rows.is_empty() {
             engine.table_room().await;
         }
-        engine.append(self.into_append()?).await?;
+        engine.append(self.into_append(|_| true)?).await?;
         Ok(())
     }
 
-    fn into_append(self) -> Result<Append, Error> {
+    /// As [`Self::append`], together with definitions. What was written to streams that they have
+    /// dropped, or given keys since, is not.
+    ///
+    /// # Errors
+    /// `Conflict`, also where somebody else has changed what they change.
+    pub(crate) async fn append_with(mut self, draft: Draft) -> Result<(), Error> {
+        let _held = std::mem::replace(&mut self.memory, Memory(None));
+        let catalog = draft.session().catalog();
+        let append = self.into_append(|event| {
+            let now = catalog.by_id(event.stream.id);
+            now.is_some_and(|now| now.mode == event.stream.mode)
+        })?;
+        if !append.parts.is_empty() {
+            draft.session().table_room().await;
+        }
+        Ok(draft.commit(Some(append)).await?)
+    }
+
+    fn into_append(self, stays: impl Fn(&Event) -> bool) -> Result<Append, Error> {
         let Self { events, cut, checked, rows, .. } = self;
         let is_last = |at: usize, event: &Event| match (&event.key, event.stream.mode) {
             (Some(key), Mode::Upsert) => {
@@ -167,10 +239,13 @@ impl Pending {
             _ => true,
         };
         let mut batches: BTreeMap<PartitionId, Batches> = BTreeMap::new();
-        for (_, event) in events.iter().enumerate().filter(|(at, event)| is_last(*at, event)) {
-            let batches =
-                batches.entry(event.partition).or_insert_with(|| Batches::of(&event.stream));
-            batches.push(event)?;
+        // Each event goes once it is in its batch.
+        for (at, event) in events.into_iter().enumerate() {
+            if is_last(at, &event) && stays(&event) {
+                let batches =
+                    batches.entry(event.partition).or_insert_with(|| Batches::of(&event.stream));
+                batches.push(&event)?;
+            }
         }
         let mut parts = Vec::with_capacity(batches.len());
         for (partition, batches) in batches {

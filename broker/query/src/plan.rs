@@ -14,8 +14,9 @@ use crate::rows::{Layout, Relation};
 use crate::scan::StreamTable;
 use crate::sql::Sql;
 use crate::statement::{
-    Configured, OutputNames, SessionFacts, bind_sequence_calls, hide_system_columns, output_names,
-    replace_default_lookups, replace_session_functions, rewrite_catalogue, unique_projection,
+    Configured, OutputNames, SessionFacts, bind_sequence_calls, expand_views, hide_system_columns,
+    output_names, replace_default_lookups, replace_session_functions, rewrite_catalogue,
+    unique_projection,
 };
 use anabranch_semantics::{cast_value, desugar, resolve};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -93,10 +94,11 @@ impl QueryPlan {
         mut statement: ast::Statement,
         hints: &[Option<DataType>],
     ) -> Result<Self, Error> {
+        let expanded = expand_views(&mut statement, sql.engine())?;
         let locks = Box::pin(LockPlan::take(sql, context, &mut statement, hints)).await?;
         let names = output_names(&statement);
         let bound = bind_sequence_calls(&mut statement, context.process_id);
-        let bound = replace_default_lookups(&mut statement) || bound;
+        let bound = replace_default_lookups(&mut statement) || bound || expanded;
         let text = if bound { Cow::Owned(statement.to_string()) } else { Cow::Borrowed(text) };
         let given = Given { sql, context, names: &names, hints };
         let planned = Box::pin(Self::unlocked(given, &text, statement)).await?;

@@ -264,7 +264,7 @@ impl Session {
     /// A statement failed: an open transaction can only be rolled back now.
     pub fn fail(&mut self) {
         match &mut self.transaction {
-            Some(transaction) if transaction.implicit => self.end_transaction(),
+            Some(transaction) if transaction.implicit => drop(self.end_transaction()),
             Some(transaction) => transaction.failed = true,
             None => {}
         }

@@ -17,6 +17,7 @@ mod session;
 mod session_functions;
 #[cfg(test)]
 mod tests;
+mod views;
 mod visible;
 
 pub(crate) use catalogue::rewrite_catalogue;
@@ -25,8 +26,8 @@ pub(crate) use cursor::Name;
 pub(crate) use cursors::{CursorStatement, Declare, Fetch, Rows as FetchRows};
 pub(crate) use ddl::{
     AlterStream, CreateStream, DropStream, Filling, Needless, NewCheck, NewColumn, Retyped,
-    SequenceKind, SequenceOptions, SequenceStatement, StreamAction, check_key, mark_key,
-    second_key,
+    SequenceKind, SequenceOptions, SequenceStatement, StreamAction, ViewStatement, check_key,
+    mark_key, second_key,
 };
 pub(crate) use default_lookups::replace_default_lookups;
 pub(crate) use names::{OutputNames, column_name, output_names, unique_projection};
@@ -37,6 +38,7 @@ pub(crate) use session::{SessionStatement, SetValue};
 pub(crate) use session_functions::{
     Configured, ConfiguredValue, SessionFacts, replace_session_functions,
 };
+pub(crate) use views::{Named, expand_views, has_star, view_text};
 pub(crate) use visible::{folded, hide_system_columns, quoted, shown_name};
 
 use crate::error::{Error, sqlstate};
@@ -82,6 +84,7 @@ pub(crate) enum Kind {
     Alter(AlterStream),
     Drop(DropStream),
     Sequence(SequenceStatement),
+    View(ViewStatement),
     Needless(Needless),
     Role(RoleStatement),
     Session(SessionStatement),
@@ -95,6 +98,10 @@ pub(crate) enum Overriding {
     Nothing,
     /// OVERRIDING SYSTEM VALUE
     System,
+}
+
+fn column_is_star(item: &ast::SelectItem) -> bool {
+    matches!(item, ast::SelectItem::Wildcard(_) | ast::SelectItem::QualifiedWildcard(..))
 }
 
 impl Statement {

@@ -86,12 +86,11 @@ pub(crate) fn register(
     for name in ["pg_stat_get_numscans", "pg_my_temp_schema", "pg_relation_filenode"] {
         context.register_udf(Arc::new(Constant::udf(name, ScalarValue::Int64(Some(0)))))?;
     }
-    // Nothing has a comment, a default or a view definition that could be shown.
+    // Nothing has a comment, or a definition of these kinds, that could be shown.
     for name in [
         "obj_description",
         "col_description",
         "shobj_description",
-        "pg_get_viewdef",
         "pg_get_ruledef",
         "pg_get_triggerdef",
         "pg_get_functiondef",

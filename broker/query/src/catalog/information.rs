@@ -5,7 +5,7 @@ mod constraints;
 use super::cells;
 use super::computed::computed;
 use super::pg::{OWNER_NAME, default_text, pg_type, pg_type_of_column, udt_name};
-use super::{DATABASE, LOG, PUBLIC, SCHEMAS, streams_of, sys};
+use super::{DATABASE, LOG, PUBLIC, SCHEMAS, streams_of, sys, view_schema};
 use crate::error::Error;
 use crate::rows::{Layout, Relation};
 use anabranch_engine::{Column, ColumnType, Filled, SequenceSpec, Session as EngineSession};
@@ -73,9 +73,16 @@ impl SchemaProvider for Information {
                 computed(Arc::new(Schema::new(fields)), schemata)
             }
             "views" => {
-                let fields =
-                    text(&["table_catalog", "table_schema", "table_name", "view_definition"]);
-                computed(Arc::new(Schema::new(fields)), |schema| Ok(RecordBatch::new_empty(schema)))
+                let fields = text(&[
+                    "table_catalog",
+                    "table_schema",
+                    "table_name",
+                    "view_definition",
+                    "check_option",
+                    "is_updatable",
+                    "is_insertable_into",
+                ]);
+                computed(Arc::new(Schema::new(fields)), move |schema| views(&engine, schema))
             }
             "sequences" => {
                 let fields = text(&[
@@ -109,6 +116,9 @@ impl SchemaProvider for Information {
 /// (schema, name, visible columns, what was declared of them)
 fn relations(engine: &EngineSession) -> Vec<(&'static str, String, SchemaRef, Vec<Column>)> {
     let mut all = Vec::new();
+    for view in engine.catalog().views() {
+        all.push((PUBLIC, view.spec.name.clone(), view_schema(view), Vec::new()));
+    }
     for stream in streams_of(engine) {
         let rows = Layout::new(&stream, Relation::Rows).visible_schema();
         all.push((PUBLIC, stream.name.clone(), rows, stream.columns.clone()));
@@ -129,18 +139,41 @@ fn strings<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
 
 fn tables(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
     let all = relations(engine);
-    let is_rows = |schema: &str| schema == PUBLIC;
+    let catalog = engine.catalog();
+    let is_rows = |schema: &str, name: &str| schema == PUBLIC && catalog.view(name).is_none();
     let columns = vec![
         strings(all.iter().map(|_| DATABASE)),
         strings(all.iter().map(|(schema, ..)| *schema)),
         strings(all.iter().map(|(_, name, ..)| name.as_str())),
-        strings(all.iter().map(|(schema, ..)| if is_rows(schema) { "BASE TABLE" } else { "VIEW" })),
-        strings(all.iter().map(|(schema, ..)| if is_rows(schema) { "YES" } else { "NO" })),
+        strings(all.iter().map(|(schema, name, ..)| match is_rows(schema, name) {
+            true => "BASE TABLE",
+            false => "VIEW",
+        })),
+        strings(all.iter().map(|(schema, name, ..)| match is_rows(schema, name) {
+            true => "YES",
+            false => "NO",
+        })),
         strings(all.iter().map(|_| "NO")),
     ];
     let unsaid =
         (columns.len()..schema.fields().len()).map(|_| new_null_array(&DataType::Utf8, all.len()));
     let columns = columns.into_iter().chain(unsaid).collect();
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+fn views(engine: &EngineSession, schema: SchemaRef) -> Result<RecordBatch, Error> {
+    let catalog = engine.catalog();
+    let all: Vec<_> = catalog.views().collect();
+    let same = |text: &'static str| strings(all.iter().map(|_| text));
+    let columns = vec![
+        same(DATABASE),
+        same(PUBLIC),
+        strings(all.iter().map(|view| view.spec.name.as_str())),
+        strings(all.iter().map(|view| view.spec.query.as_str())),
+        same("NONE"),
+        same("NO"),
+        same("NO"),
+    ];
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 

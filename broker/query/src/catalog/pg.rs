@@ -23,7 +23,7 @@ pub(super) use types::KNOWN;
 
 use super::cells::{self, character, list_of};
 use super::computed::computed;
-use super::{DATABASE, LOG, PUBLIC, SCHEMAS, find, streams_of, sys};
+use super::{DATABASE, LOG, PUBLIC, SCHEMAS, find, streams_of, sys, view_schema};
 use crate::error::Error;
 use crate::processes::Processes;
 use crate::rows::{Layout, Relation};
@@ -210,6 +210,8 @@ pub(super) struct Described {
     has_index: bool,
     /// Whose rows it is.
     stream: Option<Arc<Stream>>,
+    /// A view's query.
+    pub(super) query: Option<String>,
 }
 
 impl Described {
@@ -221,6 +223,11 @@ impl Described {
     fn declared(&self, name: &str) -> Option<&Column> {
         let stream = self.stream.as_ref()?;
         stream.columns.iter().find(|column| column.name == name)
+    }
+
+    /// A view's query, as it is shown.
+    pub(super) fn definition(&self) -> Option<String> {
+        self.query.as_ref().map(|query| format!(" {query};"))
     }
 
     pub(super) fn is_view(&self) -> bool {
@@ -242,6 +249,7 @@ pub(super) fn relations(engine: &EngineSession) -> Vec<Described> {
                 not_null: Vec::new(),
                 has_index: false,
                 stream: None,
+                query: None,
             });
         }
     }
@@ -263,6 +271,7 @@ pub(super) fn relations(engine: &EngineSession) -> Vec<Described> {
             not_null,
             has_index: key.is_some(),
             stream: Some(Arc::clone(&stream)),
+            query: None,
         });
         all.push(Described {
             oid: rows_oid(&stream).saturating_add(1),
@@ -273,6 +282,7 @@ pub(super) fn relations(engine: &EngineSession) -> Vec<Described> {
             not_null: Vec::new(),
             has_index: false,
             stream: None,
+            query: None,
         });
         if let Some(key) = key {
             let named = |(name, _): &(String, i32)| columns.field_with_name(name).ok().cloned();
@@ -287,6 +297,7 @@ pub(super) fn relations(engine: &EngineSession) -> Vec<Described> {
                 not_null: Vec::new(),
                 has_index: false,
                 stream: None,
+                query: None,
             });
         }
     }
@@ -300,6 +311,20 @@ pub(super) fn relations(engine: &EngineSession) -> Vec<Described> {
             kind: RelationKind::Sequence,
             has_index: false,
             stream: None,
+            query: None,
+        });
+    }
+    for view in engine.catalog().views() {
+        all.push(Described {
+            oid: definitions::relation_oid(view.id),
+            schema: PUBLIC,
+            name: view.spec.name.clone(),
+            kind: RelationKind::View,
+            columns: view_schema(view),
+            not_null: Vec::new(),
+            has_index: false,
+            stream: None,
+            query: Some(view.spec.query.clone()),
         });
     }
     all
@@ -628,7 +653,13 @@ impl CatalogInfo for Visible {
     ) -> Result<Option<Vec<String>>, DataFusionError> {
         Ok(Some(match schema {
             PUBLIC | LOG => {
-                streams_of(&self.engine).iter().map(|stream| stream.name.clone()).collect()
+                let streams = streams_of(&self.engine);
+                let mut names: Vec<_> = streams.iter().map(|one| one.name.clone()).collect();
+                if schema == PUBLIC {
+                    let catalog = self.engine.catalog();
+                    names.extend(catalog.views().map(|view| view.spec.name.clone()));
+                }
+                names
             }
             "sys" => sys::RELATIONS.iter().map(ToString::to_string).collect(),
             _ => Vec::new(),
@@ -647,6 +678,9 @@ impl CatalogInfo for Visible {
             "sys" => return Ok(sys::schema_of(table)),
             _ => return Ok(None),
         };
+        if let (PUBLIC, Some(view)) = (schema, self.engine.catalog().view(table)) {
+            return Ok(Some(view_schema(view)));
+        }
         Ok(find(&self.engine, table).map(|stream| Layout::new(&stream, relation).visible_schema()))
     }
 
@@ -654,8 +688,9 @@ impl CatalogInfo for Visible {
         &self,
         _: &str,
         schema: &str,
-        _: &str,
+        table: &str,
     ) -> Result<Option<TableType>, DataFusionError> {
-        Ok(Some(if schema == PUBLIC { TableType::Base } else { TableType::View }))
+        let is_rows = schema == PUBLIC && self.engine.catalog().view(table).is_none();
+        Ok(Some(if is_rows { TableType::Base } else { TableType::View }))
     }
 }

@@ -4,7 +4,12 @@ mod access;
 
 use super::computed::computed;
 use crate::error::Error;
-use anabranch_engine::{Durability, Marks, Mode, Session as EngineSession, Stream};
+use crate::rows::arrow_type;
+use crate::statement::quoted;
+use anabranch_engine::{
+    ColumnType, Durability, Guarded, ItemType, Marks, Mode, Operation, ResourceKind,
+    Session as EngineSession, Stream,
+};
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -14,7 +19,11 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Names in `sys`.
-pub(super) const RELATIONS: [&str; 4] = ["streams", "partitions", "principals", "grants"];
+pub(super) const RELATIONS: [&str; 5] =
+    ["streams", "partitions", "principals", "grants", DEAD_LETTERS];
+
+/// What does not fit, of all streams; a view, whose query is made when it is read.
+pub(crate) const DEAD_LETTERS: &str = "dead_letters";
 
 pub(super) struct Sys {
     pub(super) engine: EngineSession,
@@ -41,7 +50,8 @@ impl SchemaProvider for Sys {
             "streams" => streams_batch,
             "partitions" => partitions_batch,
             "principals" => access::principals_batch,
-            _ => access::grants_batch,
+            "grants" => access::grants_batch,
+            _ => return Ok(None),
         };
         computed(schema, move |schema| batch(&engine, schema)).map(Some)
     }
@@ -88,9 +98,42 @@ pub(super) fn schema_of(name: &str) -> Option<SchemaRef> {
             text("pattern"),
             text("host"),
         ],
+        DEAD_LETTERS => vec![
+            text("stream"),
+            Field::new("partition", DataType::Int32, true),
+            number("offset"),
+            Field::new("ts", arrow_type(ColumnType::Timestamptz), true),
+            Field::new("key", DataType::BinaryView, true),
+            Field::new("value", DataType::BinaryView, true),
+            Field::new("misfits", arrow_type(ColumnType::Array(ItemType::Text)), true),
+        ],
         _ => return None,
     };
     Some(Arc::new(Schema::new(fields)))
+}
+
+/// The query of [`DEAD_LETTERS`]: of the streams that have columns and may be read.
+pub(crate) fn dead_letters(engine: &EngineSession) -> String {
+    let streams = streams_of(engine);
+    let may_be_read = |stream: &&Arc<Stream>| {
+        let stream = Guarded { kind: ResourceKind::Topic, name: &stream.name };
+        engine.may(Operation::Read, stream)
+    };
+    let with_columns = streams.iter().filter(|stream| !stream.columns.is_empty());
+    let of_each = with_columns.filter(may_be_read).map(|stream| {
+        format!(
+            "SELECT '{}'::text AS stream, _partition AS partition, _offset AS \"offset\", \
+             _ts AS ts, _key AS key, _value AS value, _misfits AS misfits FROM log.{} \
+             WHERE _misfits IS NOT NULL",
+            stream.name.replace('\'', "''"),
+            quoted(&stream.name)
+        )
+    });
+    let none = "SELECT NULL::text AS stream, NULL::int AS partition, NULL::bigint AS \"offset\", \
+                NULL::timestamptz AS ts, NULL::bytea AS key, NULL::bytea AS value, \
+                NULL::text[] AS misfits WHERE false";
+    let all: Vec<String> = of_each.collect();
+    if all.is_empty() { none.to_owned() } else { all.join(" UNION ALL ") }
 }
 
 /// All streams but the broker's own, by name.

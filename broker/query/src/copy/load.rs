@@ -4,7 +4,7 @@ use super::CopyRows;
 use super::typed::typed;
 use crate::error::{Error, sqlstate};
 use crate::execute::Execution;
-use crate::limits::{CONFLICT_RETRIES, COPY_WRITE_BYTES, WRITE_BYTES_MAX};
+use crate::limits::{CONFLICT_RETRIES, COPY_PIECE_BYTES_MAX, COPY_WRITE_BYTES};
 use crate::pending::Pending;
 use crate::runtime::Task;
 use crate::snapshot::Snapshot;
@@ -71,7 +71,7 @@ struct Landing {
 
 /// A COPY that runs.
 ///
-/// Invariant: `pending` is the rows of `kept`, as they stand in `snapshot`.
+/// Invariant: outside of transactions, `pending` is the rows of `kept`, as they stand in `snapshot`.
 pub(super) struct Load {
     plan: Arc<CopyPlan>,
     execution: Execution,
@@ -101,12 +101,16 @@ impl Load {
     ) -> Self {
         let memory = &execution.sql.state().runtime_env().memory_pool;
         let reservation = MemoryConsumer::new("copy").register(memory);
+        let pending = match snapshot {
+            Some(_) => Pending::counted(&execution.sql),
+            None => piece(),
+        };
         Self {
             turn: plan.next_turn(),
             plan,
             execution,
             is_within: snapshot.is_some(),
-            pending: Pending::default(),
+            pending,
             snapshot,
             kept: Vec::new(),
             landing: None,
@@ -168,8 +172,8 @@ impl Load {
         while let Some(rows) = waiting.pop() {
             let before = self.pending.bytes();
             // A copy of what is pending is cheaper than making it again.
-            let saved =
-                (before + 2 * self.step_max > WRITE_BYTES_MAX).then(|| self.pending.clone());
+            let saved = (!self.is_within && before + 2 * self.step_max > COPY_PIECE_BYTES_MAX)
+                .then(|| self.pending.clone());
             let snapshot = self.snapshot().await?;
             match self.add(&snapshot, &rows) {
                 Ok(()) => {
@@ -191,7 +195,7 @@ impl Load {
                     waiting.push(rows);
                 }
                 Err(_) if rows.lines.len() > 1 => {
-                    self.pending = Pending::default();
+                    self.pending = piece();
                     let mut halves = split(rows.clone(), rows.lines.len().div_ceil(2));
                     halves.reverse();
                     waiting.append(&mut halves);
@@ -211,6 +215,13 @@ impl Load {
         self.count += rows.lines.len() as u64;
         self.kept.push(rows);
         let kept: usize = self.kept.iter().map(|rows| rows.batch.get_array_memory_size()).sum();
+        if self.is_within {
+            // Only to say in which line an error is; pending rows have memory of their own.
+            if kept > COPY_PIECE_BYTES_MAX {
+                self.kept.clear();
+            }
+            return Ok(self.reservation.try_resize(kept.min(COPY_PIECE_BYTES_MAX))?);
+        }
         let landing = self.landing.as_ref().map_or(0, |landing| landing.bytes);
         Ok(self.reservation.try_resize(kept + self.pending.bytes() + landing)?)
     }
@@ -292,7 +303,7 @@ impl Load {
     /// What is pending, in another snapshot.
     fn made_again(&self, snapshot: &Snapshot) -> Result<Pending, Error> {
         let sql = &self.execution.sql;
-        let mut pending = Pending::default();
+        let mut pending = piece();
         for (number, rows) in self.kept.iter().enumerate() {
             let added = self.plan.add(sql, snapshot, self.turn, &rows.batch, &mut pending);
             added.map_err(|error| {
@@ -316,7 +327,7 @@ impl Load {
         error: Error,
     ) -> Error {
         let sql = &self.execution.sql;
-        let mut pending = Pending::default();
+        let mut pending = piece();
         let mut add = |batch: &_| self.plan.add(sql, snapshot, self.turn, batch, &mut pending);
         if before.iter().any(|rows| add(&rows.batch).is_err()) {
             return error;
@@ -328,6 +339,11 @@ impl Load {
         }
         error
     }
+}
+
+/// What is appended at once, outside of transactions.
+fn piece() -> Pending {
+    Pending::up_to(COPY_PIECE_BYTES_MAX)
 }
 
 /// Says what to do about more than a transaction can write.

@@ -9,8 +9,8 @@ use anabranch_engine::{ColumnType, Mode, Stream};
 use anabranch_types::batch::Headers;
 use anabranch_types::{Offset, PartitionIndex, Timestamp, varint};
 use datafusion::arrow::array::{
-    ArrayRef, BinaryViewBuilder, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions,
-    StringViewBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryViewBuilder, Int32Builder, Int64Builder, ListBuilder, RecordBatch,
+    RecordBatchOptions, StringViewBuilder, TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
@@ -52,6 +52,10 @@ pub(crate) struct Misfit {
 pub(crate) struct RowsBuilder {
     schema: SchemaRef,
     columns: Vec<Column>,
+    /// Columns that are decoded only to see whether they fit, with their names.
+    others: Vec<(String, Column)>,
+    /// Which columns of the row in hand do not fit; `None`: nobody asks.
+    row_misfits: Option<Vec<usize>>,
     fields: FieldScanner,
     key: KeyShape,
     keyed: bool,
@@ -76,6 +80,7 @@ enum Column {
     RawValue(BinaryViewBuilder),
     Headers(StringViewBuilder),
     Json(StringViewBuilder),
+    Misfits(ListBuilder<StringViewBuilder>),
 }
 
 impl RowsBuilder {
@@ -86,11 +91,23 @@ impl RowsBuilder {
             .iter()
             .map(|&index| column_builder(layout, stream, index, &mut names))
             .collect();
+        let asks = columns.iter().any(|column| matches!(column, Column::Misfits(_)));
+        let is_declared = |index: &usize| !matches!(layout.sources[*index], Source::System(_));
+        let others: Vec<_> = (0..layout.sources.len())
+            .filter(|index| asks && is_declared(index) && !projection.contains(index))
+            .map(|index| {
+                let column = column_builder(layout, stream, index, &mut names);
+                (layout.schema.field(index).name().clone(), column)
+            })
+            .collect();
         let fields = projection.iter().map(|&index| layout.schema.fields()[index].clone());
+        let all = || columns.iter().chain(others.iter().map(|(_, column)| column));
         Self {
             schema: Arc::new(datafusion::arrow::datatypes::Schema::new(fields.collect::<Vec<_>>())),
-            needs_key: columns.iter().any(|column| matches!(column, Column::Key(..))),
+            needs_key: all().any(|column| matches!(column, Column::Key(..))),
             columns,
+            others,
+            row_misfits: asks.then(Vec::new),
             fields: FieldScanner::new(names),
             key: layout.key.clone(),
             keyed: layout.mode == Mode::Upsert,
@@ -132,7 +149,9 @@ impl RowsBuilder {
             _ => true,
         };
         let mut misfit = None;
-        for (number, column) in self.columns.iter_mut().enumerate() {
+        let count = self.columns.len();
+        let others = self.others.iter_mut().map(|(_, column)| column);
+        for (number, column) in self.columns.iter_mut().chain(others).enumerate() {
             let fits = match column {
                 Column::Key(part, cell) => match (&self.key, row.key) {
                     (_, None) => append_null(cell),
@@ -161,14 +180,19 @@ impl RowsBuilder {
                         Some(raw) => cell.append_json(raw),
                     }
                 }
+                // Once all others are known.
+                Column::Misfits(_) => Ok(()),
                 other => {
                     other.append_system(&row, self.keyed, &mut self.scratch);
                     Ok(())
                 }
             };
-            if fits.is_err() {
+            if fits.is_err() && number < count {
                 self.misfits += 1;
                 misfit = misfit.or(Some(number));
+            }
+            if let (Err(DoesNotFit), Some(misfits)) = (fits, &mut self.row_misfits) {
+                misfits.push(number);
             }
         }
         if let Some(number) = misfit
@@ -180,11 +204,40 @@ impl RowsBuilder {
                 offset: row.offset,
             });
         }
+        if self.row_misfits.is_some() {
+            let is_object = has_fields || self.fields.is_empty() || row.value.is_none();
+            self.append_misfits(is_object);
+        }
+    }
+
+    fn append_misfits(&mut self, is_object: bool) {
+        let Some(misfits) = &mut self.row_misfits else { return };
+        let (schema, others) = (&self.schema, &self.others);
+        let name = |number: usize| match number.checked_sub(schema.fields().len()) {
+            None => schema.field(number).name().as_str(),
+            Some(other) => others[other].0.as_str(),
+        };
+        let mut names: Vec<&str> = misfits.drain(..).map(name).collect();
+        if !is_object {
+            names.push(System::Value.name());
+        }
+        names.sort_unstable();
+        for column in &mut self.columns {
+            let Column::Misfits(builder) = column else { continue };
+            match names.as_slice() {
+                [] => builder.append_null(),
+                names => {
+                    names.iter().for_each(|name| builder.values().append_value(name));
+                    builder.append(true);
+                }
+            }
+        }
     }
 
     /// The rows so far, and an empty builder again.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         let columns: Vec<ArrayRef> = self.columns.iter_mut().map(Column::finish).collect();
+        self.others.iter_mut().for_each(|(_, column)| drop(column.finish()));
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         self.rows = 0;
         self.bytes = 0;
@@ -228,6 +281,9 @@ fn column_builder(
         Source::System(System::Value) => Column::RawValue(BinaryViewBuilder::new()),
         Source::System(System::Headers) => Column::Headers(StringViewBuilder::new()),
         Source::System(System::Json) => Column::Json(StringViewBuilder::new()),
+        Source::System(System::Misfits) => {
+            Column::Misfits(ListBuilder::new(StringViewBuilder::new()))
+        }
     }
 }
 
@@ -251,8 +307,8 @@ impl Column {
             Self::Json(builder) => {
                 builder.append_option(row.value.and_then(|value| std::str::from_utf8(value).ok()));
             }
-            Self::Key(..) | Self::Field(..) => {
-                debug_assert!(false, "declared columns are appended by the builder");
+            Self::Key(..) | Self::Field(..) | Self::Misfits(_) => {
+                debug_assert!(false, "these are appended by the builder");
             }
         }
     }
@@ -267,6 +323,7 @@ impl Column {
                 Arc::new(builder.finish())
             }
             Self::RawKey(builder) | Self::RawValue(builder) => Arc::new(builder.finish()),
+            Self::Misfits(builder) => Arc::new(builder.finish()),
         }
     }
 }

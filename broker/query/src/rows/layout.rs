@@ -2,7 +2,7 @@
 
 use super::cell::{arrow_type, json_metadata};
 use super::key::KeyShape;
-use anabranch_engine::{Mode, Stream};
+use anabranch_engine::{ColumnType, ItemType, Mode, Stream};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
@@ -45,10 +45,13 @@ pub(crate) enum System {
     Value,
     /// `_json json`: the value where it is UTF-8, as it came.
     Json,
+    /// `_misfits text[]`: columns whose values are not of their types, and `_value` where the value
+    /// is no JSON object and the stream has columns of its fields; null where all fit.
+    Misfits,
 }
 
 impl System {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Partition,
         Self::Offset,
         Self::Timestamp,
@@ -57,6 +60,7 @@ impl System {
         Self::Headers,
         Self::Value,
         Self::Json,
+        Self::Misfits,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -69,6 +73,7 @@ impl System {
             Self::Headers => "_headers",
             Self::Value => "_value",
             Self::Json => "_json",
+            Self::Misfits => "_misfits",
         }
     }
 
@@ -82,6 +87,7 @@ impl System {
             Self::Operation => (DataType::Utf8View, false),
             Self::Key | Self::Value => (DataType::BinaryView, true),
             Self::Headers | Self::Json => (DataType::Utf8View, true),
+            Self::Misfits => (arrow_type(ColumnType::Array(ItemType::Text)), true),
         };
         let field = Field::new(self.name(), data_type, nullable);
         match self {
@@ -158,7 +164,7 @@ impl Columns {
         for column in &stream.columns {
             let field = Field::new(&column.name, arrow_type(column.data_type), true);
             self.fields.push(match column.data_type {
-                anabranch_engine::ColumnType::Json => field.with_metadata(json_metadata()),
+                ColumnType::Json => field.with_metadata(json_metadata()),
                 _ => field,
             });
             self.sources.push(if column.in_key {

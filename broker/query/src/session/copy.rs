@@ -114,7 +114,7 @@ impl Session {
                 "the rows were appended in {} pieces, each atomic: they are more than one append \
                  takes ({} bytes)",
                 loaded.pieces,
-                crate::limits::WRITE_BYTES_MAX
+                crate::limits::COPY_PIECE_BYTES_MAX
             ));
         }
         Ok(done)

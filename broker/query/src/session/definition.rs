@@ -7,21 +7,27 @@ mod key;
 mod sequences;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;
+mod views;
+#[cfg(test)]
+mod views_tests;
 
 use super::{Done, Outcome, Plan, Session};
-use crate::catalog::{PUBLIC, find};
+use crate::catalog::{PUBLIC, find, is_taken};
 use crate::error::{Error, sqlstate};
 use crate::execute::Rows;
 use crate::infer;
 use crate::statement::{
-    AlterStream, CreateStream, DropStream, Filling, Kind, Name, Needless, StreamAction, parse,
-    quoted,
+    AlterStream, CreateStream, DropStream, Filling, Kind, Name, Needless, SequenceStatement,
+    StreamAction, ViewStatement, parse, quoted,
 };
 use crate::write::validate;
 use anabranch_engine::{ErrorKind, Mode, Stream, StreamId, StreamOptions, StreamSpec};
 use columns::Drafts;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What ALTER STREAM gives.
@@ -33,19 +39,31 @@ fn prints(alter: &AlterStream) -> bool {
     matches!(alter.actions.as_slice(), [StreamAction::InferSchema])
 }
 
+/// What it is called; `None` of what changes nothing.
+fn verb(kind: &Kind) -> Option<String> {
+    match kind {
+        Kind::Alter(alter) if prints(alter) => None,
+        Kind::Create(create) => Some(format!("CREATE {}", create.word)),
+        Kind::Alter(alter) => Some(format!("ALTER {}", alter.word)),
+        Kind::Drop(drop) => Some(format!("DROP {}", drop.word)),
+        Kind::Sequence(SequenceStatement::Create { .. }) => Some("CREATE SEQUENCE".to_owned()),
+        Kind::Sequence(SequenceStatement::Alter { .. }) => Some("ALTER SEQUENCE".to_owned()),
+        Kind::Sequence(SequenceStatement::Drop { .. }) => Some("DROP SEQUENCE".to_owned()),
+        Kind::View(ViewStatement::Create { .. }) => Some("CREATE VIEW".to_owned()),
+        Kind::View(ViewStatement::Rename { .. }) => Some("ALTER VIEW".to_owned()),
+        Kind::View(ViewStatement::Drop { .. }) => Some("DROP VIEW".to_owned()),
+        _ => None,
+    }
+}
+
 impl Session {
-    /// Executes a definition. Definitions are durable at once, and no part of a transaction.
+    /// Executes a definition: at once, or at COMMIT where a transaction is open.
     pub(super) async fn define(&mut self, kind: Kind) -> Result<Outcome, Error> {
-        self.commit_implicit().await?;
-        let changes_nothing = match &kind {
-            Kind::Alter(alter) => prints(alter),
-            Kind::Needless(_) => true,
-            _ => false,
-        };
-        if self.transaction.is_some() && !changes_nothing {
-            return Err(Error::unsupported("streams cannot be defined inside a transaction").hint(
-                "run CREATE, ALTER and DROP STREAM outside of BEGIN … COMMIT (with autocommit)",
-            ));
+        if let Some(verb) = verb(&kind) {
+            if self.stands_alone(&kind) {
+                self.commit_implicit().await?;
+            }
+            self.begin_definitions(&verb)?;
         }
         match kind {
             Kind::Create(create) => Box::pin(self.create(create)).await.map(Outcome::Done),
@@ -53,8 +71,26 @@ impl Session {
             Kind::Alter(alter) => Box::pin(self.alter(alter)).await.map(Outcome::Done),
             Kind::Drop(drop) => self.drop_streams(drop).await.map(Outcome::Done),
             Kind::Sequence(statement) => self.define_sequence(statement).await.map(Outcome::Done),
+            Kind::View(statement) => self.define_view(statement).await.map(Outcome::Done),
             Kind::Needless(needless) => self.needless(needless).map(Outcome::Done),
             _ => Err(Error::internal("no definition")),
+        }
+    }
+
+    /// Whether it is done at once and cannot be undone. Inside BEGIN … COMMIT it fails then.
+    fn stands_alone(&self, kind: &Kind) -> bool {
+        match kind {
+            Kind::Alter(alter) => match alter.actions.as_slice() {
+                [StreamAction::AddKey(_)] => {
+                    let engine = self.sql.engine();
+                    let stream = find(engine, &alter.name.name);
+                    stream.is_some_and(|stream| !engine.is_new(stream.id))
+                }
+                [StreamAction::Settings(settings)] => settings.contains_key("cleanup.policy"),
+                _ => false,
+            },
+            Kind::Sequence(SequenceStatement::Alter { .. }) => true,
+            _ => false,
         }
     }
 
@@ -75,7 +111,7 @@ impl Session {
             done.notices.push(format!("stream \"{name}\" already exists, skipping"));
             return Ok(done);
         }
-        if engine.sequence(&name).is_ok() {
+        if find(&engine, &name).is_none() && is_taken(&engine, &name) {
             return Err(taken(&name));
         }
         let mut drafts = Drafts::new(&name, |name| engine.sequence(name).is_ok());
@@ -191,14 +227,22 @@ impl Session {
 
     async fn drop_streams(&self, drop: DropStream) -> Result<Done, Error> {
         let mut done = Done::tag(format!("DROP {}", drop.word));
-        let names = drop.names.iter().map(stream_name).collect::<Result<Vec<_>, _>>()?;
-        if let Some(missing) = names.iter().find(|name| find(self.sql.engine(), name).is_none())
-            && !drop.if_exists
-        {
-            return Err(unknown(missing));
+        let names = drop.names.iter().map(stream_name).collect::<Result<BTreeSet<_>, _>>()?;
+        let engine = self.sql.engine();
+        let catalog = engine.catalog();
+        for name in &names {
+            if catalog.view(name).is_some() {
+                let message = format!("\"{name}\" is not a table");
+                return Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, message)
+                    .hint("use DROP VIEW to remove a view"));
+            }
+            if find(engine, name).is_none() && !drop.if_exists {
+                return Err(unknown(name));
+            }
         }
+        self.drop_dependents(&catalog, &names, "stream", drop.cascade, &mut done).await?;
         for name in names {
-            match self.sql.engine().drop_stream(&name).await {
+            match engine.drop_stream(&name).await {
                 Ok(()) => {}
                 Err(error) if error.kind == ErrorKind::NotFound && drop.if_exists => {
                     done.notices.push(format!("stream \"{name}\" does not exist, skipping"));

@@ -133,7 +133,10 @@ impl Session {
             Objects::Streams(names) => {
                 for name in names {
                     let name = stream_name(&name)?;
-                    find(&self.own, &name).ok_or_else(|| unknown(&name))?;
+                    if find(&self.own, &name).is_none() && self.own.catalog().view(&name).is_none()
+                    {
+                        return Err(unknown(&name));
+                    }
                     streams.push(name);
                 }
             }

@@ -241,8 +241,6 @@ async fn a_transaction_reads_one_cut_and_writes_at_its_end() {
     let error = run(&mut session, "COMMIT").await.expect_err("a conflict");
     assert_eq!(error.sqlstate, sqlstate::SERIALIZATION_FAILURE);
     assert_eq!(broker.lines("SELECT n FROM t WHERE k = 'b'").await, ["5"]);
-    let error = run(&mut session, "BEGIN; CREATE STREAM u").await.expect_err("refused");
-    assert_eq!(error.sqlstate, sqlstate::FEATURE_NOT_SUPPORTED);
 }
 
 #[tokio::test]
@@ -462,4 +460,58 @@ async fn a_cursor_reads_at_its_transaction_s_cut() {
         .expect("runs");
     assert_eq!(run(&mut session, "FETCH ALL c").await.expect("rows").lines().len(), 2);
     run(&mut session, "CLOSE c").await.expect("closes");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_kept_and_listed() {
+    let broker = Broker::start();
+    let none = "SELECT count(*) FROM sys.dead_letters";
+    assert_eq!(broker.lines(none).await, ["0"]);
+    broker.run("CREATE TABLE f (k text PRIMARY KEY, n int, day date)").await;
+    broker.run("CREATE TABLE \"Raw\" (n int)").await;
+    broker.run("CREATE TABLE plain WITH (partitions = 2)").await;
+    let records = [
+        ("a", r#"{"n":1,"day":"2024-01-01"}"#),
+        ("b", r#"{"n":"x","day":"2024-01-01"}"#),
+        ("c", "no json"),
+        ("d", r#"{"n":[1],"day":"never"}"#),
+        ("e", "{}"),
+    ];
+    for (key, value) in records {
+        broker.produce("f", &[(Some(key), Some(value), 0)]).await;
+        broker.produce("Raw", &[(None, Some(value), 0)]).await;
+        broker.produce("plain", &[(None, Some(value), 0)]).await;
+    }
+    broker.produce("f", &[(Some("e"), None, 0)]).await;
+    assert_eq!(
+        broker.lines("SELECT k, _misfits FROM f ORDER BY k").await,
+        ["a|", "b|{n}", "c|{_value}", "d|{day,n}"]
+    );
+    assert_eq!(broker.lines("SELECT n, _misfits FROM f WHERE k = 'b'").await, ["|{n}"]);
+    assert_eq!(broker.run("SELECT * FROM f").await.columns, ["k", "n", "day"]);
+    assert_eq!(
+        broker
+            .lines(
+                "SELECT stream, partition, \"offset\", convert_from(key, 'UTF8'), misfits FROM \
+                 sys.dead_letters ORDER BY 1, 3"
+            )
+            .await,
+        [
+            "Raw|0|1||{n}",
+            "Raw|0|2||{_value}",
+            "Raw|0|3||{n}",
+            "f|0|1|b|{n}",
+            "f|0|2|c|{_value}",
+            "f|0|3|d|{day,n}"
+        ]
+    );
+    assert_eq!(
+        broker.lines("SELECT count(*) FROM sys.dead_letters d WHERE d.stream = 'f'").await,
+        ["3"]
+    );
+    // What is corrected is a dead letter of the past.
+    broker.run("UPDATE f SET n = 2 WHERE k = 'b'").await;
+    assert_eq!(broker.lines("SELECT count(*) FROM f WHERE _misfits IS NOT NULL").await, ["2"]);
+    let error = broker.fails("INSERT INTO f (k, _misfits) VALUES ('x', NULL)").await;
+    assert_eq!(error.sqlstate, "428C9", "{error}");
 }

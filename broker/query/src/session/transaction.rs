@@ -5,9 +5,13 @@
 //! together, in one round or none, on condition that nobody has written their keys since the cut;
 //! a conflict is 40001. Until then nobody else sees them.
 //!
+//! Definitions belong to it too: the transaction alone sees what it has created, altered or dropped,
+//! until COMMIT puts it in force in the round of its writes. If somebody else has changed the same
+//! stream meanwhile, that is a conflict as well.
+//!
 //! Several statements that come as one text, or before one Sync, are a transaction of their own, as
-//! in PostgreSQL (55.2.2.1, 55.2.3), but one that a definition divides: what stands before it is
-//! committed first.
+//! in PostgreSQL (55.2.2.1, 55.2.3), but one that COPY FROM, TRUNCATE, and what cannot be undone
+//! divide: what stands before these is committed first.
 
 use super::{Done, Outcome, Session};
 use crate::error::{Error, sqlstate};
@@ -16,9 +20,10 @@ use crate::limits::LOCKED_ROWS_MAX;
 use crate::pending::{Mark, Pending};
 use crate::plan::LockPlan;
 use crate::snapshot::Snapshot;
+use crate::sql::Sql;
 use crate::statement::{SessionStatement, SetValue};
 use crate::write::WritePlan;
-use anabranch_engine::Cut;
+use anabranch_engine::{Cut, Draft, DraftMark};
 use datafusion::arrow::array::AsArray;
 use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
@@ -46,20 +51,35 @@ pub(super) struct Transaction {
     cut: Option<Cut>,
     /// What it has written. Queries that still run keep what was written when they began.
     pending: Arc<Pending>,
-    /// Name, and where `pending` stood.
-    savepoints: Vec<(String, Mark)>,
+    definitions: Option<Definitions>,
+    savepoints: Vec<Savepoint>,
     /// What SET LOCAL changed.
     restore: Vec<(String, String)>,
 }
 
+/// What a transaction has defined.
+struct Definitions {
+    draft: Draft,
+    /// What the session has spoken to until then.
+    before: Arc<Sql>,
+}
+
+struct Savepoint {
+    name: String,
+    pending: Mark,
+    /// `None`: nothing was defined yet.
+    definitions: Option<DraftMark>,
+}
+
 impl Transaction {
-    fn new(read_only: bool) -> Self {
+    fn new(read_only: bool, sql: &Sql) -> Self {
         Self {
             failed: false,
             implicit: false,
             read_only,
             cut: None,
-            pending: Arc::default(),
+            pending: Arc::new(Pending::counted(sql)),
+            definitions: None,
             savepoints: Vec::new(),
             restore: Vec::new(),
         }
@@ -76,6 +96,32 @@ impl Transaction {
             }
         };
         Ok(Snapshot::within(cut, self.pending.clone()))
+    }
+
+    /// What there is now, and what the transaction has written: a definition has to hold for it.
+    pub(super) async fn newest(&self, execution: &Execution) -> Result<Snapshot, Error> {
+        Ok(Snapshot::within(execution.new_cut().await?, self.pending.clone()))
+    }
+
+    fn savepoint(&self, name: String) -> Savepoint {
+        let definitions = self.definitions.as_ref();
+        Savepoint {
+            name,
+            pending: self.pending.mark(),
+            definitions: definitions.map(|definitions| definitions.draft.mark()),
+        }
+    }
+
+    fn go_back(&mut self, at: usize) {
+        self.savepoints.truncate(at + 1);
+        let Some(savepoint) = self.savepoints.last() else { return };
+        Arc::make_mut(&mut self.pending).go_back(savepoint.pending);
+        match (&self.definitions, &savepoint.definitions) {
+            (Some(Definitions { draft, .. }), Some(mark)) => draft.go_back(mark.clone()),
+            (Some(Definitions { draft, .. }), None) => draft.clear(),
+            (None, _) => {}
+        }
+        self.failed = false;
     }
 
     pub(super) fn is_read_only(&self) -> bool {
@@ -112,7 +158,8 @@ impl Session {
     pub fn begin_implicit(&mut self) {
         if self.transaction.is_none() {
             let read_only = self.settings.is_read_only();
-            self.transaction = Some(Transaction { implicit: true, ..Transaction::new(read_only) });
+            self.transaction =
+                Some(Transaction { implicit: true, ..Transaction::new(read_only, &self.sql) });
         }
     }
 
@@ -122,13 +169,26 @@ impl Session {
     /// 40001 as COMMIT; nothing was written.
     pub async fn commit_implicit(&mut self) -> Result<(), Error> {
         match &mut self.transaction {
-            Some(transaction) if transaction.implicit => {
-                let pending = std::mem::take(&mut transaction.pending);
-                self.end_transaction();
-                self.commit(Arc::unwrap_or_clone(pending)).await
-            }
+            Some(transaction) if transaction.implicit => self.commit().await,
             _ => Ok(()),
         }
+    }
+
+    /// Sees to it that what is defined from here on belongs to the open transaction, if there is
+    /// one.
+    pub(super) fn begin_definitions(&mut self, verb: &str) -> Result<(), Error> {
+        let Some(transaction) = &mut self.transaction else {
+            return if self.settings.is_read_only() { Err(read_only(verb)) } else { Ok(()) };
+        };
+        transaction.check_writable(verb)?;
+        if transaction.definitions.is_none() {
+            let draft = self.sql.engine().begin_draft();
+            let sql = self.sql.of(draft.session().clone())?;
+            transaction.cut = transaction.cut.take().map(|cut| cut.of(draft.session().clone()));
+            let before = std::mem::replace(&mut self.sql, sql);
+            transaction.definitions = Some(Definitions { draft, before });
+        }
+        Ok(())
     }
 
     /// Executes a statement that writes: at once, or at COMMIT where a transaction is open.
@@ -216,7 +276,7 @@ impl Session {
             }),
             (SessionStatement::Begin { read_only }, None) => {
                 let read_only = read_only.unwrap_or_else(|| self.settings.is_read_only());
-                self.transaction = Some(Transaction::new(read_only));
+                self.transaction = Some(Transaction::new(read_only, &self.sql));
                 Ok(Done::tag("BEGIN"))
             }
             (SessionStatement::Transaction { read_only }, transaction) => {
@@ -230,9 +290,7 @@ impl Session {
                 ..Done::tag("COMMIT")
             }),
             (SessionStatement::Commit, Some(transaction)) if !transaction.failed => {
-                let pending = Arc::unwrap_or_clone(std::mem::take(&mut transaction.pending));
-                self.end_transaction();
-                self.commit(pending).await?;
+                self.commit().await?;
                 Ok(Done::tag("COMMIT"))
             }
             (SessionStatement::Commit | SessionStatement::Rollback, Some(_)) => {
@@ -248,16 +306,13 @@ impl Session {
                 ))
             }
             (SessionStatement::Savepoint(name), Some(transaction)) => {
-                let mark = transaction.pending.mark();
-                transaction.savepoints.push((name, mark));
+                let savepoint = transaction.savepoint(name);
+                transaction.savepoints.push(savepoint);
                 Ok(Done::tag("SAVEPOINT"))
             }
             (SessionStatement::RollbackTo(name), Some(transaction)) => {
                 let at = savepoint(transaction, &name)?;
-                transaction.savepoints.truncate(at + 1);
-                let mark = transaction.savepoints[at].1;
-                Arc::make_mut(&mut transaction.pending).go_back(mark);
-                transaction.failed = false;
+                transaction.go_back(at);
                 Ok(Done::tag("ROLLBACK"))
             }
             (SessionStatement::Release(name), Some(transaction)) => {
@@ -272,37 +327,44 @@ impl Session {
         }
     }
 
-    async fn commit(&self, pending: Pending) -> Result<(), Error> {
-        if pending.is_empty() {
+    async fn commit(&mut self) -> Result<(), Error> {
+        let Some((pending, draft)) = self.end_transaction() else { return Ok(()) };
+        let pending = Arc::unwrap_or_clone(pending);
+        if pending.is_empty() && draft.is_none() {
             return Ok(());
         }
         let sql = self.sql.clone();
-        self.sql
-            .runtime
-            .run(async move {
-                match pending.append(sql.engine()).await {
-                    // Inside a transaction there is nothing to read again: the client decides.
-                    Err(error) if error.kind == anabranch_engine::ErrorKind::Conflict => {
-                        Err(Error::new(
-                            sqlstate::SERIALIZATION_FAILURE,
-                            "could not serialize access due to concurrent update",
-                        )
-                        .hint("somebody else wrote a key of this transaction: run it again"))
-                    }
-                    other => other.map(|_| ()),
-                }
+        let committing = async move {
+            let committed = match draft {
+                None => pending.append(sql.engine()).await,
+                Some(draft) => pending.append_with(draft).await,
+            };
+            // Inside a transaction there is nothing to read again: the client decides.
+            committed.map_err(|error| match error.kind {
+                anabranch_engine::ErrorKind::Conflict => Error::new(
+                    sqlstate::SERIALIZATION_FAILURE,
+                    "could not serialize access due to concurrent update",
+                )
+                .hint("somebody else wrote what this transaction has written: run it again"),
+                _ => error,
             })
-            .await
+        };
+        self.sql.runtime.run(committing).await
     }
 
-    pub(super) fn end_transaction(&mut self) {
-        let Some(transaction) = self.transaction.take() else {
-            return;
-        };
+    /// Ends the transaction; gives what it had to commit. What is not committed is as if it had
+    /// not been.
+    pub(super) fn end_transaction(&mut self) -> Option<(Arc<Pending>, Option<Draft>)> {
+        let transaction = self.transaction.take()?;
         for (name, value) in transaction.restore {
             // It was accepted before.
             let _ = self.settings.set(&name, &SetValue::Text(value));
         }
+        let draft = transaction.definitions.map(|definitions| {
+            self.sql = definitions.before;
+            definitions.draft
+        });
+        Some((transaction.pending, draft))
     }
 }
 
@@ -311,7 +373,7 @@ pub(super) fn read_only(verb: &str) -> Error {
 }
 
 fn savepoint(transaction: &Transaction, name: &str) -> Result<usize, Error> {
-    transaction.savepoints.iter().rposition(|(savepoint, _)| savepoint == name).ok_or_else(|| {
+    transaction.savepoints.iter().rposition(|savepoint| savepoint.name == name).ok_or_else(|| {
         Error::new(sqlstate::SAVEPOINT_NOT_FOUND, format!("savepoint \"{name}\" does not exist"))
     })
 }

@@ -1,4 +1,4 @@
-//! CREATE, ALTER and DROP of streams (or tables), sequences and indexes.
+//! CREATE, ALTER and DROP of streams (or tables), sequences, views and indexes.
 //!
 //! ```sql
 //! CREATE STREAM [IF NOT EXISTS] name [(column type [constraint …], …, constraint, …)]
@@ -10,6 +10,8 @@
 //! ALTER STREAM name INFER SCHEMA
 //! DROP STREAM [IF EXISTS] name, …
 //! CREATE | ALTER | DROP SEQUENCE …
+//! CREATE [OR REPLACE] VIEW name [(column, …)] AS query
+//! ALTER VIEW name RENAME TO other | DROP VIEW [IF EXISTS] name, … [CASCADE]
 //! ```
 //! Every clause of PostgreSQL's is either done or refused; what changes nothing here, such as an
 //! index that is not unique, is taken with a notice.
@@ -21,6 +23,7 @@ mod expression;
 mod sequence;
 mod settings;
 mod types;
+mod view;
 
 use super::Kind;
 use super::cursor::{Cursor, Name};
@@ -31,6 +34,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::Token;
 pub(crate) use sequence::{SequenceOptions, SequenceStatement};
 use std::collections::BTreeMap;
+pub(crate) use view::ViewStatement;
 
 /// CREATE STREAM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +160,8 @@ pub(crate) struct DropStream {
     /// `STREAM` or `TABLE`, as it was written.
     pub(crate) word: &'static str,
     pub(crate) if_exists: bool,
+    /// Whether views that read them go too.
+    pub(crate) cascade: bool,
 }
 
 /// A statement that is taken and changes nothing here.
@@ -179,7 +185,10 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Kind>, Error> {
         if cursor.word("SEQUENCE") {
             return sequence::alter(cursor).map(|statement| Some(Kind::Sequence(statement)));
         }
-        return Err(Error::unsupported("only streams, sequences and users can be altered"));
+        if cursor.word("VIEW") {
+            return view::alter(cursor).map(|statement| Some(Kind::View(statement)));
+        }
+        return Err(Error::unsupported("only streams, views, sequences and users can be altered"));
     }
     if cursor.word("DROP") {
         return dropped(cursor).map(Some);
@@ -224,6 +233,17 @@ fn stream_word(cursor: &mut Cursor<'_>) -> Option<&'static str> {
 }
 
 fn created(cursor: &mut Cursor<'_>) -> Result<Kind, Error> {
+    let or_replace = cursor.words(&["OR", "REPLACE"]);
+    if cursor.word("VIEW") {
+        return view::create(cursor, or_replace).map(Kind::View);
+    }
+    if or_replace {
+        return Err(Error::unsupported("only views can be replaced"));
+    }
+    if cursor.word("MATERIALIZED") || cursor.word("RECURSIVE") {
+        return Err(Error::unsupported("views are neither materialized nor RECURSIVE here")
+            .hint("CREATE VIEW name AS query, which may begin with WITH RECURSIVE"));
+    }
     let _ = cursor.word("GLOBAL") || cursor.word("LOCAL");
     let is_temporary = cursor.word("TEMP") || cursor.word("TEMPORARY");
     if is_temporary {
@@ -246,7 +266,7 @@ fn created(cursor: &mut Cursor<'_>) -> Result<Kind, Error> {
     if cursor.word("INDEX") {
         return index(cursor, is_unique);
     }
-    Err(Error::unsupported("only streams, sequences and users can be created").hint(
+    Err(Error::unsupported("only streams, views, sequences and users can be created").hint(
         "CREATE STREAM name (column type, …) WITH (mode = 'append' | 'upsert', …); CREATE TABLE is a synonym",
     ))
 }
@@ -271,11 +291,14 @@ fn index(cursor: &mut Cursor<'_>, is_unique: bool) -> Result<Kind, Error> {
 
 fn dropped(cursor: &mut Cursor<'_>) -> Result<Kind, Error> {
     if let Some(word) = stream_word(cursor) {
-        let (names, if_exists) = dropped_names(cursor)?;
-        return Ok(Kind::Drop(DropStream { names, word, if_exists }));
+        let (names, if_exists, cascade) = dropped_names(cursor)?;
+        return Ok(Kind::Drop(DropStream { names, word, if_exists, cascade }));
+    }
+    if cursor.word("VIEW") {
+        return view::drop(cursor).map(Kind::View);
     }
     if cursor.word("SEQUENCE") {
-        let (names, if_exists) = dropped_names(cursor)?;
+        let (names, if_exists, _) = dropped_names(cursor)?;
         return Ok(Kind::Sequence(SequenceStatement::Drop { names, if_exists }));
     }
     if cursor.word("INDEX") {
@@ -284,17 +307,19 @@ fn dropped(cursor: &mut Cursor<'_>) -> Result<Kind, Error> {
         let notice = "there are no indexes but primary keys".to_owned();
         return Ok(Kind::Needless(Needless { tag: "DROP INDEX", notice, stream: None }));
     }
-    Err(Error::unsupported("only streams, sequences and users can be dropped"))
+    Err(Error::unsupported("only streams, views, sequences and users can be dropped"))
 }
 
-/// `[IF EXISTS] name, … [CASCADE | RESTRICT]`; what depends on one is refused to be left behind.
-fn dropped_names(cursor: &mut Cursor<'_>) -> Result<(Vec<Name>, bool), Error> {
+/// `[IF EXISTS] name, … [CASCADE | RESTRICT]`: names, whether they may be missing, and whether what
+/// depends on them goes too.
+fn dropped_names(cursor: &mut Cursor<'_>) -> Result<(Vec<Name>, bool, bool), Error> {
     let if_exists = cursor.words(&["IF", "EXISTS"]);
     let mut names = vec![cursor.name()?];
     while cursor.token(&Token::Comma) {
         names.push(cursor.name()?);
     }
-    let _ = cursor.word("CASCADE") || cursor.word("RESTRICT");
+    let cascade = cursor.word("CASCADE");
+    let _ = cascade || cursor.word("RESTRICT");
     cursor.expect_end()?;
-    Ok((names, if_exists))
+    Ok((names, if_exists, cascade))
 }

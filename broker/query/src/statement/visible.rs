@@ -81,9 +81,7 @@ impl Hider<'_> {
     fn rewrite(&self, select: &mut Select) {
         let natural = has_constraint(select, |on| matches!(on, JoinConstraint::Natural));
         let using = has_constraint(select, |on| matches!(on, JoinConstraint::Using(_)));
-        let stars = select.projection.iter().any(|item| {
-            matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
-        });
+        let stars = select.projection.iter().any(super::column_is_star);
         if natural || (stars && using) {
             for_each_factor(&mut select.from, &mut |factor| self.wrap(factor));
             return;

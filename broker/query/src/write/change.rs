@@ -168,7 +168,7 @@ impl ChangePlan {
             snapshot: &snapshot,
             parameters: &parameters,
             now,
-            pending: Pending::default(),
+            pending: Pending::counted(&sql),
             seen: HashSet::default(),
             left: HashSet::default(),
             placed: HashSet::default(),

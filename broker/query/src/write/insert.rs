@@ -138,7 +138,7 @@ impl InsertPlan {
             parameters: &parameters,
             turn: self.into.next_turn(),
             now: execution.sql.engine().now(),
-            pending: Pending::default(),
+            pending: Pending::counted(&sql),
             count: 0,
             returned: self.returning.is_some().then(Vec::new),
         };

@@ -141,7 +141,13 @@ impl Returning {
 fn is_known(source: &Source) -> bool {
     !matches!(
         source,
-        Source::System(System::Offset | System::Timestamp | System::Operation | System::Headers)
+        Source::System(
+            System::Offset
+                | System::Timestamp
+                | System::Operation
+                | System::Headers
+                | System::Misfits
+        )
     )
 }
 

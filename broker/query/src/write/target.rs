@@ -63,7 +63,14 @@ impl Target {
             _ => return Err(Error::syntax(format!("{name} is not the name of a stream"))),
         };
         let name = stream_name(&name)?;
-        let stream = find(sql.engine(), &name).ok_or_else(|| unknown(&name))?;
+        let stream =
+            find(sql.engine(), &name).ok_or_else(|| match sql.engine().catalog().view(&name) {
+                Some(_) => {
+                    Error::new("55000", format!("cannot write to view \"{name}\": it is a query"))
+                        .hint("write to the streams that it reads")
+                }
+                None => unknown(&name),
+            })?;
         Ok(Self::of(stream))
     }
 

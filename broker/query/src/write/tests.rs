@@ -1,5 +1,11 @@
 use crate::error::sqlstate;
+use crate::pending::{Event, Pending};
+use crate::session::Session;
+use crate::sql::{Settings, Sql};
 use crate::testing::{Broker, run};
+use anabranch_engine::Engine;
+use anabranch_types::Timestamp;
+use bytes::Bytes;
 use std::time::Duration;
 
 /// Longer than anything here takes.
@@ -366,13 +372,58 @@ async fn concurrent_updates_lose_nothing() {
 
 #[tokio::test]
 async fn a_statement_that_writes_too_much_is_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let engine = Engine::open(anabranch_engine::Settings::new(directory.path()));
+    let engine = engine.expect("an engine").own_session();
+    let settings = Settings { threads: 2, memory_bytes_max: 32 << 20, ..Settings::default() };
+    let sql = Sql::start(engine.clone(), settings).expect("query threads");
+    let mut session = Session::new(sql.clone(), "tester");
+    run(&mut session, "CREATE STREAM e (n int, note text)").await.expect("free");
+    let insert = "INSERT INTO e SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n";
+    let error = run(&mut session, insert).await.expect_err("more than the memory");
+    assert_eq!(error.sqlstate, sqlstate::OUT_OF_MEMORY, "{error}");
+    // In a transaction, all of its statements count.
+    let insert = "INSERT INTO e SELECT n, repeat('x', 1000) FROM generate_series(1, 8000) n";
+    run(&mut session, &format!("BEGIN; {insert}")).await.expect("half of the memory");
+    let error = run(&mut session, insert).await.expect_err("more than the memory");
+    assert_eq!(error.sqlstate, sqlstate::OUT_OF_MEMORY, "{error}");
+    run(&mut session, "ROLLBACK").await.expect("a failed transaction");
+    // What was held is free again.
+    run(&mut session, insert).await.expect("within the memory");
+    let count = run(&mut session, "SELECT count(*) FROM e").await.expect("a query");
+    assert_eq!(count.lines(), ["8000"]);
+    // Whatever memory there is.
+    let stream = engine.catalog().by_name("e").expect("it is there").clone();
+    let mut pending = Pending::up_to(10_000);
+    let event = Event {
+        partition: stream.partitions[0],
+        stream,
+        key: None,
+        value: Some(Bytes::from(vec![b'x'; 4_000])),
+        timestamp: Timestamp(0),
+    };
+    pending.push(event.clone()).expect("4 KB of 10");
+    pending.push(event.clone()).expect("8 KB of 10");
+    let error = pending.push(event).expect_err("12 KB of 10");
+    assert_eq!(error.sqlstate, sqlstate::PROGRAM_LIMIT_EXCEEDED, "{error}");
+    std::thread::spawn(move || {
+        sql.stop();
+        engine.stop();
+    })
+    .join()
+    .expect("stopping does not panic");
+}
+
+#[tokio::test]
+async fn a_statement_may_write_more_than_the_journal_holds() {
     let broker = Broker::start();
-    broker.run("CREATE STREAM e (n int, note text)").await;
-    let error = broker
-        .fails("INSERT INTO e SELECT n, repeat('x', 1000) FROM generate_series(1, 100000) n")
+    broker.run("CREATE TABLE t (n int PRIMARY KEY, note text)").await;
+    // 65 MB in one round.
+    let given = broker
+        .run("INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 60000) n")
         .await;
-    assert_eq!(error.sqlstate, sqlstate::PROGRAM_LIMIT_EXCEEDED);
-    assert_eq!(broker.lines("SELECT count(*) FROM e").await, ["0"]);
+    assert_eq!(given.tag, "INSERT 0 60000");
+    assert_eq!(broker.lines("SELECT count(*), sum(length(note)) FROM t").await, ["60000|60000000"]);
 }
 
 /// One round all the same: nothing of it is seen before the rest.

@@ -42,7 +42,7 @@ impl TruncatePlan {
     pub(super) async fn execute(&self, execution: Execution) -> Result<(Written, Pending), Error> {
         let snapshot = execution.snapshot().await?;
         let engine = execution.sql.engine();
-        let mut pending = Pending::default();
+        let mut pending = Pending::counted(&execution.sql);
         for Target { stream, .. } in &self.targets {
             if !stream.table.is_some_and(|_| stream.mode == anabranch_engine::Mode::Upsert) {
                 let logs = stream.partitions.iter().filter_map(|id| engine.partition(*id));

@@ -64,7 +64,7 @@ impl<'a> Objects<'a> {
 }
 
 /// Name, type of the result, and what it does. Oids are Int32.
-const FUNCTIONS: [(&str, DataType, Body); 45] = [
+const FUNCTIONS: [(&str, DataType, Body); 46] = [
     ("pg_oid", DataType::Int32, oid),
     ("pg_regclass", DataType::Int32, regclass),
     ("pg_regclass_name", DataType::Utf8View, regclass_name),
@@ -81,6 +81,7 @@ const FUNCTIONS: [(&str, DataType, Body); 45] = [
     ("pg_get_userbyid", DataType::Utf8View, regrole_name),
     ("pg_get_indexdef", DataType::Utf8View, index_definition),
     ("pg_get_constraintdef", DataType::Utf8View, constraint_definition),
+    ("pg_get_viewdef", DataType::Utf8View, view_definition),
     ("pg_relation_size", DataType::Int64, relation_size),
     ("pg_table_size", DataType::Int64, relation_size),
     ("pg_total_relation_size", DataType::Int64, relation_size),
@@ -507,6 +508,20 @@ fn constraint_definition(objects: &Objects<'_>, values: &[Value]) -> Result<Valu
     };
     match objects.constraints().iter().find(|one| i64::from(one.oid) == *oid) {
         Some(constraint) => text(&constraint.definition),
+        None => Ok(Value::Null),
+    }
+}
+
+/// A view's query; by the view's oid or name, however it is to be laid out.
+fn view_definition(objects: &Objects<'_>, values: &[Value]) -> Result<Value, Error> {
+    let Some(value) = values.first().filter(|value| **value != Value::Null) else {
+        return Ok(Value::Null);
+    };
+    let Value::Number(oid) = regclass(objects, std::slice::from_ref(value))? else {
+        return Ok(Value::Null);
+    };
+    match objects.relation(oid).and_then(Described::definition) {
+        Some(query) => text(query),
         None => Ok(Value::Null),
     }
 }

@@ -20,8 +20,12 @@ pub(super) const SEQUENCE_OIDS_FROM: i32 = 1_500_000_000;
 const DEFAULT_OIDS_FROM: i32 = 1_600_000_000;
 
 pub(super) fn sequence_oid(sequence: &SequenceStatus) -> i32 {
-    let id = i32::try_from(sequence.sequence.id).unwrap_or(i32::MAX);
-    SEQUENCE_OIDS_FROM.saturating_add(id)
+    relation_oid(sequence.sequence.id)
+}
+
+/// Of a sequence or a view.
+pub(super) fn relation_oid(id: u32) -> i32 {
+    SEQUENCE_OIDS_FROM.saturating_add(i32::try_from(id).unwrap_or(i32::MAX))
 }
 
 /// Columns of `pg_catalog.<name>`.

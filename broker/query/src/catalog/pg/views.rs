@@ -201,6 +201,7 @@ fn view(relation: &Described, column: &str) -> Option<Cell> {
         "schemaname" => Cell::text(relation.schema),
         "viewname" => Cell::text(&relation.name),
         "viewowner" => Cell::text(OWNER_NAME),
+        "definition" => Cell::Text(relation.definition()?),
         _ => return None,
     })
 }

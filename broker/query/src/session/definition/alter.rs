@@ -1,10 +1,13 @@
 //! ALTER STREAM.
 
 use super::columns::{Drafts, columns_of};
+use super::views::refuse_dependents;
 use super::{Done, Session, stream_name, unknown};
-use crate::catalog::find;
+use crate::catalog::{find, is_taken};
 use crate::error::{Error, sqlstate};
-use crate::statement::{AlterStream, NewCheck, NewColumn, Retyped, StreamAction, folded, quoted};
+use crate::statement::{
+    AlterStream, Named, NewCheck, NewColumn, Retyped, StreamAction, folded, quoted,
+};
 use crate::write::{missing_value, parsed, validate};
 use anabranch_engine::{
     Check, Column, ColumnType, Definition, Filled, SequenceChange, Stream, StreamChange,
@@ -55,14 +58,15 @@ impl Session {
                 return Ok(done);
             }
             [StreamAction::Rename(new)] => {
-                if engine.sequence(new).is_ok() {
+                if is_taken(&engine, new) {
                     return Err(super::taken(new));
                 }
+                refuse_dependents(&engine.catalog(), &name, "stream", |_| true)?;
                 engine.alter_stream(&name, StreamChange::Rename(new.clone())).await?;
                 return Ok(done);
             }
             [StreamAction::AddKey(key)] => {
-                done.notices.extend(self.add_key(stream, key).await?);
+                done.notices.extend(Box::pin(self.add_key(stream, key)).await?);
                 return Ok(done);
             }
             _ => {}
@@ -82,6 +86,13 @@ impl Session {
             added: Vec::new(),
         };
         for action in alter.actions {
+            if let StreamAction::DropColumn { name: column, .. }
+            | StreamAction::RenameColumn(column, _)
+            | StreamAction::SetType(Retyped { column, .. }) = &action
+            {
+                let minds = |named: &Named| named.words.contains(column);
+                refuse_dependents(&engine.catalog(), &name, "stream", minds)?;
+            }
             altered.apply(action)?;
         }
         let made: Vec<_> = altered.drafts.sequences.iter().map(|spec| spec.name.clone()).collect();

@@ -157,7 +157,7 @@ pub(super) fn columns_of_schema(schema: &Schema, names: &[String]) -> Result<Vec
     Ok(columns)
 }
 
-fn column_type(field: &Field) -> Result<ColumnType, Error> {
+pub(super) fn column_type(field: &Field) -> Result<ColumnType, Error> {
     Ok(match field.data_type() {
         DataType::Boolean => ColumnType::Boolean,
         DataType::Int16 => ColumnType::Smallint,

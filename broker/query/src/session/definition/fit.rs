@@ -23,7 +23,13 @@ impl Session {
     /// What a query gives that is made here.
     pub(super) async fn rows(&self, text: &str) -> Result<Rows, Error> {
         match self.plan_text(text).await? {
-            Plan::Query(plan) => self.execution().start(plan, Vec::new()).await,
+            Plan::Query(plan) => {
+                let mut execution = self.execution();
+                if let Some(transaction) = &self.transaction {
+                    execution.snapshot = Some(transaction.newest(&execution).await?);
+                }
+                execution.start(plan, Vec::new()).await
+            }
             _ => Err(Error::internal("no query")),
         }
     }

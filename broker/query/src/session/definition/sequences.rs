@@ -1,7 +1,7 @@
 //! CREATE, ALTER and DROP SEQUENCE.
 
 use super::{Done, Session, stream_name, taken, unknown};
-use crate::catalog::{find, streams_of};
+use crate::catalog::{find, is_taken, streams_of};
 use crate::error::{Error, sqlstate};
 use crate::sequences::relation_name;
 use crate::statement::{Name, SequenceOptions, SequenceStatement, next_value_of};
@@ -39,7 +39,7 @@ impl Session {
         let engine = self.sql.engine();
         let name = stream_name(name)?;
         let mut done = Done::tag("CREATE SEQUENCE");
-        if find(engine, &name).is_some() || engine.sequence(&name).is_ok() {
+        if is_taken(engine, &name) {
             if if_not_exists {
                 done.notices.push(format!("relation \"{name}\" already exists, skipping"));
                 return Ok(done);

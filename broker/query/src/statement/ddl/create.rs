@@ -6,9 +6,10 @@ use super::{CreateStream, Filling};
 use crate::error::{Error, sqlstate};
 use crate::statement::cursor::Cursor;
 use anabranch_engine::{Column, ColumnType, Filled, Mode};
+use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use std::collections::BTreeMap;
 
 pub(super) fn create(cursor: &mut Cursor<'_>, word: &'static str) -> Result<CreateStream, Error> {
@@ -120,14 +121,18 @@ fn filling(cursor: &mut Cursor<'_>, names: Vec<String>) -> Result<Filling, Error
         2.. if is(count - 2, "WITH") && is(count - 1, "DATA") => (count - 2, true),
         _ => (count, true),
     };
+    Ok(Filling { query: query_of(&tokens[..end])?, names, with_data })
+}
+
+pub(super) fn query_of(tokens: &[TokenWithSpan]) -> Result<Box<ast::Query>, Error> {
     let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens[..end].to_vec());
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens.to_vec());
     let query = parser.parse_query()?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         return Err(Error::syntax(format!("syntax error at or near \"{}\"", next.token)));
     }
-    Ok(Filling { query, names, with_data })
+    Ok(query)
 }
 
 fn column_list(cursor: &mut Cursor<'_>, statement: &mut CreateStream) -> Result<(), Error> {

@@ -257,7 +257,8 @@ LIST = [
     Difference("ApiVersions", r"(supported|finalized)_features.*|zk_migration_ready",
                "Features are about Kafka's own upgrades; clients look for those they use."),
     Difference("CreateTopics|DescribeConfigs", r".*configs", "A setting of our own.",
-               kafka="(absent)", when=lambda step, path: "[durability]" in path),
+               kafka="(absent)",
+               when=lambda step, path: "[durability]" in path or "[ttl.ms]" in path),
     Difference("CreateTopics|DescribeConfigs", r".*configs\..*source", "Kafka 4.3 keeps this one's "
                "default as a setting of the cluster; ours is a constant.", kafka=3, ours=5,
                when=lambda step, path: "min.insync.replicas" in path),

@@ -45,6 +45,11 @@ fn django_inspects_and_maps() {
 }
 
 #[test]
+fn django_and_alembic_migrate() {
+    passes(python("with_migrations.py"));
+}
+
+#[test]
 fn node_postgres_works() {
     let mut client = program("node");
     client

@@ -15,15 +15,16 @@ fn its_balances_are_equal_after_its_scripts() {
         pgbench.args(["-U", "tester"]);
         pgbench
     };
-    // Tables, rows by COPY, VACUUM, and then the primary keys; and again, over what there is.
+    // Tables, rows by COPY (more of them than the journal would hold in one round), VACUUM, and
+    // then the primary keys; and again, over what there is.
     for _ in 0..2 {
-        run(pgbench().args(["-i", "-s", "1", "-q", "anabranch"]), &[]);
+        run(pgbench().args(["-i", "-s", "2", "-q", "anabranch"]), &[]);
     }
-    assert_eq!(value(&broker, "SELECT count(*) FROM pgbench_accounts"), "100000");
+    assert_eq!(value(&broker, "SELECT count(*) FROM pgbench_accounts"), "200000");
     let bench = |script: &str, protocol: &str, clients: u32, transactions: u32| {
         let mut pgbench = pgbench();
-        pgbench.args(["-n", "-s", "1", "-b", script, "-M", protocol, "-c", &clients.to_string()]);
-        // Everybody writes the one branch: who comes second tries again.
+        pgbench.args(["-n", "-s", "2", "-b", script, "-M", protocol, "-c", &clients.to_string()]);
+        // Everybody writes the same branches: who comes second tries again.
         pgbench.args(["-t", &transactions.to_string(), "--max-tries=1000", "anabranch"]);
         let said = run(&mut pgbench, &[]);
         let wanted = clients * transactions;

@@ -31,14 +31,9 @@ class Purchase(Base):
 
 
 def define(engine):
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for statement in [
-            "CREATE STREAM customers (id bigint PRIMARY KEY, name text NOT NULL, tags text[])",
-            "CREATE STREAM purchases (customer bigint, number integer, price numeric(10,2),"
-            " PRIMARY KEY (customer, number))",
-            "CREATE STREAM clicks (at timestamptz, page text)",
-        ]:
-            connection.exec_driver_sql(statement)
+    with engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        connection.exec_driver_sql("CREATE STREAM clicks (at timestamptz, page text)")
 
 
 def reflection(engine):

@@ -230,8 +230,78 @@ fn what_is_too_large_for_one_append_goes_in_pieces() {
     let rows = large(Path::new(&path), "");
     let from = format!("\\copy t FROM '{path}' CSV");
     let mut within = psql(&broker);
-    let within = run_any(within.args(["-c", "BEGIN", "-c", &from, "-c", "COMMIT"]), &[]);
-    assert!(say(&within).contains("COPY outside of a transaction block"), "{}", say(&within));
+    let count = "SELECT count(*) FROM t";
+    let within = within.args(["-c", "BEGIN", "-c", &from, "-c", count, "-c", "ROLLBACK"]);
+    assert_eq!(run(within, &[]).trim(), rows.to_string());
+    assert_eq!(value(&broker, "SELECT count(*) FROM log.t"), "0");
+    let says = |sql: &str, words: &[&str]| {
+        let said = error(&broker, sql);
+        words.iter().for_each(|word| assert!(said.contains(word), "{sql}: {word}, not {said}"));
+    };
+    says("COPY t FROM '/etc/passwd'", &["42501", "\\copy of psql"]);
+    says("COPY t TO PROGRAM 'cat'", &["42501", "\\copy of psql"]);
+    says("COPY t FROM STDIN (FORMAT xml)", &["22023", "\"xml\" not recognized"]);
+    says("COPY t FROM STDIN (DELIMITER 'ab')", &["0A000", "single one-byte"]);
+    says("COPY t FROM STDIN (QUOTE '|')", &["0A000", "only in CSV mode"]);
+    says("COPY t FROM STDIN (HEADER, HEADER)", &["42601", "redundant"]);
+    says("COPY t FROM STDIN (ENCODING 'LATIN1')", &["0A000", "UTF-8"]);
+    says("COPY t FROM STDIN CSV FORCE NULL x", &["42P10"]);
+    says("COPY t FROM STDIN WHERE k > 1", &["0A000"]);
+    says("COPY (DELETE FROM t WHERE k = 1) TO STDOUT", &["0A000", "RETURNING"]);
+    says("COPY (SELECT $1) TO STDOUT", &["42P02"]);
+    says("COPY (SELECT k FROM nowhere) TO STDOUT", &["42P01"]);
+}
+
+#[test]
+fn a_transaction_has_the_rows_of_its_copy() {
+    let broker = Broker::start();
+    query(&broker, "CREATE STREAM t (k integer PRIMARY KEY)");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = file(&dir, "rows");
+    std::fs::write(&path, "1\n2\n").expect("the directory can be written");
+    let session = |statements: &[&str]| {
+        let mut psql = psql(&broker);
+        for statement in statements {
+            psql.args(["-c", statement]);
+        }
+        run_any(&mut psql, &[])
+    };
+    let from = format!("\\copy t FROM '{path}'");
+    let count = || value(&broker, "SELECT count(*) FROM t");
+    assert!(session(&["BEGIN", &from, "ROLLBACK"]).status.success());
+    assert_eq!(count(), "0");
+    assert!(session(&["BEGIN", "INSERT INTO t VALUES (3)", &from, "COMMIT"]).status.success());
+    assert_eq!(count(), "3");
+    let twice = session(&["DELETE FROM t", "BEGIN", "INSERT INTO t VALUES (2)", &from]);
+    assert!(say(&twice).contains("duplicate key"), "{}", say(&twice));
+    let read_only = session(&["BEGIN READ ONLY", &from]);
+    assert!(say(&read_only).contains("read-only transaction"), "{}", say(&read_only));
+    assert_eq!(count(), "0");
+}
+
+/// More than one append takes.
+fn large(path: &Path, last: &str) -> usize {
+    const ROWS: usize = 120_000;
+    let filler = "x".repeat(250);
+    let rows = (0..ROWS).map(|number| format!("{number},{filler}\n"));
+    let rows: String = rows.chain([last.to_owned()]).collect();
+    assert!(rows.len() > 30_000_000);
+    std::fs::write(path, rows).expect("the directory can be written");
+    ROWS
+}
+
+#[test]
+fn what_is_too_large_for_one_append_goes_in_pieces() {
+    let broker = Broker::start();
+    query(&broker, "CREATE STREAM t (k integer PRIMARY KEY, note text) WITH (partitions = 2)");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = file(&dir, "large.csv");
+    let rows = large(Path::new(&path), "");
+    let from = format!("\\copy t FROM '{path}' CSV");
+    let mut within = psql(&broker);
+    let within = run_any(within.args(["-c", "BEGIN", "-c", &from, "-c", "ROLLBACK"]), &[]);
+    let said = String::from_utf8_lossy(&within.stdout);
+    assert!(said.contains(&format!("COPY {rows}")), "{said} {}", say(&within));
     assert_eq!(value(&broker, "SELECT count(*) FROM log.t"), "0");
     let said = copied(&broker, &from, "");
     assert!(said.contains("appended in 2 pieces"), "{said}");

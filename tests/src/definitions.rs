@@ -4,8 +4,9 @@ use crate::broker::Broker;
 use crate::process::run;
 use crate::psql::{error, psql, query, value};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn psql_shows_what_was_defined() {
@@ -138,4 +139,59 @@ fn sessions_together_take_each_value_once() {
         worker.join().expect("no key came twice");
     }
     assert_eq!(value(&broker, "SELECT count(*), max(id) FROM t"), "400|400");
+}
+
+#[test]
+fn rows_go_when_their_time_has_come() {
+    let broker = Broker::start();
+    query(&broker, "CREATE TABLE sessions (id text PRIMARY KEY) WITH (ttl_ms = 1000)");
+    query(&broker, "INSERT INTO sessions VALUES ('a'), ('b')");
+    let began = Instant::now();
+    while value(&broker, "SELECT count(*) FROM sessions") != "0" {
+        assert!(began.elapsed() < Duration::from_secs(60), "they stay");
+    }
+    let deleted = "SELECT count(*) FROM log.sessions WHERE _op = 'delete'";
+    assert_eq!(value(&broker, deleted), "2");
+    let said = error(&broker, "CREATE TABLE events (n int) WITH (ttl_ms = 1000)");
+    assert!(said.contains("retention.ms"), "{said}");
+}
+
+/// What a transaction has defined and not committed is gone with the broker, and its names are free.
+#[test]
+fn definitions_that_were_not_committed_are_gone_after_a_crash() {
+    let mut broker = Broker::start();
+    query(&broker, "CREATE TABLE old (k int PRIMARY KEY)");
+    for round in 0..3 {
+        query(
+            &broker,
+            &format!(
+                "BEGIN; CREATE TABLE t{round} (k serial PRIMARY KEY, v text); CREATE VIEW v{round} AS \
+                 SELECT v FROM t{round}; INSERT INTO t{round} (v) VALUES ('kept'); \
+                 ALTER TABLE old ADD COLUMN c{round} int DEFAULT {round}; COMMIT"
+            ),
+        );
+        let mut open = psql(&broker)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql starts");
+        let statements = "BEGIN; DROP TABLE old; CREATE TABLE lost (k serial PRIMARY KEY);\n\
+                          INSERT INTO lost DEFAULT VALUES RETURNING 'said';\n";
+        let mut stdin = open.stdin.take().expect("it is piped");
+        stdin.write_all(statements.as_bytes()).expect("psql reads");
+        let out = BufReader::new(open.stdout.take().expect("it is piped"));
+        let mut lines = out.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == "said"), "psql says what it was given");
+        broker.kill();
+        broker.restart();
+        drop(stdin);
+        open.wait().expect("psql ends");
+        assert_eq!(query(&broker, &format!("SELECT * FROM v{round}")), ["kept"]);
+        let said = error(&broker, "SELECT * FROM lost");
+        assert!(said.contains("42P01"), "{said}");
+    }
+    assert_eq!(
+        query(&broker, "INSERT INTO old VALUES (1, 5, 6, 7) RETURNING k, c0, c1, c2"),
+        ["1|5|6|7"]
+    );
 }

@@ -42,7 +42,7 @@ fn reads_what_was_acknowledged_before() {
     assert_eq!(value(broker, "SELECT count(*) FROM log.rows"), "3");
 }
 
-/// Several statements of one text are one transaction, which a definition divides.
+/// Several statements of one text are one transaction, with what they define.
 #[test]
 fn statements_of_one_text_stand_or_fall_together() {
     let broker = Broker::start();
@@ -59,6 +59,12 @@ fn statements_of_one_text_stand_or_fall_together() {
         "INSERT INTO rows VALUES ('d', 1); CREATE STREAM more (n integer); INSERT INTO more VALUES (1); SELECT nothing",
     );
     assert!(said.contains("42703"), "{said}");
+    assert_eq!(query(&broker, "SELECT k FROM rows ORDER BY k"), ["a", "b"]);
+    query(
+        &broker,
+        "CREATE STREAM more (n integer); INSERT INTO more VALUES (1); TRUNCATE more; \
+         INSERT INTO rows VALUES ('d', 1)",
+    );
     assert_eq!(query(&broker, "SELECT k FROM rows ORDER BY k"), ["a", "b", "d"]);
     assert_eq!(value(&broker, "SELECT count(*) FROM more"), "0");
     let seen = query(

@@ -19,8 +19,8 @@ const EXPIRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 const EXPIRY_SHARE: u32 = 20;
 
 pub(crate) fn run(engine: &Weak<Inner>, unfinished: Vec<PartitionId>, stop: &Receiver<()>) {
-    // For waiting for the commit thread, nothing else.
-    let runtime = match tokio::runtime::Builder::new_current_thread().build() {
+    // For waiting for the commit thread and for tables, nothing else.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "neither retention nor time-outs of transactions happen");

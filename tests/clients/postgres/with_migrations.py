@@ -76,7 +76,8 @@ class Migration(migrations.Migration):
         migrations.AlterField("volume", "title", models.CharField(max_length=400)),
         migrations.AddField("volume", "notes", models.JSONField(default=dict)),
         migrations.CreateModel("Shelf", [
-            ("id", models.BigAutoField(primary_key=True)),
+            ("id", models.BigAutoField(
+                auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
             ("label", models.CharField(max_length=10)),
         ]),
     ]
@@ -159,10 +160,10 @@ with engine.connect() as connection:
 def alembic(host, port):
     url = f"postgresql+psycopg://tester@{host}:{port}/anabranch"
     with tempfile.TemporaryDirectory() as directory:
-        config = Config()
-        config.set_main_option("script_location", directory + "/scripts")
-        config.set_main_option("sqlalchemy.url", url)
+        config = Config(directory + "/alembic.ini")
         command.init(config, directory + "/scripts")
+        config = Config(directory + "/alembic.ini")
+        config.set_main_option("sqlalchemy.url", url)
         pathlib.Path(directory, "scripts", "env.py").write_text(textwrap.dedent(ENVIRONMENT))
 
         def revise(name, *tables):

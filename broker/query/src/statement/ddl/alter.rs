@@ -163,8 +163,17 @@ fn retype(
 ) -> Result<StreamAction, Error> {
     let (data_type, length) = column_type(cursor, &column, notices)?;
     if cursor.word("USING") {
-        return Err(Error::unsupported("USING is not supported: events are not written anew")
+        // Object mappers always say how: the column itself, as what it is going to be.
+        let mut same = cursor.identifier().is_ok_and(|name| name == column);
+        if same && cursor.token(&Token::DoubleColon) {
+            same = column_type(cursor, &column, &mut Vec::new())? == (data_type, length);
+        }
+        if !same {
+            return Err(Error::unsupported(
+                "USING another value is not supported: events are not written anew",
+            )
             .hint("ADD COLUMN another one, and UPDATE … SET it"));
+        }
     }
     let misfits_are_null = cursor.words(&["ON", "MISFIT", "NULL"]);
     Ok(StreamAction::SetType(Retyped { column, data_type, length, misfits_are_null }))

@@ -76,7 +76,7 @@ fn taker(broker: &Broker) -> Child {
     let mut input = child.stdin.take().expect("piped");
     std::thread::spawn(move || {
         // It ends when psql does.
-        let _ = std::io::Write::write_all(&mut input, taken.as_bytes());
+        let _ = input.write_all(taken.as_bytes());
     });
     child
 }

@@ -364,7 +364,7 @@ impl Session {
             }
             (Plan::Other(_) | Plan::Declare(_), kind) => {
                 let kind = kind.clone();
-                self.define(kind).await
+                Box::pin(self.define(kind)).await
             }
         }
     }

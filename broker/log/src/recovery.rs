@@ -318,7 +318,7 @@ impl Recovering {
             }
             all.extend(segments);
         }
-        sync_segments(&*self.disk, &all)?;
+        sync_segments(&*self.disk, &all, || true)?;
         self.disk.sync_dir("partitions")?;
         self.disk.sync_dir("")
     }

@@ -240,7 +240,8 @@ impl SegmentWriter {
             removed.extend(gone);
             checkpoint.partitions.push((log.id(), kept, producers));
         }
-        sync_segments(&*self.disk, &named)?;
+        let is_awaited = || self.shared.waiting.load(Ordering::Acquire);
+        sync_segments(&*self.disk, &named, is_awaited)?;
         self.disk.create_dir("partitions")?;
         self.disk.sync_dir("partitions")?;
         let doomed: Vec<PartitionId> = plan.unlinking.iter().map(|log| log.id()).collect();
@@ -296,11 +297,23 @@ impl SegmentWriter {
     }
 }
 
-/// Makes what segments hold durable, and their names.
-pub(crate) fn sync_segments(disk: &dyn Disk, segments: &[Arc<Segment>]) -> io::Result<()> {
+/// Makes what segments hold durable, and their names. One at a time, as long as nobody waits for it:
+/// several would take the disk from the journal's syncs, for which everybody waits.
+pub(crate) fn sync_segments(
+    disk: &dyn Disk,
+    segments: &[Arc<Segment>],
+    is_awaited: impl Fn() -> bool,
+) -> io::Result<()> {
     let (dirty, clean): (Vec<_>, Vec<_>) = segments.iter().partition(|each| each.is_dirty());
     clean.iter().for_each(|segment| segment.close());
-    at_once(disk, &dirty, |segment| segment.sync())?;
+    let mut left = dirty.as_slice();
+    while let Some((first, rest)) = left.split_first()
+        && !is_awaited()
+    {
+        first.sync()?;
+        left = rest;
+    }
+    at_once(disk, left, |segment| segment.sync())?;
     sync_names(disk, &segments.iter().map(AsRef::as_ref).collect::<Vec<_>>())
 }
 

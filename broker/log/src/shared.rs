@@ -25,6 +25,8 @@ pub struct Shared {
     /// Whether the segment writer has been asked how much that is now.
     pub(crate) free_asked: AtomicBool,
     pub(crate) tail_bytes: AtomicUsize,
+    /// The commit thread waits for the segment writer.
+    pub(crate) waiting: AtomicBool,
     memory: RwLock<Memory>,
     pub(crate) counts: Counts,
     /// Backups under way: see [`Pin`].

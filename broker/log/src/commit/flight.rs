@@ -293,7 +293,7 @@ impl Log {
         loop {
             match places.try_recv() {
                 Ok(result) => return result,
-                Err(TryRecvError::Empty) => (self.stall)(),
+                Err(TryRecvError::Empty) => self.wait_for_writer(),
                 Err(TryRecvError::Disconnected) => {
                     let failure = self.shared.failure();
                     let ended = || "the segment writer has ended".to_owned();

@@ -33,8 +33,15 @@ impl Log {
             if tail_full {
                 self.send(Task::WriteAll);
             }
-            (self.stall)();
+            self.wait_for_writer();
         }
+    }
+
+    /// Until the segment writer has done something; it makes haste meanwhile.
+    pub(super) fn wait_for_writer(&mut self) {
+        self.shared.waiting.store(true, Ordering::Release);
+        (self.stall)();
+        self.shared.waiting.store(false, Ordering::Release);
     }
 
     /// Asks for a checkpoint if there is a reason.

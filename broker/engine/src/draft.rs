@@ -130,6 +130,16 @@ impl Draft {
         self.go_back(DraftMark(State::default()));
     }
 
+    /// Whether records that were written to a stream as it was are still to be appended: the draft
+    /// has neither dropped it since nor given it keys. What others have done to it, the log tells.
+    #[must_use]
+    pub fn keeps(&self, stream: &Stream) -> bool {
+        let state = self.drafted().state.lock();
+        let change = state.streams.get(&stream.id);
+        change
+            .is_none_or(|change| change.next.as_ref().is_some_and(|next| next.mode == stream.mode))
+    }
+
     /// Puts it in force, in one round with `append`: all of it or nothing; durable when this
     /// returns.
     ///
@@ -517,8 +527,9 @@ impl Drafted {
     async fn put_in_force(&self, append: Option<Append>) -> Result<(), Error> {
         let (engine, inner) = (&self.engine, &self.engine.inner);
         let parts = append.iter().flat_map(|append| &append.parts);
-        let _reserved = engine.reserve(parts.map(|part| part.batch.len()).sum()).await;
+        let bytes = parts.map(|part| part.batch.len()).sum();
         let _one_at_a_time = inner.changing.lock().await;
+        let _reserved = engine.reserve(bytes).await;
         let state = self.state.lock().clone();
         state.check(&engine.catalog())?;
         let sequences = state.sequences.clone().land(&inner.sequences).await?;

@@ -373,7 +373,9 @@ pub(crate) fn missing(name: &str) -> Error {
 impl Engine {
     /// All sequences by name, and where they stand.
     pub(crate) fn sequences(&self) -> Vec<SequenceStatus> {
-        self.inner.sequences.live.read().values().map(|live| live.status()).collect()
+        // One lock at a time: who removes a sequence takes them in the other order.
+        let all: Vec<_> = self.inner.sequences.live.read().values().cloned().collect();
+        all.iter().map(|live| live.status()).collect()
     }
 
     pub(crate) fn sequence(&self, name: &str) -> Result<Sequence, Error> {

@@ -219,11 +219,7 @@ impl Pending {
     /// `Conflict`, also where somebody else has changed what they change.
     pub(crate) async fn append_with(mut self, draft: Draft) -> Result<(), Error> {
         let _held = std::mem::replace(&mut self.memory, Memory(None));
-        let catalog = draft.session().catalog();
-        let append = self.into_append(|event| {
-            let now = catalog.by_id(event.stream.id);
-            now.is_some_and(|now| now.mode == event.stream.mode)
-        })?;
+        let append = self.into_append(|event| draft.keeps(&event.stream))?;
         if !append.parts.is_empty() {
             draft.session().table_room().await;
         }

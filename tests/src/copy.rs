@@ -211,9 +211,9 @@ fn a_transaction_has_the_rows_of_its_copy() {
 }
 
 /// More than one append takes.
-fn large(path: &Path, last: &str) -> usize {
+fn large(path: &Path, width: usize, last: &str) -> usize {
     const ROWS: usize = 120_000;
-    let filler = "x".repeat(250);
+    let filler = "x".repeat(width);
     let rows = (0..ROWS).map(|number| format!("{number},{filler}\n"));
     let rows: String = rows.chain([last.to_owned()]).collect();
     assert!(rows.len() > 30_000_000);
@@ -227,7 +227,7 @@ fn what_is_too_large_for_one_append_goes_in_pieces() {
     query(&broker, "CREATE STREAM t (k integer PRIMARY KEY, note text) WITH (partitions = 2)");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = file(&dir, "large.csv");
-    let rows = large(Path::new(&path), "");
+    let rows = large(Path::new(&path), 250, "");
     let from = format!("\\copy t FROM '{path}' CSV");
     let mut within = psql(&broker);
     let count = "SELECT count(*) FROM t";
@@ -239,11 +239,17 @@ fn what_is_too_large_for_one_append_goes_in_pieces() {
     assert_eq!(value(&broker, "SELECT count(*) FROM t"), rows.to_string());
     // The first piece stays; its key is met again in the second.
     query(&broker, "CREATE STREAM u (k integer PRIMARY KEY, note text)");
-    large(Path::new(&path), "0,again\n");
+    large(Path::new(&path), 250, "0,again\n");
     let words = ["23505", "COPY u, line 120001", "were appended before and stay in the stream"];
     refused(&broker, &format!("\\copy u FROM '{path}' CSV"), "", &words);
     let kept: usize = value(&broker, "SELECT count(*) FROM u").parse().expect("a number");
     assert!(kept > 10_000 && kept < rows, "{kept}");
+    // No piece is larger than the first.
+    query(&broker, "CREATE STREAM wide (k integer, note text)");
+    large(Path::new(&path), 600, "");
+    let said = copied(&broker, &format!("\\copy wide FROM '{path}' CSV"), "");
+    assert!(said.contains("appended in 4 pieces"), "{said}");
+    assert_eq!(value(&broker, "SELECT count(*) FROM wide"), rows.to_string());
 }
 
 #[test]

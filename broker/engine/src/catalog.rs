@@ -1,7 +1,7 @@
 //! All streams at one moment, and the records they are made of.
 
 use crate::engine::{ACCESS, CATALOG, GROUPS, TRANSACTIONS};
-use crate::ledger;
+use crate::ledger::{self, Entry};
 use crate::settings::options_of;
 use crate::stream::{Check, Column, Mode, Stream};
 use crate::views::{VIEW_PREFIX, View, decode_view};
@@ -203,6 +203,11 @@ pub(crate) struct NextIds {
 }
 
 impl NextIds {
+    /// What the catalog's ledger holds of it.
+    pub(crate) fn entry(&self) -> Entry {
+        (NEXT_KEY.as_bytes().to_vec(), Some(to_json(self)))
+    }
+
     pub(crate) fn partitions(&mut self, count: u32) -> Vec<PartitionId> {
         let first = self.partition;
         self.partition += count;
@@ -237,6 +242,11 @@ pub(crate) fn dropped_key(table: TableId) -> Vec<u8> {
 
 pub(crate) fn unfinished_key(partition: PartitionId) -> Vec<u8> {
     format!("{UNFINISHED_PREFIX}{}", partition.0).into_bytes()
+}
+
+/// A key that says all by being there.
+pub(crate) fn marked(key: Vec<u8>) -> Entry {
+    (key, Some(b"true".to_vec()))
 }
 
 /// JSON of something that always has one.

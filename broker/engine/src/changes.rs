@@ -1,7 +1,7 @@
 //! Creating, changing and dropping streams: each one record and its operations in one round.
 
 use crate::applier::Feed;
-use crate::catalog::{Catalog, NEXT_KEY, NextIds, dropped_key, encode_stream, stream_key, to_json};
+use crate::catalog::{Catalog, NEXT_KEY, NextIds, dropped_key, encode_stream, marked, stream_key};
 use crate::engine::{Engine, log_settings};
 use crate::sequences::SequenceSpec;
 use crate::settings::{check_settings, check_ttl, mode_of, options_of};
@@ -108,10 +108,7 @@ impl Engine {
         let sequences = std::mem::take(&mut spec.sequences);
         let stream = self.new_stream(spec, &self.catalog(), &mut next)?;
         let made = self.inner.sequences.made(sequences, Some(stream.id), &mut next)?;
-        let mut entries = vec![
-            (stream_key(stream.id), Some(encode_stream(&stream))),
-            (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
-        ];
+        let mut entries = vec![(stream_key(stream.id), Some(encode_stream(&stream))), next.entry()];
         entries.extend(made.entries());
         let operations = stream.partitions.iter().map(|id| Operation::Create(*id)).collect();
         let settings = log_settings(&stream);
@@ -252,10 +249,7 @@ impl Engine {
         let made = sequences.made(made, Some(stream.id), &mut next)?;
         let owned = |column: &str| dropped.iter().any(|dropped| dropped == column);
         let gone = sequences.going(stream.id, owned).await;
-        let mut entries = vec![
-            (stream_key(stream.id), Some(encode_stream(&stream))),
-            (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
-        ];
+        let mut entries = vec![(stream_key(stream.id), Some(encode_stream(&stream))), next.entry()];
         entries.extend(made.entries());
         entries.extend(gone.entries());
         self.inner.catalog_ledger.put(entries).await?;
@@ -283,10 +277,7 @@ impl Engine {
             let mut next = self.next_ids()?;
             let table = next.table();
             // Until it is whole it is none: a restart removes it.
-            let begun = vec![
-                (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
-                (dropped_key(table), Some(b"true".to_vec())),
-            ];
+            let begun = vec![next.entry(), marked(dropped_key(table))];
             self.inner.catalog_ledger.put(begun).await?;
             stream.table = Some(table);
             if let Err(error) = self.fill(&stream, table).await {
@@ -295,7 +286,7 @@ impl Engine {
             }
             entries.push((dropped_key(table), None));
         }
-        entries.extend(gone.map(|table| (dropped_key(table), Some(b"true".to_vec()))));
+        entries.extend(gone.map(|table| marked(dropped_key(table))));
         entries.push((stream_key(stream.id), Some(encode_stream(&stream))));
         self.inner.catalog_ledger.put(entries).await?;
         let stream = Arc::new(stream);
@@ -320,10 +311,7 @@ impl Engine {
         let new = count - u32::try_from(had).expect("streams have few partitions");
         stream.partitions.extend(next.partitions(new));
         let stream = Arc::new(stream);
-        let entries = vec![
-            (stream_key(stream.id), Some(encode_stream(&stream))),
-            (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
-        ];
+        let entries = vec![(stream_key(stream.id), Some(encode_stream(&stream))), next.entry()];
         let new = &stream.partitions[had..];
         let operations = new.iter().map(|id| Operation::Create(*id)).collect();
         let settings = log_settings(&stream);
@@ -368,7 +356,7 @@ impl Engine {
         if let Some(table) = stream.table {
             // Its rows are removed after this is durable, and again at each start: a crash in
             // between leaves none behind.
-            entries.push((dropped_key(table), Some(b"true".to_vec())));
+            entries.push(marked(dropped_key(table)));
         }
         let gone = self.inner.sequences.going(stream.id, |_| true).await;
         entries.extend(gone.entries());

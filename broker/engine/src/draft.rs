@@ -7,7 +7,7 @@
 //! Invariant: what somebody else has changed since the draft saw it, the draft does not change.
 
 use crate::catalog::{
-    Catalog, NEXT_KEY, NextIds, dropped_key, encode_stream, stream_key, to_json, unfinished_key,
+    Catalog, NextIds, dropped_key, encode_stream, marked, stream_key, to_json, unfinished_key,
 };
 use crate::changes::{
     StreamChange, StreamSpec, altered_meanwhile, check_columns, check_free, check_name, defined,
@@ -27,7 +27,7 @@ use anabranch_access::Operation as Access;
 use anabranch_log::{Append, Operation};
 use anabranch_table::TableId;
 use anabranch_types::{PartitionId, StreamId};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -56,6 +56,8 @@ type Seen = (Arc<Catalog>, u64, Arc<Catalog>);
 struct State {
     /// Rises with every change.
     version: u64,
+    /// Rises whenever something is forgotten.
+    backs: u64,
     streams: BTreeMap<StreamId, Change<Stream>>,
     views: BTreeMap<u32, Change<View>>,
     sequences: DraftedSequences,
@@ -68,21 +70,29 @@ struct Change<T> {
     next: Option<Arc<T>>,
 }
 
-/// One change of a view.
-pub(crate) enum ViewChange {
-    Create {
+/// One change of what is no stream.
+pub(crate) enum RelationChange {
+    CreateSequence(SequenceSpec),
+    DropSequence {
+        name: String,
+    },
+    CreateView {
         spec: ViewSpec,
         /// Whether one of the same name makes room.
         replaces: bool,
     },
-    Rename {
+    RenameView {
         name: String,
         to: String,
     },
-    Drop {
+    DropView {
         name: String,
     },
 }
+
+/// How often the draft had gone back when something was begun.
+#[derive(Clone, Copy)]
+struct Backs(u64);
 
 /// What is in the log and in tables for streams of the draft, also those that it has dropped again.
 #[derive(Default)]
@@ -122,7 +132,7 @@ impl Draft {
     /// Forgets what came after `mark`.
     pub fn go_back(&self, mark: DraftMark) {
         let mut state = self.drafted().state.lock();
-        *state = State { version: state.version + 1, ..mark.0 };
+        *state = State { version: state.version + 1, backs: state.backs + 1, ..mark.0 };
     }
 
     /// Forgets all of it.
@@ -280,10 +290,11 @@ impl Drafted {
         spec: StreamSpec,
     ) -> Result<Arc<Stream>, Error> {
         let draft = Arc::clone(self);
-        to_the_end(async move { draft.create(spec).await }).await
+        let begun = self.backs();
+        to_the_end(async move { draft.create(spec, begun).await }).await
     }
 
-    async fn create(&self, mut spec: StreamSpec) -> Result<Arc<Stream>, Error> {
+    async fn create(&self, mut spec: StreamSpec, begun: Backs) -> Result<Arc<Stream>, Error> {
         let engine = &self.engine;
         let _one_at_a_time = engine.inner.changing.lock().await;
         let mut next = engine.next_ids()?;
@@ -292,10 +303,24 @@ impl Drafted {
         let mut sequences = self.state.lock().sequences.clone();
         sequences.make(made, Some(stream.id), &mut next, &engine.inner.sequences)?;
         self.lay_out(&stream, &stream.partitions, &next).await?;
-        let mut state = self.state.lock();
+        let mut state = self.since(begun)?;
         state.sequences = sequences;
         state.put(None, Some(Arc::clone(&stream)));
         Ok(stream)
+    }
+
+    fn backs(&self) -> Backs {
+        Backs(self.state.lock().backs)
+    }
+
+    /// For what has waited: whoever asked for it may have gone, and then something else gone back.
+    fn since(&self, begun: Backs) -> Result<MutexGuard<'_, State>, Error> {
+        let state = self.state.lock();
+        if state.backs != begun.0 {
+            let message = "the transaction has gone back behind this definition";
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        Ok(state)
     }
 
     /// Makes partitions and a table for a stream of the draft.
@@ -305,10 +330,9 @@ impl Drafted {
         partitions: &[PartitionId],
         next: &NextIds,
     ) -> Result<(), Error> {
-        let yes = || Some(b"true".to_vec());
-        let mut entries = vec![(NEXT_KEY.as_bytes().to_vec(), Some(to_json(next)))];
-        entries.extend(stream.table.map(|table| (dropped_key(table), yes())));
-        entries.extend(partitions.iter().map(|id| (unfinished_key(*id), yes())));
+        let mut entries = vec![next.entry()];
+        entries.extend(stream.table.map(|table| marked(dropped_key(table))));
+        entries.extend(partitions.iter().map(|id| marked(unfinished_key(*id))));
         let operations = partitions.iter().map(|id| Operation::Create(*id)).collect();
         let ledger = &self.engine.inner.catalog_ledger;
         ledger.change(entries, operations, log_settings(stream)).await?;
@@ -325,16 +349,36 @@ impl Drafted {
         Ok(())
     }
 
+    /// Numbers for so many sequences and views; they are durable, so that none comes twice.
+    async fn relation_ids(&self, count: usize) -> Result<NextIds, Error> {
+        let _one_at_a_time = self.engine.inner.changing.lock().await;
+        let first = self.engine.next_ids()?;
+        let mut next = first;
+        for _ in 0..count {
+            next.relation();
+        }
+        if count > 0 {
+            self.engine.inner.catalog_ledger.put(vec![next.entry()]).await?;
+        }
+        Ok(first)
+    }
+
     pub(crate) async fn alter_stream(
         self: &Arc<Self>,
         name: &str,
         change: StreamChange,
     ) -> Result<Arc<Stream>, Error> {
         let (draft, name) = (Arc::clone(self), name.to_owned());
-        to_the_end(async move { draft.alter(&name, change).await }).await
+        let begun = self.backs();
+        to_the_end(async move { draft.alter(&name, change, begun).await }).await
     }
 
-    async fn alter(&self, name: &str, change: StreamChange) -> Result<Arc<Stream>, Error> {
+    async fn alter(
+        &self,
+        name: &str,
+        change: StreamChange,
+        begun: Backs,
+    ) -> Result<Arc<Stream>, Error> {
         let catalog = self.catalog();
         let old = catalog.find(name)?;
         refuse_internal(old)?;
@@ -349,27 +393,23 @@ impl Drafted {
                 next
             }
             StreamChange::Define(mut definition) => {
-                let inner = &self.engine.inner;
-                let _one_at_a_time = inner.changing.lock().await;
-                let mut next = self.engine.next_ids()?;
                 let made = std::mem::take(&mut definition.sequences);
                 let dropped = std::mem::take(&mut definition.dropped);
                 let stream = defined(old, *definition)?;
-                let mut sequences = self.state.lock().sequences.clone();
                 let goes = |column: &str| dropped.iter().any(|dropped| dropped == column);
                 let in_force = self.engine.sequences();
-                sequences.drop_owned(stream.id, goes, &inner.sequences, in_force)?;
-                if !made.is_empty() {
-                    sequences.make(made, Some(stream.id), &mut next, &inner.sequences)?;
-                    let entry = (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next)));
-                    inner.catalog_ledger.put(vec![entry]).await?;
-                }
-                self.state.lock().sequences = sequences;
+                let all = &self.engine.inner.sequences;
+                let mut next = self.relation_ids(made.len()).await?;
+                let mut state = self.since(begun)?;
+                let mut sequences = state.sequences.clone();
+                sequences.drop_owned(stream.id, goes, all, in_force)?;
+                sequences.make(made, Some(stream.id), &mut next, all)?;
+                state.sequences = sequences;
                 stream
             }
         };
         let next = Arc::new(next);
-        self.state.lock().put(Some(old), Some(Arc::clone(&next)));
+        self.since(begun)?.put(Some(old), Some(Arc::clone(&next)));
         Ok(next)
     }
 
@@ -380,10 +420,16 @@ impl Drafted {
         columns: Vec<Column>,
     ) -> Result<Arc<Stream>, Error> {
         let (draft, name) = (Arc::clone(self), name.to_owned());
-        to_the_end(async move { draft.key(&name, columns).await }).await
+        let begun = self.backs();
+        to_the_end(async move { draft.key(&name, columns, begun).await }).await
     }
 
-    async fn key(&self, name: &str, columns: Vec<Column>) -> Result<Arc<Stream>, Error> {
+    async fn key(
+        &self,
+        name: &str,
+        columns: Vec<Column>,
+        begun: Backs,
+    ) -> Result<Arc<Stream>, Error> {
         let catalog = self.catalog();
         let old = catalog.find(name)?;
         if !self.is_new(old.id) || old.mode == Mode::Upsert {
@@ -396,7 +442,7 @@ impl Drafted {
         let table = next.table();
         let stream = Arc::new(old.keyed(columns, old.partitions.clone(), table));
         self.lay_out(&stream, &[], &next).await?;
-        self.state.lock().put(Some(old), Some(Arc::clone(&stream)));
+        self.since(begun)?.put(Some(old), Some(Arc::clone(&stream)));
         Ok(stream)
     }
 
@@ -411,11 +457,16 @@ impl Drafted {
         Ok(())
     }
 
-    pub(crate) async fn change_view(self: &Arc<Self>, change: ViewChange) -> Result<(), Error> {
+    pub(crate) async fn change_relation(
+        self: &Arc<Self>,
+        change: RelationChange,
+    ) -> Result<(), Error> {
         match change {
-            ViewChange::Create { spec, replaces } => self.create_view(spec, replaces).await,
-            ViewChange::Rename { name, to } => self.rename_view(&name, to),
-            ViewChange::Drop { name } => self.drop_view(&name),
+            RelationChange::CreateSequence(spec) => self.create_sequence(spec).await,
+            RelationChange::DropSequence { name } => self.drop_sequence(&name),
+            RelationChange::CreateView { spec, replaces } => self.create_view(spec, replaces).await,
+            RelationChange::RenameView { name, to } => self.rename_view(&name, to),
+            RelationChange::DropView { name } => self.drop_view(&name),
         }
     }
 
@@ -429,15 +480,10 @@ impl Drafted {
             return Ok(());
         }
         check_free(&spec.name, &catalog)?;
-        let draft = Arc::clone(self);
+        let (draft, begun) = (Arc::clone(self), self.backs());
         to_the_end(async move {
-            let inner = &draft.engine.inner;
-            let _one_at_a_time = inner.changing.lock().await;
-            let mut next = draft.engine.next_ids()?;
-            let id = next.relation();
-            let entry = (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next)));
-            inner.catalog_ledger.put(vec![entry]).await?;
-            draft.state.lock().put_view(None, Some(Arc::new(View { id, spec })));
+            let id = draft.relation_ids(1).await?.relation();
+            draft.since(begun)?.put_view(None, Some(Arc::new(View { id, spec })));
             Ok(())
         })
         .await
@@ -476,20 +522,13 @@ impl Drafted {
         self.state.lock().sequences.find(name, &self.engine.inner.sequences)
     }
 
-    pub(crate) async fn create_sequence(self: &Arc<Self>, spec: SequenceSpec) -> Result<(), Error> {
-        let draft = Arc::clone(self);
+    async fn create_sequence(self: &Arc<Self>, spec: SequenceSpec) -> Result<(), Error> {
+        let (draft, begun) = (Arc::clone(self), self.backs());
         to_the_end(async move {
-            let inner = &draft.engine.inner;
-            let _one_at_a_time = inner.changing.lock().await;
-            let mut next = draft.engine.next_ids()?;
-            let mut sequences = draft.state.lock().sequences.clone();
-            sequences.make(vec![spec], None, &mut next, &inner.sequences)?;
-            let entry = (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next)));
-            inner.catalog_ledger.put(vec![entry]).await?;
-            let mut state = draft.state.lock();
-            state.sequences = sequences;
+            let mut next = draft.relation_ids(1).await?;
+            let mut state = draft.since(begun)?;
             state.version += 1;
-            Ok(())
+            state.sequences.make(vec![spec], None, &mut next, &draft.engine.inner.sequences)
         })
         .await
     }
@@ -507,7 +546,7 @@ impl Drafted {
         if is_done { Ok(()) } else { self.engine.change_sequence(name, change).await }
     }
 
-    pub(crate) fn drop_sequence(&self, name: &str) -> Result<(), Error> {
+    fn drop_sequence(&self, name: &str) -> Result<(), Error> {
         let mut state = self.state.lock();
         state.version += 1;
         state.sequences.drop(name, &self.engine.inner.sequences)
@@ -556,8 +595,7 @@ impl Drafted {
         entries.extend(sequences.entries());
         entries.extend(laid.iter().map(|id| (unfinished_key(*id), None)));
         entries.extend(begun.into_iter().map(|table| (dropped_key(table), None)));
-        let yes = || Some(b"true".to_vec());
-        entries.extend(dropped.iter().map(|table| (dropped_key(*table), yes())));
+        entries.extend(dropped.iter().map(|table| marked(dropped_key(*table))));
 
         let gone = state.gone().flat_map(|stream| &stream.partitions);
         let unused = laid.iter().filter(|id| !kept.contains(id));
@@ -566,7 +604,8 @@ impl Drafted {
         inner.catalog_ledger.change_with(entries, together).await?;
 
         *self.laid.lock() = Laid { is_over: true, ..Laid::default() };
-        *self.state.lock() = State { version: state.version + 1, ..State::default() };
+        *self.state.lock() =
+            State { version: state.version + 1, backs: state.backs + 1, ..State::default() };
         sequences.done(&inner.sequences);
         state.next().for_each(|stream| engine.configure(stream));
         engine.set_catalog(|catalog| state.apply(catalog, catalog.version() + 1));
@@ -583,10 +622,7 @@ impl Drafted {
     fn remove_laid(&self) {
         let laid =
             std::mem::replace(&mut *self.laid.lock(), Laid { is_over: true, ..Laid::default() });
-        for table in laid.tables {
-            self.engine.inner.applier.drop_table(table);
-        }
-        self.engine.remove_unfinished_later(laid.partitions);
+        self.engine.remove_unfinished_later(laid.partitions, laid.tables);
     }
 }
 

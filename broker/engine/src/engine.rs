@@ -2,9 +2,7 @@
 
 use crate::access::AccessState;
 use crate::applier::{Applied, Applier, Feed};
-use crate::catalog::{
-    CLUSTER_KEY, Catalog, DROPPED_PREFIX, NEXT_KEY, NextIds, STREAM_PREFIX, to_json,
-};
+use crate::catalog::{CLUSTER_KEY, Catalog, NextIds, STREAM_PREFIX};
 use crate::interest::Published;
 use crate::ledger::Ledger;
 use crate::sequences::{SEQUENCE_PREFIX, Sequences};
@@ -17,7 +15,7 @@ use anabranch_log::{
     Append, AppendError, Appended, Atomicity, Change, Command, JournalSize, LogHandle, Operation,
     Options, PartitionLog, Submission,
 };
-use anabranch_table::{Progress, TableId, Tables, View};
+use anabranch_table::{Progress, Tables, View};
 use anabranch_types::{LeaderEpoch, PartitionId, Round, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
@@ -260,8 +258,12 @@ impl Engine {
         })?;
         engine.spawn("housekeeping", {
             let (weak, stopped) = (Arc::downgrade(&engine.inner), stopped.clone());
-            let unfinished = engine.unfinished();
-            move || crate::housekeeping::run(&weak, unfinished, &stopped)
+            let left = engine.leftovers();
+            move || crate::housekeeping::run(&weak, left, &stopped)
+        })?;
+        engine.spawn("expire", {
+            let (weak, stopped) = (Arc::downgrade(&engine.inner), stopped.clone());
+            move || crate::expiry::run(&weak, &stopped)
         })?;
         engine.spawn("compact", {
             let weak = Arc::downgrade(&engine.inner);
@@ -271,15 +273,9 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Has the applier follow every keyed stream, and finish dropping tables.
+    /// Has the applier follow every keyed stream.
     fn resume_tables(&self, progress: &mut Progress) {
         let inner = &self.inner;
-        for (key, _) in inner.catalog_ledger.scan(DROPPED_PREFIX.as_bytes()) {
-            let id = std::str::from_utf8(&key[DROPPED_PREFIX.len()..]).ok();
-            if let Some(id) = id.and_then(|id| id.parse().ok()) {
-                inner.applier.drop_table(TableId(id));
-            }
-        }
         for stream in self.catalog().streams() {
             self.configure(stream);
             self.feed(stream, &stream.partitions);
@@ -598,10 +594,8 @@ fn cluster_id(ledger: &Ledger) -> Result<String, Error> {
     }
     let id = base64url(uuid::Uuid::new_v4().as_bytes());
     let next = NextIds { partition: FIRST_PARTITION, table: 1, sequence: 0 };
-    let entries = vec![
-        (CLUSTER_KEY.as_bytes().to_vec(), Some(id.clone().into_bytes())),
-        (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
-    ];
+    let entries =
+        vec![(CLUSTER_KEY.as_bytes().to_vec(), Some(id.clone().into_bytes())), next.entry()];
     ledger.put_first(entries)?;
     Ok(id)
 }

@@ -20,6 +20,7 @@ mod cut;
 mod draft;
 mod engine;
 mod error;
+mod expiry;
 mod housekeeping;
 mod interest;
 mod ledger;
@@ -46,9 +47,9 @@ pub use anabranch_access::{
     ResourceKind, SaslMechanism,
 };
 pub use anabranch_log::{
-    Aborted, Append, AppendError, AppendResult, Appended, Atomicity, Chunk, Inspection,
-    KnownProducer, Part, PartitionLog, Preconditions, ReadError, Reply, Submission, Until,
-    Verified, key_hash,
+    Aborted, Append, AppendError, AppendResult, Appended, Atomicity, CheckedKeys, Chunk,
+    Inspection, KnownProducer, Part, PartitionLog, Preconditions, ReadError, Reply, Submission,
+    Until, Verified, key_hash,
 };
 pub use anabranch_table::{self as table, TableId};
 pub use anabranch_types::StreamId;

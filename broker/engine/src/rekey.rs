@@ -7,7 +7,8 @@
 
 use crate::applier::Feed;
 use crate::catalog::{
-    NEXT_KEY, UNFINISHED_PREFIX, dropped_key, encode_stream, stream_key, to_json, unfinished_key,
+    DROPPED_PREFIX, UNFINISHED_PREFIX, dropped_key, encode_stream, marked, stream_key,
+    unfinished_key,
 };
 use crate::changes::{altered_meanwhile, check_columns, refuse_internal, to_the_end};
 use crate::engine::{Engine, log_settings};
@@ -18,6 +19,12 @@ use anabranch_log::Operation;
 use anabranch_table::TableId;
 use anabranch_types::{Offset, PartitionId};
 use std::sync::Arc;
+
+/// Partitions and tables of no stream.
+pub(crate) struct Leftovers {
+    partitions: Vec<PartitionId>,
+    tables: Vec<TableId>,
+}
 
 /// A stream whose rows are being written anew. What is dropped unfinished is removed.
 pub struct Rekeying {
@@ -61,8 +68,7 @@ impl Drop for Rekeying {
         if self.is_finished {
             return;
         }
-        self.engine.inner.applier.drop_table(self.table);
-        self.engine.remove_unfinished_later(self.new.partitions.clone());
+        self.engine.remove_unfinished_later(self.new.partitions.clone(), vec![self.table]);
     }
 }
 
@@ -95,12 +101,8 @@ impl Engine {
         let count = u32::try_from(old.partitions.len()).expect("streams have few partitions");
         let (partitions, table) = (next.partitions(count), next.table());
         let new = Arc::new(old.keyed(columns, partitions, table));
-        let mut entries = vec![
-            (NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))),
-            (dropped_key(table), Some(b"true".to_vec())),
-        ];
-        let unfinished = new.partitions.iter().map(|id| unfinished_key(*id));
-        entries.extend(unfinished.map(|key| (key, Some(b"true".to_vec()))));
+        let mut entries = vec![next.entry(), marked(dropped_key(table))];
+        entries.extend(new.partitions.iter().map(|id| marked(unfinished_key(*id))));
         let operations = new.partitions.iter().map(|id| Operation::Create(*id)).collect();
         self.inner.catalog_ledger.change(entries, operations, log_settings(&new)).await?;
         Ok(Rekeying { engine: self.clone(), old, new, table, ends, is_finished: false })
@@ -153,23 +155,53 @@ impl Engine {
         Ok(Arc::clone(new))
     }
 
-    /// Partitions that an earlier start has left to no stream.
-    pub(crate) fn unfinished(&self) -> Vec<PartitionId> {
-        let keys = self.inner.catalog_ledger.scan(UNFINISHED_PREFIX.as_bytes());
-        let id =
-            |key: &[u8]| std::str::from_utf8(&key[UNFINISHED_PREFIX.len()..]).ok()?.parse().ok();
-        keys.into_iter().filter_map(|(key, _)| id(&key)).map(PartitionId).collect()
+    /// What an earlier start has left to no stream; to be asked before there are others.
+    pub(crate) fn leftovers(&self) -> Leftovers {
+        let ids = |prefix: &str| {
+            let keys = self.inner.catalog_ledger.scan(prefix.as_bytes()).into_iter();
+            let id = |key: Vec<u8>| std::str::from_utf8(&key[prefix.len()..]).ok()?.parse().ok();
+            keys.filter_map(|(key, _)| id(key)).collect::<Vec<u32>>()
+        };
+        Leftovers {
+            partitions: ids(UNFINISHED_PREFIX).into_iter().map(PartitionId).collect(),
+            tables: ids(DROPPED_PREFIX).into_iter().map(TableId).collect(),
+        }
     }
 
-    /// Removes partitions of no stream, once there is time.
-    pub(crate) fn remove_unfinished_later(&self, partitions: Vec<PartitionId>) {
+    /// Removes what an earlier start has left, tables for good. Blocks.
+    ///
+    /// # Errors
+    /// The log's and the tables'; then the next start removes the rest.
+    pub(crate) async fn remove_leftovers(&self, left: Leftovers) -> Result<(), Error> {
+        self.remove_unfinished(left.partitions).await?;
+        if left.tables.is_empty() {
+            return Ok(());
+        }
+        left.tables.iter().try_for_each(|table| self.inner.tables.drop_table(*table))?;
+        let entries = left.tables.into_iter().map(|table| (dropped_key(table), None));
+        self.inner.catalog_ledger.put(entries.collect()).await
+    }
+
+    /// Removes partitions and tables of no stream, once there is time.
+    pub(crate) fn remove_unfinished_later(
+        &self,
+        partitions: Vec<PartitionId>,
+        tables: Vec<TableId>,
+    ) {
         // Without a runtime the broker is about to end: the next start does it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let engine = self.clone();
         runtime.spawn(async move {
             if let Err(error) = engine.remove_unfinished(partitions).await {
                 tracing::warn!(%error, "partitions of no stream stay till the start");
+                return;
             }
+            // Whoever could not tell whether they were taken into use must not remove a table that
+            // was: its id is of no use ever after.
+            let ledger = &engine.inner.catalog_ledger;
+            let is_left = |table: &TableId| ledger.get(&dropped_key(*table)).is_some();
+            let left = tables.into_iter().filter(is_left);
+            left.for_each(|table| engine.inner.applier.drop_table(table));
         });
     }
 

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::own::{change_log, nothing, own_part};
 use crate::stream::Stream;
 use crate::{Error, ErrorKind};
-use anabranch_log::{Append, Atomicity, Operation, Preconditions, key_hash};
+use anabranch_log::{Append, Atomicity, CheckedKeys, Operation, Preconditions, key_hash};
 use anabranch_table::{KeyRange, Row, TableId};
 use anabranch_types::batch::BatchBuilder;
 use anabranch_types::{Offset, PartitionId};
@@ -106,6 +106,9 @@ impl Engine {
         let (_, view) = self.cut(CUT_TIMEOUT).await?;
         let mut keys = Vec::new();
         for row in view.scan(table, KeyRange::ALL) {
+            if self.is_stopped() {
+                return Err(Error::new(ErrorKind::Unavailable, "the broker is shutting down"));
+            }
             let (key, row) = row?;
             if goes(&row) {
                 keys.push(key);
@@ -138,10 +141,10 @@ impl Engine {
             if left.is_empty() {
                 return Ok(());
             }
-            let hashes: Vec<u64> = left.iter().map(|key| key_hash(key)).collect();
-            let of_all = |id: &PartitionId| hashes.iter().map(|hash| (*id, *hash)).collect();
-            let of_all: Vec<Vec<_>> = stream.partitions.iter().map(of_all).collect();
-            let preconditions = Preconditions { cut, keys: of_all.concat() };
+            let hashes = left.iter().map(|key| key_hash(key)).collect();
+            let partitions = stream.partitions.clone();
+            let checked = CheckedKeys { partitions, hashes };
+            let preconditions = Preconditions { cut, keys: vec![checked] };
             let parts: Result<SmallVec<_>, Error> =
                 batches.into_iter().map(|(id, batch)| own_part(id, batch, true)).collect();
             let append = Append {

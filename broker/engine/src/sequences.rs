@@ -8,7 +8,7 @@ mod drafted;
 
 pub(crate) use drafted::{DraftedSequences, Found};
 
-use crate::catalog::{NEXT_KEY, NextIds, to_json};
+use crate::catalog::{NextIds, to_json};
 use crate::changes::{check_name, to_the_end};
 use crate::engine::Engine;
 use crate::ledger::Entry;
@@ -380,36 +380,6 @@ impl Engine {
 
     pub(crate) fn sequence(&self, name: &str) -> Result<Sequence, Error> {
         Ok(self.inner.sequences.find(name)?.status().sequence)
-    }
-
-    pub(crate) async fn create_sequence(&self, spec: SequenceSpec) -> Result<(), Error> {
-        let engine = self.clone();
-        to_the_end(async move {
-            let inner = &engine.inner;
-            let _one_at_a_time = inner.changing.lock().await;
-            let mut next = engine.next_ids()?;
-            let made = inner.sequences.made(vec![spec], None, &mut next)?;
-            let mut entries: Vec<Entry> = made.entries().collect();
-            entries.push((NEXT_KEY.as_bytes().to_vec(), Some(to_json(&next))));
-            inner.catalog_ledger.put(entries).await?;
-            inner.sequences.add(made);
-            Ok(())
-        })
-        .await
-    }
-
-    pub(crate) async fn drop_sequence(&self, name: &str) -> Result<(), Error> {
-        let (engine, name) = (self.clone(), name.to_owned());
-        to_the_end(async move {
-            let _one_at_a_time = engine.inner.changing.lock().await;
-            let live = engine.inner.sequences.find(&name)?;
-            let gate = Arc::clone(&live.gate).lock_owned().await;
-            let going = Going(vec![(live, gate)]);
-            engine.inner.catalog_ledger.put(going.entries().collect()).await?;
-            engine.inner.sequences.remove(going);
-            Ok(())
-        })
-        .await
     }
 
     pub(crate) async fn change_sequence(

@@ -13,7 +13,7 @@ mod streams;
 pub use streams::StreamRef;
 
 use crate::catalog::Catalog;
-use crate::draft::Drafted;
+use crate::draft::{Drafted, RelationChange};
 use crate::engine::Engine;
 use crate::{Error, ErrorKind};
 use ahash::HashMap;
@@ -166,12 +166,29 @@ impl Session {
         self.draft.as_ref()
     }
 
+    /// In its draft, or in one that is in force at once.
+    pub(crate) async fn change_relation(&self, change: RelationChange) -> Result<(), Error> {
+        if let Some(draft) = &self.draft {
+            return draft.change_relation(change).await;
+        }
+        let draft = self.begin_draft();
+        draft.drafted().change_relation(change).await?;
+        draft.commit(None).await
+    }
+
     /// All streams, with those of its draft.
     pub(crate) fn whole_catalog(&self) -> Arc<Catalog> {
         match &self.draft {
             Some(draft) => draft.catalog(),
             None => self.engine.catalog(),
         }
+    }
+
+    /// The same, with its draft, as the broker itself sees it: for questions about all that there
+    /// is, of which no answer gives away what the client may not see.
+    #[must_use]
+    pub fn unrestricted(&self) -> Self {
+        Self { who: Arc::new(Who::Broker), ..self.clone() }
     }
 
     /// The broker whose session it is: nothing of it gives data.

@@ -4,8 +4,8 @@ mod transactions;
 
 use crate::applier::Feed;
 use crate::{
-    Append, Atomicity, Column, ColumnType, CommittedOffset, Definition, Engine, ErrorKind, Mode,
-    Part, Preconditions, Settings, StreamChange, StreamSpec, Until, key_hash,
+    Append, Atomicity, CheckedKeys, Column, ColumnType, CommittedOffset, Definition, Engine,
+    ErrorKind, Mode, Part, Preconditions, Settings, StreamChange, StreamSpec, Until, key_hash,
 };
 use anabranch_log::Command;
 use anabranch_table::{KeyRange, TableId};
@@ -165,7 +165,10 @@ async fn a_precondition_fails_once_its_key_was_written() {
     let guarded = |key: &str| Append {
         preconditions: Some(Box::new(Preconditions {
             cut,
-            keys: vec![(partition, key_hash(key.as_bytes()))],
+            keys: vec![CheckedKeys {
+                partitions: vec![partition],
+                hashes: vec![key_hash(key.as_bytes())],
+            }],
         })),
         ..append([part(partition, &[(key, Some("guarded"))])])
     };
@@ -642,7 +645,7 @@ async fn sequences_give_no_value_twice_over_restarts() {
     for start in 0..3 {
         let engine = open(directory.path());
         if start == 0 {
-            engine.create_sequence(sequence("s", i64::MAX)).await.expect("new");
+            engine.own_session().create_sequence(sequence("s", i64::MAX)).await.expect("new");
         }
         for count in [1, 1, 40, 31, 3] {
             let values = engine.next_values("s", count).await.expect("far from its end");
@@ -659,7 +662,7 @@ async fn sequences_give_no_value_twice_over_restarts() {
 async fn a_sequence_ends_and_goes() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let engine = open(directory.path());
-    engine.create_sequence(sequence("s", 3)).await.expect("new");
+    engine.own_session().create_sequence(sequence("s", 3)).await.expect("new");
     assert_eq!(engine.next_values("s", 3).await.expect("within"), [1, 2, 3]);
     let error = engine.next_values("s", 1).await.expect_err("at its end");
     assert!(matches!(error, crate::SequenceError::Exhausted { limit: 3, .. }), "{error}");
@@ -667,7 +670,7 @@ async fn a_sequence_ends_and_goes() {
     assert!(set(4).await.is_err());
     set(2).await.expect("within");
     assert_eq!(engine.next_values("s", 1).await.expect("set back"), [2]);
-    engine.drop_sequence("s").await.expect("exists");
+    engine.own_session().drop_sequence("s").await.expect("exists");
     assert!(engine.next_values("s", 1).await.is_err());
     engine.stop();
 }

@@ -77,9 +77,18 @@ impl Part {
 pub struct Preconditions {
     /// The cut that was read.
     pub cut: Round,
-    /// The keys, by [`crate::key_hash`], with every partition that may hold them. Two keys of one
-    /// hash can only make a conflict where there is none.
-    pub keys: Vec<(PartitionId, u64)>,
+    /// The keys that were read.
+    pub keys: Vec<CheckedKeys>,
+}
+
+/// Keys that may stand in any of some partitions.
+#[derive(Debug, Clone, Default)]
+pub struct CheckedKeys {
+    /// Where they may stand.
+    pub partitions: Vec<PartitionId>,
+    /// The keys, by [`crate::key_hash`]. Two keys of one hash can only make a conflict where there
+    /// is none.
+    pub hashes: Vec<u64>,
 }
 
 /// A part that is durable and visible.

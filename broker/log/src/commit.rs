@@ -6,14 +6,16 @@ mod pace;
 mod upkeep;
 
 use crate::Error;
-use crate::append::{Append, AppendError, AppendResult, Appended, Atomicity, Part, Submission};
+use crate::append::{
+    Append, AppendError, AppendResult, Appended, Atomicity, CheckedKeys, Part, Submission,
+};
 use crate::backup::Snapshot;
 use crate::disk::Disk;
 use crate::journal::{Journal, JournalFiles};
 use crate::limits::{APPEND_BYTES_MAX, INTERNAL_PARTITIONS};
 use crate::partition::{Kept, PartitionLog};
 use crate::producers::KnownProducer;
-use crate::round::{ENTRY_BYTES_MAX, Operation};
+use crate::round::{ENTRY_BYTES_MAX, Operation, PLACED_BYTES};
 use crate::segment_writer::{AskedBy, Task};
 use crate::shared::Shared;
 use crate::writer::{Settings, Writer};
@@ -286,7 +288,7 @@ impl Log {
             .collect();
         let journaled = |part: &Part| match marked.contains(&part.partition) {
             true => part.batch.len() + ENTRY_BYTES_MAX,
-            false => batch::HEADER_BYTES + ENTRY_BYTES_MAX,
+            false => batch::HEADER_BYTES + PLACED_BYTES,
         };
         let journaled = more + parts.iter().map(journaled).sum::<usize>();
         if journaled > max {
@@ -302,6 +304,8 @@ impl Log {
     fn end_large(&mut self, now: Timestamp) {
         if self.round.is_large {
             self.finish_round(now, Replies::default());
+            // Duplicates alone make no round.
+            self.round.is_large = false;
         }
     }
 
@@ -326,13 +330,13 @@ impl Log {
             return Some(AppendError::DiskFull { free, reserve: self.reserve_bytes });
         }
         let preconditions = append.preconditions.as_ref()?;
-        for (partition, key) in &preconditions.keys {
-            let Some(writer) = self.writers.get(partition) else { continue };
-            if let Err(error) = writer.recent_keys.check(*key, preconditions.cut) {
-                return Some(error);
-            }
-        }
-        None
+        preconditions.keys.iter().find_map(|CheckedKeys { partitions, hashes }| {
+            let mut writers = partitions.iter().filter_map(|partition| self.writers.get(partition));
+            writers.find_map(|writer| {
+                let check = |hash| writer.recent_keys.check(hash, preconditions.cut);
+                hashes.iter().find_map(|hash| check(*hash).err())
+            })
+        })
     }
 
     fn check(&self, part: &Part) -> Result<(), AppendError> {

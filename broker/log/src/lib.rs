@@ -35,7 +35,8 @@ mod transactions;
 mod writer;
 
 pub use append::{
-    Append, AppendError, AppendResult, Appended, Atomicity, Part, Preconditions, Reply, Submission,
+    Append, AppendError, AppendResult, Appended, Atomicity, CheckedKeys, Part, Preconditions,
+    Reply, Submission,
 };
 pub use commit::{Change, Command, Log};
 pub use commit_loop::{LogHandle, now};

@@ -13,6 +13,9 @@ const TAG_BEGIN: u8 = 6;
 /// Bytes of an entry without the batches.
 pub(crate) const ENTRY_BYTES_MAX: usize = 25;
 
+/// Bytes of an entry of batches that stand in their segment, without their headers.
+pub(crate) const PLACED_BYTES: usize = 49;
+
 /// A change of the log's shape, committed in a round like batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {

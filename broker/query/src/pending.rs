@@ -5,7 +5,8 @@ use crate::limits::{WRITE_BYTES_FREE, WRITE_BYTES_MAX};
 use crate::sql::Sql;
 use anabranch_engine::table::KeyRange;
 use anabranch_engine::{
-    Append, Atomicity, Draft, Mode, Part, Preconditions, Session as EngineSession, Stream, key_hash,
+    Append, Atomicity, CheckedKeys, Draft, Mode, Part, Preconditions, Session as EngineSession,
+    Stream, key_hash,
 };
 use anabranch_types::batch::{BatchBuilder, ValidateOptions, validate};
 use anabranch_types::{PartitionId, Round, StreamId, Timestamp};
@@ -24,7 +25,9 @@ pub(crate) struct Pending {
     memory: Memory,
     /// What was read to decide upon the events: the oldest cut, and the keys.
     cut: Option<Round>,
-    checked: Vec<(PartitionId, u64)>,
+    checked: Vec<Checked>,
+    /// The streams of `checked`, as they were then.
+    streams: Vec<Arc<Stream>>,
     /// Of each keyed stream, where the last event of each key stands in `events`.
     rows: HashMap<StreamId, BTreeMap<Bytes, usize>>,
 }
@@ -38,24 +41,23 @@ impl Default for Pending {
             memory: Memory(None),
             cut: None,
             checked: Vec::new(),
+            streams: Vec::new(),
             rows: HashMap::new(),
         }
     }
 }
 
-/// What is held of the queries' memory.
-struct Memory(Option<MemoryReservation>);
-
-impl Clone for Memory {
-    fn clone(&self) -> Self {
-        Self(self.0.as_ref().map(|held| {
-            let copy = held.new_empty();
-            // It is there already.
-            copy.grow(held.size());
-            copy
-        }))
-    }
+/// A key that was read.
+#[derive(Clone, Copy)]
+struct Checked {
+    /// Where its stream stands in `streams`.
+    stream: u32,
+    hash: u64,
 }
+
+/// What is held of the queries' memory: of all clones together, as they share their events.
+#[derive(Clone)]
+struct Memory(Option<Arc<MemoryReservation>>);
 
 /// One event.
 #[derive(Clone)]
@@ -78,6 +80,8 @@ pub(crate) struct Mark {
 
 /// Overhead of an event that is counted.
 const EVENT_BYTES: usize = 64;
+/// Bytes of a key that was read.
+const CHECKED_BYTES: usize = size_of::<Checked>();
 
 impl Event {
     fn bytes(&self) -> usize {
@@ -90,7 +94,7 @@ impl Pending {
     /// One that takes what it needs of the memory that queries have.
     pub(crate) fn counted(sql: &Sql) -> Self {
         let memory = MemoryConsumer::new("writes").register(&sql.state().runtime_env().memory_pool);
-        Self { memory: Memory(Some(memory)), ..Self::default() }
+        Self { memory: Memory(Some(Arc::new(memory))), ..Self::default() }
     }
 
     /// One of at most so many bytes.
@@ -130,22 +134,7 @@ impl Pending {
 
     /// Adds an event; too many are refused rather than kept.
     pub(crate) fn push(&mut self, event: Event) -> Result<(), Error> {
-        self.bytes += event.bytes();
-        if self.bytes > self.bytes_max {
-            return Err(Error::new(
-                sqlstate::PROGRAM_LIMIT_EXCEEDED,
-                format!("one statement or transaction can write at most {} bytes", self.bytes_max),
-            )
-            .hint("write in parts (LIMIT, or ranges of a key), or produce with a Kafka client"));
-        }
-        // Events, and the batches that are made of them.
-        let bytes = 2 * self.bytes;
-        if bytes > 2 * WRITE_BYTES_FREE
-            && let Some(memory) = &mut self.memory.0
-            && bytes > memory.size()
-        {
-            memory.try_resize(bytes + WRITE_BYTES_FREE)?;
-        }
+        self.take(event.bytes())?;
         if let (Some(key), Mode::Upsert) = (&event.key, event.stream.mode) {
             let rows = self.rows.entry(event.stream.id).or_default();
             rows.insert(key.clone(), self.events.len());
@@ -156,10 +145,42 @@ impl Pending {
 
     /// Notes that `key` was read at `cut`: whatever partition it may stand in, nobody may have
     /// written it since.
-    pub(crate) fn check(&mut self, stream: &Stream, key: &[u8], cut: Round) {
+    pub(crate) fn check(&mut self, stream: &Arc<Stream>, key: &[u8], cut: Round) {
         self.cut = Some(self.cut.map_or(cut, |before| before.min(cut)));
-        let hash = key_hash(key);
-        self.checked.extend(stream.partitions.iter().map(|&partition| (partition, hash)));
+        let stream = self.number_of(stream);
+        self.checked.push(Checked { stream, hash: key_hash(key) });
+        self.bytes += CHECKED_BYTES;
+    }
+
+    fn number_of(&mut self, stream: &Arc<Stream>) -> u32 {
+        let known = self.streams.iter().rposition(|known| Arc::ptr_eq(known, stream));
+        let number = known.unwrap_or_else(|| {
+            self.streams.push(stream.clone());
+            self.streams.len() - 1
+        });
+        u32::try_from(number).expect("a transaction writes to few streams")
+    }
+
+    /// Counts so many bytes more.
+    fn take(&mut self, bytes: usize) -> Result<(), Error> {
+        let bytes = self.bytes + bytes;
+        if bytes > self.bytes_max {
+            return Err(Error::new(
+                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                format!("one statement or transaction can write at most {} bytes", self.bytes_max),
+            )
+            .hint("write in parts (LIMIT, or ranges of a key), or produce with a Kafka client"));
+        }
+        // Events, and the batches that are made of them.
+        let twice = 2 * bytes;
+        if twice > 2 * WRITE_BYTES_FREE
+            && let Some(memory) = &self.memory.0
+            && twice > memory.size()
+        {
+            memory.try_resize(twice + WRITE_BYTES_FREE)?;
+        }
+        self.bytes = bytes;
+        Ok(())
     }
 
     /// Adds what a statement of this transaction has written.
@@ -169,7 +190,15 @@ impl Pending {
         for event in statement.events {
             self.push(event)?;
         }
-        self.checked.extend(statement.checked);
+        self.take(statement.checked.len() * CHECKED_BYTES)?;
+        let numbers: Vec<u32> =
+            statement.streams.iter().map(|stream| self.number_of(stream)).collect();
+        self.checked.extend(
+            statement
+                .checked
+                .into_iter()
+                .map(|checked| Checked { stream: numbers[checked.stream as usize], ..checked }),
+        );
         self.cut = self.cut.into_iter().chain(statement.cut).min();
         Ok(())
     }
@@ -186,7 +215,8 @@ impl Pending {
         }
         self.checked.truncate(mark.checked);
         self.events.truncate(mark.events);
-        self.bytes = self.events.iter().map(Event::bytes).sum();
+        let events: usize = self.events.iter().map(Event::bytes).sum();
+        self.bytes = events + self.checked.len() * CHECKED_BYTES;
         self.rows.clear();
         for (at, event) in self.events.iter().enumerate() {
             if let (Some(key), Mode::Upsert) = (&event.key, event.stream.mode) {
@@ -227,7 +257,7 @@ impl Pending {
     }
 
     fn into_append(self, stays: impl Fn(&Event) -> bool) -> Result<Append, Error> {
-        let Self { events, cut, checked, rows, .. } = self;
+        let Self { events, cut, checked, streams, rows, .. } = self;
         let is_last = |at: usize, event: &Event| match (&event.key, event.stream.mode) {
             (Some(key), Mode::Upsert) => {
                 rows.get(&event.stream.id).and_then(|rows| rows.get(key)) == Some(&at)
@@ -247,7 +277,13 @@ impl Pending {
         for (partition, batches) in batches {
             parts.extend(batches.finish(partition)?);
         }
-        let preconditions = cut.map(|cut| Box::new(Preconditions { cut, keys: checked }));
+        let partitions = streams.iter().map(|stream| stream.partitions.clone());
+        let mut keys: Vec<CheckedKeys> =
+            partitions.map(|partitions| CheckedKeys { partitions, hashes: Vec::new() }).collect();
+        for Checked { stream, hash } in checked {
+            keys[stream as usize].hashes.push(hash);
+        }
+        let preconditions = cut.map(|cut| Box::new(Preconditions { cut, keys }));
         Ok(Append { parts: parts.into(), atomicity: Atomicity::AllParts, preconditions })
     }
 }

@@ -18,9 +18,17 @@ use tokio::sync::OwnedMutexGuard;
 pub(crate) struct DraftedSequences {
     /// Its own. Their values are durable once it is in force: until then nothing is written.
     made: BTreeMap<String, Arc<Live>>,
-    /// Those that were there before, as they are going to be.
-    changed: BTreeMap<String, (Arc<Live>, Sequence)>,
+    /// Those that were there before.
+    changed: BTreeMap<String, Changed>,
     dropped: BTreeMap<String, Arc<Live>>,
+}
+
+/// A sequence as it was, and as it is going to be.
+#[derive(Clone)]
+struct Changed {
+    live: Arc<Live>,
+    seen: Sequence,
+    next: Sequence,
 }
 
 /// Where a sequence is.
@@ -36,8 +44,8 @@ impl DraftedSequences {
         if let Some(live) = self.made.get(name) {
             return Ok(Found::Own(Arc::clone(live)));
         }
-        if let Some((_, sequence)) = self.changed.get(name) {
-            return Ok(Found::InForce(sequence.clone()));
+        if let Some(changed) = self.changed.get(name) {
+            return Ok(Found::InForce(changed.next.clone()));
         }
         if self.dropped.contains_key(name) {
             return Err(missing(name));
@@ -53,9 +61,9 @@ impl DraftedSequences {
             .map(|status| (name(&status), status))
             .filter(|(name, _)| !self.dropped.contains_key(name))
             .collect();
-        for (name, (_, sequence)) in &self.changed {
+        for (name, changed) in &self.changed {
             if let Some(status) = all.get_mut(name) {
-                status.sequence = sequence.clone();
+                status.sequence = changed.next.clone();
             }
         }
         all.extend(self.made.iter().map(|(name, live)| (name.clone(), live.status())));
@@ -111,9 +119,10 @@ impl DraftedSequences {
             (Found::InForce(sequence), change) => {
                 let live = all.find(name)?;
                 let mut state = live.state.lock().clone();
-                state.sequence = sequence;
+                let seen = std::mem::replace(&mut state.sequence, sequence);
                 state.change(change.clone())?;
-                self.changed.insert(name.to_owned(), (live, state.sequence));
+                let new = Changed { live, seen, next: state.sequence.clone() };
+                self.changed.entry(name.to_owned()).or_insert(new).next = state.sequence;
             }
         }
         Ok(true)
@@ -156,15 +165,20 @@ impl DraftedSequences {
             going.push((live, gate));
         }
         let mut changed = Vec::new();
-        for (name, (live, sequence)) in self.changed {
+        for (name, Changed { live, seen, next }) in self.changed {
             let gate = hold(&name, &live, all).await?;
-            let state = State { sequence, ahead: 0, ..live.state.lock().clone() };
-            changed.push((live, gate, state));
+            let now = live.state.lock().clone();
+            if now.sequence != seen {
+                return Err(altered_meanwhile(&name));
+            }
+            changed.push((live, gate, State { sequence: next, ahead: 0, ..now }));
         }
-        for live in self.made.values() {
-            live.state.lock().ahead = 0;
+        let mut made = Vec::new();
+        for live in self.made.into_values() {
+            let gate = Arc::clone(&live.gate).lock_owned().await;
+            made.push((live, gate));
         }
-        Ok(Landing { made: Made(self.made.into_values().collect()), going: Going(going), changed })
+        Ok(Landing { made, going: Going(going), changed })
     }
 }
 
@@ -179,7 +193,7 @@ async fn hold(name: &str, live: &Arc<Live>, all: &Sequences) -> Result<OwnedMute
 
 /// Sequences of a draft that is about to be in force.
 pub(crate) struct Landing {
-    made: Made,
+    made: Vec<(Arc<Live>, OwnedMutexGuard<()>)>,
     going: Going,
     changed: Vec<(Arc<Live>, OwnedMutexGuard<()>, State)>,
 }
@@ -188,8 +202,12 @@ impl Landing {
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         let changed = self.changed.iter();
         let changed = changed.map(|(_, _, state)| state.entry(state.last, state.is_called));
+        let made = self.made.iter().map(|(live, _)| {
+            let state = live.state.lock();
+            state.entry(state.last, state.is_called)
+        });
         // What is made may have the name of one that goes.
-        self.going.entries().chain(changed).chain(self.made.entries())
+        self.going.entries().chain(changed).chain(made)
     }
 
     pub(crate) fn done(self, all: &Sequences) {
@@ -197,6 +215,10 @@ impl Landing {
         for (live, _gate, state) in self.changed {
             *live.state.lock() = state;
         }
-        all.add(self.made);
+        for (live, _gate) in &self.made {
+            // No value behind the one that was written is durable.
+            live.state.lock().ahead = 0;
+        }
+        all.add(Made(self.made.into_iter().map(|(live, _gate)| live).collect()));
     }
 }

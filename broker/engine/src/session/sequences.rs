@@ -5,6 +5,7 @@
 
 use super::Session;
 use crate::Error;
+use crate::draft::RelationChange;
 use crate::sequences::{Sequence, SequenceChange, SequenceError, SequenceSpec, SequenceStatus};
 use anabranch_access::Operation;
 
@@ -46,10 +47,7 @@ impl Session {
     /// `Denied`, `AlreadyExists`, `InvalidName`; the log's.
     pub async fn create_sequence(&self, spec: SequenceSpec) -> Result<(), Error> {
         self.check_create(&spec.name)?;
-        match self.draft() {
-            Some(draft) => draft.create_sequence(spec).await,
-            None => self.engine.create_sequence(spec).await,
-        }
+        self.change_relation(RelationChange::CreateSequence(spec)).await
     }
 
     /// Changes a sequence, durable when this returns.
@@ -78,10 +76,7 @@ impl Session {
     /// `Denied`, `NotFound`; the log's.
     pub async fn drop_sequence(&self, name: &str) -> Result<(), Error> {
         self.check_sequence(Operation::Delete, name)?;
-        match self.draft() {
-            Some(draft) => draft.drop_sequence(name),
-            None => self.engine.drop_sequence(name).await,
-        }
+        self.change_relation(RelationChange::DropSequence { name: name.to_owned() }).await
     }
 
     /// The next `count` values of a sequence. None of them was given out before, and none will be

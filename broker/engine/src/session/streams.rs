@@ -4,7 +4,7 @@ use super::{Remembered, Session, Who};
 use crate::catalog::Catalog;
 use crate::changes::{StreamChange, StreamSpec};
 use crate::cut::Cut;
-use crate::draft::ViewChange;
+use crate::draft::RelationChange;
 use crate::interest::Interest;
 use crate::marks::Marks;
 use crate::rekey::Rekeying;
@@ -275,7 +275,10 @@ impl Session {
     /// [`ErrorKind::AlreadyExists`], `Denied`, `InvalidName`; the log's.
     pub async fn create_view(&self, spec: ViewSpec, replaces: bool) -> Result<(), Error> {
         self.check_create(&spec.name)?;
-        self.change_view(ViewChange::Create { spec, replaces }).await
+        if replaces && self.whole_catalog().view(&spec.name).is_some() {
+            self.check_stream_access(Operation::Alter, &spec.name)?;
+        }
+        self.change_relation(RelationChange::CreateView { spec, replaces }).await
     }
 
     /// Gives a view another name, as [`Self::create_view`] does.
@@ -285,7 +288,7 @@ impl Session {
     pub async fn rename_view(&self, name: &str, to: String) -> Result<(), Error> {
         self.check_stream_access(Operation::Alter, name)?;
         self.check_create(&to)?;
-        self.change_view(ViewChange::Rename { name: name.to_owned(), to }).await
+        self.change_relation(RelationChange::RenameView { name: name.to_owned(), to }).await
     }
 
     /// Drops a view, as [`Self::create_view`] creates it.
@@ -294,17 +297,7 @@ impl Session {
     /// [`ErrorKind::NotFound`], `Denied`; the log's.
     pub async fn drop_view(&self, name: &str) -> Result<(), Error> {
         self.check_drop(name)?;
-        self.change_view(ViewChange::Drop { name: name.to_owned() }).await
-    }
-
-    /// In this session's draft, or in one that is in force at once.
-    async fn change_view(&self, change: ViewChange) -> Result<(), Error> {
-        if let Some(draft) = self.draft() {
-            return draft.change_view(change).await;
-        }
-        let draft = self.begin_draft();
-        draft.drafted().change_view(change).await?;
-        draft.commit(None).await
+        self.change_relation(RelationChange::DropView { name: name.to_owned() }).await
     }
 
     /// Forgets the records before an offset of each partition; durable when this returns.

@@ -2,8 +2,8 @@
 
 use super::{append, open, part, rows, spec};
 use crate::{
-    Append, CommittedOffset, Engine, EpochAfter, ErrorKind, Mode, Part, Preconditions, Settings,
-    TransactionError, key_hash,
+    Append, CheckedKeys, CommittedOffset, Engine, EpochAfter, ErrorKind, Mode, Part, Preconditions,
+    Settings, TransactionError, key_hash,
 };
 use anabranch_types::batch::{BatchBuilder, Ending, ValidateOptions, validate};
 use anabranch_types::{
@@ -124,7 +124,8 @@ async fn a_precondition_on_an_undecided_key_is_a_conflict() {
     let stream = engine.create_stream(spec("t", Mode::Upsert, 1)).await.expect("new");
     let partition = stream.partitions[0];
     let insert = async |key: &str, cut| {
-        let keys = vec![(partition, key_hash(key.as_bytes()))];
+        let hashes = vec![key_hash(key.as_bytes())];
+        let keys = vec![CheckedKeys { partitions: vec![partition], hashes }];
         let preconditions = Some(Box::new(Preconditions { cut, keys }));
         let append = Append { preconditions, ..append([part(partition, &[(key, Some("sql"))])]) };
         engine.append(append).await.map(drop).map_err(|error| error.kind)

@@ -260,7 +260,7 @@ impl Load {
         } else {
             let engine = self.execution.sql.engine().clone();
             let bytes = self.pending.bytes();
-            let pending = std::mem::take(&mut self.pending);
+            let pending = std::mem::replace(&mut self.pending, piece());
             let appending = async move { pending.append(&engine).await };
             let task = self.execution.sql.runtime.spawn(appending);
             self.landing = Some(Landing { task, rows, line, bytes });
@@ -287,7 +287,7 @@ impl Load {
         let engine = self.execution.sql.engine().clone();
         let mut conflicts = 0;
         loop {
-            let pending = std::mem::take(&mut self.pending);
+            let pending = std::mem::replace(&mut self.pending, piece());
             match pending.append(&engine).await {
                 Err(error) if error.kind == ErrorKind::Conflict && conflicts < CONFLICT_RETRIES => {
                     conflicts += 1;

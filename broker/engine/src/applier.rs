@@ -272,7 +272,7 @@ impl Applier {
             (feeds, orders.late.clone(), std::mem::take(&mut orders.drop_tables))
         };
         for table in drop_tables {
-            self.tables.drop_table(table)?;
+            self.tables.drop_table_later(table);
         }
         let behind = |(_, log): &&(TableId, Arc<PartitionLog>)| {
             positions.get(&log.id()).map_or(Offset(0), |place| place.next) < log.high_watermark()

@@ -42,6 +42,9 @@ pub const HORIZONS_MAX: usize = 1_024;
 /// Most tables dropped by one write.
 pub const DROPS_MAX: usize = 1_024;
 
+/// Between two tries to write to a full disk.
+pub const FULL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
 const _: () = assert!(RUNS_MAX >= 2 && RUN_ROWS_MAX >= 2);
 const _: () = assert!(SCAN_PIECE_BYTES_MIN <= SCAN_PIECE_BYTES_MAX);
 const _: () = assert!(RUN_BYTES_MAX as u64 <= PINNED_BYTES_MAX);

@@ -23,6 +23,10 @@ pub enum Error {
     /// The store failed; its words.
     #[error("the table store failed: {0}")]
     Store(String),
+    /// The disk is full; the store's words. What is in memory can be read, and is written once
+    /// there is space.
+    #[error("no space is left on the disk of the tables: {0}")]
+    Full(String),
     /// What the store holds is not what was written.
     #[error(
         "the table store holds a damaged row: {0}; stop the broker and remove the tables \
@@ -217,7 +221,7 @@ impl Tables {
         self.shared.view.read().clone()
     }
 
-    /// Removes every row of a table, durably. Its id is never to be used again: mutations that
+    /// Removes every row of a table, durably when this returns. Its id is never to be used again: mutations that
     /// still come for it, from a replay above all, are ignored from now on and after a restart.
     /// Views that were taken before still show the rows.
     ///
@@ -230,6 +234,15 @@ impl Tables {
     pub fn drop_table(&self, table: TableId) -> Result<(), Error> {
         assert!(table != codec::OWN, "no table has this id");
         self.shared.flush(Some(table)).map(|_flushed| ())
+    }
+
+    /// As [`Self::drop_table`], some time soon: a crash before that leaves the rows.
+    ///
+    /// # Panics
+    /// For table [`codec::OWN`].
+    pub fn drop_table_later(&self, table: TableId) {
+        assert!(table != codec::OWN, "no table has this id");
+        self.shared.drop_later(table);
     }
 
     /// Writes all runs to the store and makes them durable. Returns what a restart would find

@@ -52,6 +52,10 @@ struct State {
     flush_done: u64,
     /// Tables to drop with the next flush.
     drops: Vec<TableId>,
+    /// Why nothing is written at present, though it is tried again and again.
+    full: Option<Error>,
+    /// Whether that was said.
+    full_told: bool,
     /// Whether the applier waits for room.
     applier_waits: bool,
     /// What a crash would leave.
@@ -113,6 +117,8 @@ impl Shared {
             flush_asked: 0,
             flush_done: 0,
             drops: Vec::new(),
+            full: None,
+            full_told: false,
             applier_waits: false,
             flushed: mark,
             applied_bytes: 0,
@@ -247,14 +253,26 @@ impl Shared {
             self.done.wait(&mut state);
         }
         state.drops.extend(drop);
+        // There may be space by now.
+        state.full = None;
         state.flush_asked += 1;
         let asked = state.flush_asked;
         self.work.notify_one();
         while state.flush_done < asked {
             state.check()?;
+            if let Some(full) = &state.full {
+                return Err(full.clone());
+            }
             self.done.wait(&mut state);
         }
         Ok(state.flushed.progress.clone())
+    }
+
+    pub(crate) fn drop_later(&self, table: TableId) {
+        let mut state = self.state.lock();
+        state.drops.push(table);
+        state.flush_asked += 1;
+        self.work.notify_one();
     }
 
     pub(crate) fn flushed(&self) -> Progress {
@@ -389,7 +407,9 @@ impl Shared {
         if !job.drops.is_empty() {
             Arc::make_mut(&mut dropped).extend(&job.drops);
         }
-        self.write(&job, &dropped)?;
+        while let Err(error) = self.write(&job, &dropped) {
+            self.wait_for_space(error)?;
+        }
         let snapshot = self.store.snapshot();
         let mut state = self.state.lock();
         self.store.settle(state.take_horizon(job.view.applied()));
@@ -399,6 +419,10 @@ impl Shared {
         state.flushed_bytes = job.applied_bytes;
         state.flush_done = job.flush;
         state.writing = None;
+        state.full = None;
+        if std::mem::take(&mut state.full_told) {
+            tracing::info!("the tables are written again");
+        }
         let old = self.view.read().clone();
         let runs = without(&old.runs, &job.view.runs);
         let new = View::new(runs, snapshot, old.mark.clone(), dropped);
@@ -406,6 +430,27 @@ impl Shared {
         drop(state);
         self.done.notify_all();
         Ok(())
+    }
+
+    /// Waits a while if the disk was full: reads, and the log's reserve, go on without the store.
+    fn wait_for_space(&self, error: Error) -> Result<(), Error> {
+        if !matches!(error, Error::Full(_)) {
+            return Err(error);
+        }
+        let mut state = self.state.lock();
+        if !std::mem::replace(&mut state.full_told, true) {
+            tracing::error!("{error}; tables stay in memory until there is some");
+        }
+        state.full = Some(error);
+        self.done.notify_all();
+        let until = Instant::now() + limits::FULL_PAUSE;
+        // Whoever adds rows rings too: that makes no space.
+        while matches!(state.phase, Phase::Running) && state.full.is_some() {
+            if self.work.wait_until(&mut state, until).timed_out() {
+                break;
+            }
+        }
+        state.check()
     }
 
     fn write(&self, job: &Job, dropped: &BTreeSet<TableId>) -> Result<(), Error> {

@@ -221,7 +221,11 @@ impl Store for RocksStore {
         }
         let number = self.files.fetch_add(1, Relaxed);
         let path = self.incoming.join(format!("{number}.sst"));
-        self.build(&path, spans, &mut writes).map_err(store_error)?;
+        if let Err(error) = self.build(&path, spans, &mut writes) {
+            // Its space above all; what cannot be removed goes at the next start.
+            let _ = std::fs::remove_file(&path);
+            return Err(store_error(error));
+        }
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
         self.db.ingest_external_file_opts(&options, vec![&path]).map_err(store_error)?;
@@ -262,10 +266,15 @@ impl Store for RocksStore {
 }
 
 fn store_error(error: rocksdb::Error) -> Error {
-    if error.kind() == ErrorKind::Corruption {
-        Error::Damaged(error.into_string())
+    let kind = error.kind();
+    let message = error.into_string();
+    if kind == ErrorKind::Corruption {
+        Error::Damaged(message)
+    } else if message.contains("No space left on device") {
+        // RocksDB itself goes on by itself once there is space; till then it repeats the error.
+        Error::Full(message)
     } else {
-        Error::Store(error.into_string())
+        Error::Store(message)
     }
 }
 

@@ -3,12 +3,15 @@
 use super::*;
 use crate::mutation::Row;
 use crate::store::tests::{Memory, Rocks, Subject};
+use crate::store::{MemoryStore, Sizes, Snapshot, Span, Write};
 use crate::view::KeyRange;
 use anabranch_types::{Stamp, Timestamp};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 macro_rules! on_every_store {
     ($($name:ident)*) => {
@@ -543,4 +546,66 @@ fn check(view: &View, model: &Model) {
         let from = Bound::Included(Bytes::from_static(b"ccc"));
         assert_eq!(scan(KeyRange { from, to: Bound::Included(keys[2].clone()) }), Ok(rows(2, 7)));
     }
+}
+
+/// A store on a disk that can be full.
+struct OnDisk {
+    store: MemoryStore,
+    is_full: AtomicBool,
+}
+
+impl Store for OnDisk {
+    fn write(
+        &self,
+        spans: &[Span],
+        writes: &mut dyn Iterator<Item = Write<'_>>,
+    ) -> Result<(), Error> {
+        match self.is_full.load(Ordering::SeqCst) {
+            true => Err(Error::Full("as it is".to_owned())),
+            false => self.store.write(spans, writes),
+        }
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.store.snapshot()
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn settle(&self, horizon: Round) {
+        self.store.settle(horizon);
+    }
+
+    fn copy(&self, directory: &Path) -> Result<bool, Error> {
+        self.store.copy(directory)
+    }
+
+    fn sizes(&self) -> Sizes {
+        self.store.sizes()
+    }
+
+    fn range_bytes(&self, from: &[u8], to: &[u8]) -> u64 {
+        self.store.range_bytes(from, to)
+    }
+}
+
+#[test]
+fn a_full_disk_ends_nothing() {
+    let disk = Arc::new(OnDisk { store: MemoryStore::default(), is_full: AtomicBool::new(true) });
+    let tables = Tables::over(disk.clone(), Settings::default()).expect("it can be opened");
+    apply(&tables, 1, &[put("a", 1, "one")]);
+    let error = tables.flush().expect_err("there is no space");
+    assert!(matches!(error, Error::Full(_)), "{error}");
+    apply(&tables, 2, &[put("b", 2, "two")]);
+    assert_eq!(tables.view().applied(), Round(2));
+    assert_eq!(value(&tables, "a").as_deref(), Some("one"));
+    assert_eq!(value(&tables, "b").as_deref(), Some("two"));
+    assert_eq!(tables.flushed().applied, Round(0));
+    disk.is_full.store(false, Ordering::SeqCst);
+    assert_eq!(tables.flush().expect("there is space").applied, Round(2));
+    assert_eq!(value(&tables, "a").as_deref(), Some("one"));
+    disk.is_full.store(true, Ordering::SeqCst);
+    tables.drop_table(T).expect_err("there is no space again");
 }

@@ -38,14 +38,15 @@ pub(crate) use session::{SessionStatement, SetValue};
 pub(crate) use session_functions::{
     Configured, ConfiguredValue, SessionFacts, replace_session_functions,
 };
-pub(crate) use views::{Named, expand_views, has_star, view_text};
-pub(crate) use visible::{folded, hide_system_columns, quoted, shown_name};
+pub(crate) use views::{expand_views, has_star, relations_of, view_text};
+pub(crate) use visible::{folded, hide_system_columns, quoted, shown_name, table_alias};
 
 use crate::error::{Error, sqlstate};
 use crate::limits::STATEMENT_BYTES_MAX;
 use cursor::Cursor;
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{
     Location, Token, TokenWithSpan, Tokenizer, TokenizerError,
@@ -161,11 +162,52 @@ pub fn parse(text: &str) -> Result<Vec<Statement>, Error> {
         match token.token {
             Token::SemiColon => finish(&mut current, &mut offsets, &mut statements)?,
             Token::Whitespace(_) => {}
-            _ => current.push(token),
+            _ if begins_table(&current, &token.token) => current.extend(select_all(&token)),
+            _ => current.push(printable(token)),
         }
     }
     finish(&mut current, &mut offsets, &mut statements)?;
     Ok(statements)
+}
+
+/// Whether it is the `TABLE` of `TABLE orders`, where a query may stand.
+fn begins_table(before: &[TokenWithSpan], token: &Token) -> bool {
+    let is_table = matches!(token, Token::Word(word) if word.keyword == Keyword::TABLE);
+    is_table
+        && match before.last().map(|before| &before.token) {
+            None | Some(Token::LParen | Token::RParen) => true,
+            Some(Token::Word(word)) => matches!(
+                word.keyword,
+                Keyword::ALL
+                    | Keyword::ANALYZE
+                    | Keyword::AS
+                    | Keyword::DISTINCT
+                    | Keyword::EXCEPT
+                    | Keyword::EXPLAIN
+                    | Keyword::INTERSECT
+                    | Keyword::UNION
+                    | Keyword::VERBOSE
+            ),
+            Some(_) => false,
+        }
+}
+
+/// `TABLE orders` is `SELECT * FROM orders`, which sqlparser takes everywhere.
+fn select_all(table: &TokenWithSpan) -> [TokenWithSpan; 3] {
+    let word = |word| Token::make_keyword(word);
+    [word("SELECT"), Token::Mul, word("FROM")]
+        .map(|token| TokenWithSpan { token, span: table.span })
+}
+
+/// sqlparser prints quotes that stand together, or behind a backslash, as they are: what is read
+/// from its text again, such as a view's query, would be another string.
+fn printable(mut token: TokenWithSpan) -> TokenWithSpan {
+    if let Token::SingleQuotedString(text) = &mut token.token
+        && (text.contains("''") || text.contains("\\'"))
+    {
+        token.token = Token::EscapedStringLiteral(std::mem::take(text));
+    }
+    token
 }
 
 fn finish(

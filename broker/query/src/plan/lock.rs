@@ -8,7 +8,7 @@ use super::{PlanContext, QueryPlan, visible_layout};
 use crate::catalog::find;
 use crate::error::{Error, sqlstate};
 use crate::sql::Sql;
-use crate::statement::folded;
+use crate::statement::{folded, relations_of};
 use anabranch_engine::{Mode, Stream};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
@@ -63,6 +63,14 @@ fn keys_only(sql: &Sql, query: &mut Query, only: &[String]) -> Result<Vec<Arc<St
     let joins = select.from.iter().flat_map(|table| &table.joins).map(|join| &join.relation);
     let relations = select.from.iter().map(|table| &table.relation).chain(joins);
     for factor in relations {
+        if let TableFactor::Derived { alias, subquery, .. } = factor {
+            let called = alias.as_ref().map(|alias| folded(&alias.name));
+            let is_locked = only.is_empty() || called.is_some_and(|called| only.contains(&called));
+            if is_locked && !relations_of(&subquery.to_string()).is_empty() {
+                return Err(not_allowed("views and subqueries")
+                    .hint("name the stream itself, or FOR UPDATE OF another relation"));
+            }
+        }
         let TableFactor::Table { name, alias, args: None, .. } = factor else { continue };
         let called = match alias {
             Some(alias) => ObjectName::from(alias.name.clone()),

@@ -56,15 +56,39 @@ fn verb(kind: &Kind) -> Option<String> {
     }
 }
 
+/// Whether it changes one thing after another, all of which are to be in force at once.
+fn has_steps(kind: &Kind) -> bool {
+    match kind {
+        Kind::Alter(alter) => !matches!(alter.actions.as_slice(), [StreamAction::Settings(_)]),
+        Kind::Drop(_) | Kind::View(ViewStatement::Drop { .. }) => true,
+        _ => false,
+    }
+}
+
 impl Session {
     /// Executes a definition: at once, or at COMMIT where a transaction is open.
     pub(super) async fn define(&mut self, kind: Kind) -> Result<Outcome, Error> {
         if let Some(verb) = verb(&kind) {
             if self.stands_alone(&kind) {
                 self.commit_implicit().await?;
+            } else if self.transaction.is_none() && has_steps(&kind) {
+                self.begin_implicit();
+                let done = match self.begin_definitions(&verb) {
+                    Ok(()) => Box::pin(self.define_now(kind)).await,
+                    Err(error) => Err(error),
+                };
+                match done {
+                    Ok(_) => self.commit_implicit().await?,
+                    Err(_) => drop(self.end_transaction()),
+                }
+                return done;
             }
             self.begin_definitions(&verb)?;
         }
+        self.define_now(kind).await
+    }
+
+    async fn define_now(&mut self, kind: Kind) -> Result<Outcome, Error> {
         match kind {
             Kind::Create(create) => Box::pin(self.create(create)).await.map(Outcome::Done),
             Kind::Alter(alter) if prints(&alter) => self.infer(&alter.name, alter.if_exists).await,
@@ -227,7 +251,7 @@ impl Session {
 
     async fn drop_streams(&self, drop: DropStream) -> Result<Done, Error> {
         let mut done = Done::tag(format!("DROP {}", drop.word));
-        let names = drop.names.iter().map(stream_name).collect::<Result<BTreeSet<_>, _>>()?;
+        let mut names = drop.names.iter().map(stream_name).collect::<Result<BTreeSet<_>, _>>()?;
         let engine = self.sql.engine();
         let catalog = engine.catalog();
         for name in &names {
@@ -240,15 +264,16 @@ impl Session {
                 return Err(unknown(name));
             }
         }
-        self.drop_dependents(&catalog, &names, "stream", drop.cascade, &mut done).await?;
-        for name in names {
-            match engine.drop_stream(&name).await {
-                Ok(()) => {}
-                Err(error) if error.kind == ErrorKind::NotFound && drop.if_exists => {
-                    done.notices.push(format!("stream \"{name}\" does not exist, skipping"));
-                }
-                Err(error) => return Err(error.into()),
+        names.retain(|name| {
+            let exists = find(engine, name).is_some();
+            if !exists {
+                done.notices.push(format!("stream \"{name}\" does not exist, skipping"));
             }
+            exists
+        });
+        self.drop_dependents(&names, "stream", drop.cascade, &mut done).await?;
+        for name in names {
+            engine.drop_stream(&name).await?;
         }
         Ok(done)
     }

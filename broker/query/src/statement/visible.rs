@@ -8,61 +8,28 @@
 use crate::rows::Layout;
 use datafusion::sql::sqlparser::ast::{
     self, ExcludeSelectItem, Ident, JoinConstraint, JoinOperator, ObjectName, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut,
-    VisitorMut, WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::keywords::RESERVED_FOR_COLUMN_ALIAS;
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// The layout of a relation with hidden columns, by schema (if named) and name.
 pub(crate) type Lookup<'a> = dyn Fn(Option<&str>, &str) -> Option<Arc<Layout>> + 'a;
 
-/// Rewrites every `*` of `statement`.
+/// Rewrites every `*` of `statement`, in which WITH calls nothing by a stream's name (see
+/// [`super::expand_views`]).
 pub(crate) fn hide_system_columns<V: VisitMut>(statement: &mut V, lookup: &Lookup<'_>) {
-    let mut names = CteNames::default();
-    let _ = statement.visit(&mut names);
-    let _ = statement.visit(&mut Hider { lookup, ctes: names.0 });
-}
-
-/// Names that WITH introduces: they are not streams, whatever streams there are.
-#[derive(Default)]
-struct CteNames(HashSet<String>);
-
-impl VisitorMut for CteNames {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
-        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
-            self.0.insert(folded(&cte.alias.name));
-        }
-        ControlFlow::Continue(())
-    }
+    let _ = statement.visit(&mut Hider { lookup });
 }
 
 struct Hider<'a> {
     lookup: &'a Lookup<'a>,
-    ctes: HashSet<String>,
 }
 
 impl VisitorMut for Hider<'_> {
     type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
-        // `TABLE orders` is `SELECT * FROM orders`.
-        if let SetExpr::Table(table) = query.body.as_ref()
-            && let Some(name) = &table.table_name
-        {
-            let schema = table.schema_name.as_ref().map(|schema| Ident::new(schema.clone()));
-            let parts: Vec<_> = schema.into_iter().chain([Ident::new(name.clone())]).collect();
-            if let Some(select) = parse_body(&format!("SELECT * FROM {}", ObjectName::from(parts)))
-            {
-                *query.body = select;
-            }
-        }
-        ControlFlow::Continue(())
-    }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         self.rewrite(select);
@@ -153,7 +120,7 @@ impl Hider<'_> {
         let parts: Vec<_> =
             name.0.iter().map(|part| part.as_ident().map(folded)).collect::<Option<_>>()?;
         match parts.as_slice() {
-            [name] if !self.ctes.contains(name) => (self.lookup)(None, name),
+            [name] => (self.lookup)(None, name),
             [schema, name] | [_, schema, name] => (self.lookup)(Some(schema), name),
             _ => None,
         }
@@ -183,7 +150,7 @@ impl Hider<'_> {
     }
 }
 
-fn table_alias(name: Ident) -> TableAlias {
+pub(crate) fn table_alias(name: Ident) -> TableAlias {
     TableAlias { explicit: true, name, columns: Vec::new(), at: None }
 }
 
@@ -207,10 +174,6 @@ pub(super) fn parse_query(text: &str) -> Option<Box<ast::Query>> {
     let mut parser =
         datafusion::sql::sqlparser::parser::Parser::new(&dialect).try_with_sql(text).ok()?;
     parser.parse_query().ok()
-}
-
-fn parse_body(text: &str) -> Option<SetExpr> {
-    parse_query(text).map(|query| *query.body)
 }
 
 /// Adds the hidden columns to what a star leaves out.

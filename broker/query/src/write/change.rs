@@ -7,13 +7,14 @@ use super::find::KeyFinder;
 use super::returning::{Joined, Returned, Returning};
 use super::rules::RowRules;
 use super::target::{Role, Target, Written as Column, duplicate_key};
+use crate::catalog::PUBLIC;
 use crate::error::Error;
 use crate::execute::Execution;
 use crate::pending::{Event, Pending};
 use crate::plan::{PlanContext, QueryPlan, placeholder_number, sql_type};
 use crate::snapshot::Snapshot;
 use crate::sql::Sql;
-use crate::statement::folded;
+use crate::statement::{folded, table_alias};
 use ahash::{HashMap, HashSet};
 use anabranch_types::{PartitionId, PartitionIndex, Timestamp};
 use bytes::Bytes;
@@ -22,9 +23,9 @@ use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    self, Delete, Expr, FromTable, Ident, ObjectName, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, TableFactor, TableWithJoins, Update, UpdateTableFromKind, WildcardAdditionalOptions,
-    With,
+    self, Delete, Expr, FromTable, Ident, ObjectName, ObjectNamePart, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, Update,
+    UpdateTableFromKind, WildcardAdditionalOptions, With,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -101,7 +102,7 @@ impl ChangePlan {
                 if columns.iter().all(|set| set.field.name() != column.field.name()) {
                     let mut parts = finding.qualifier.clone();
                     let name = Ident::with_quote('"', column.field.name());
-                    parts.0.push(ast::ObjectNamePart::Identifier(name));
+                    parts.0.push(ObjectNamePart::Identifier(name));
                     let parts = parts.0.iter().filter_map(|part| part.as_ident().cloned());
                     finding.values.push(Expr::CompoundIdentifier(parts.collect()));
                     columns.push(column);
@@ -445,7 +446,15 @@ impl Finding {
             Some(alias) => ObjectName::from(alias.name.clone()),
             None => name.clone(),
         };
-        let (factor, values, others) = (factor.clone(), Vec::new(), Vec::new());
+        let mut factor = factor.clone();
+        // Whatever WITH calls by its name.
+        if let TableFactor::Table { name, alias, .. } = &mut factor
+            && let ([ObjectNamePart::Identifier(only)], true) = (name.0.as_slice(), with.is_some())
+        {
+            alias.get_or_insert_with(|| table_alias(only.clone()));
+            name.0.insert(0, ObjectNamePart::Identifier(Ident::new(PUBLIC)));
+        }
+        let (values, others) = (Vec::new(), Vec::new());
         Ok(Self { target, qualifier, factor, values, others, selection, with })
     }
 

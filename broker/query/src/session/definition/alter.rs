@@ -1,13 +1,10 @@
 //! ALTER STREAM.
 
 use super::columns::{Drafts, columns_of};
-use super::views::refuse_dependents;
 use super::{Done, Session, stream_name, unknown};
 use crate::catalog::{find, is_taken};
 use crate::error::{Error, sqlstate};
-use crate::statement::{
-    AlterStream, Named, NewCheck, NewColumn, Retyped, StreamAction, folded, quoted,
-};
+use crate::statement::{AlterStream, NewCheck, NewColumn, Retyped, StreamAction, folded, quoted};
 use crate::write::{missing_value, parsed, validate};
 use anabranch_engine::{
     Check, Column, ColumnType, Definition, Filled, SequenceChange, Stream, StreamChange,
@@ -61,7 +58,7 @@ impl Session {
                 if is_taken(&engine, new) {
                     return Err(super::taken(new));
                 }
-                refuse_dependents(&engine.catalog(), &name, "stream", |_| true)?;
+                self.refuse_dependents(&name, "stream")?;
                 engine.alter_stream(&name, StreamChange::Rename(new.clone())).await?;
                 return Ok(done);
             }
@@ -85,14 +82,10 @@ impl Session {
             retyped: Vec::new(),
             added: Vec::new(),
         };
+        let cascades =
+            |action: &_| matches!(action, StreamAction::DropColumn { cascade: true, .. });
+        let cascade = alter.actions.iter().any(cascades);
         for action in alter.actions {
-            if let StreamAction::DropColumn { name: column, .. }
-            | StreamAction::RenameColumn(column, _)
-            | StreamAction::SetType(Retyped { column, .. }) = &action
-            {
-                let minds = |named: &Named| named.words.contains(column);
-                refuse_dependents(&engine.catalog(), &name, "stream", minds)?;
-            }
             altered.apply(action)?;
         }
         let made: Vec<_> = altered.drafts.sequences.iter().map(|spec| spec.name.clone()).collect();
@@ -127,6 +120,7 @@ impl Session {
         for (sequence, column) in owned {
             engine.change_sequence(&sequence, SequenceChange::RenameColumn(column)).await?;
         }
+        self.check_views(&name, cascade, &mut done).await?;
         Ok(done)
     }
 

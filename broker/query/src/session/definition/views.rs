@@ -1,11 +1,14 @@
 //! CREATE, ALTER and DROP VIEW, and what views keep others from.
 
 use super::columns::column_type;
-use super::{Done, Plan, Session, stream_name, taken};
+use super::{Done, Plan, Session, parse, stream_name, taken};
 use crate::catalog::{find, is_taken};
 use crate::error::{Error, sqlstate};
-use crate::statement::{Name, Named, ViewStatement, has_star, view_text};
+use crate::plan::QueryPlan;
+use crate::sql::Sql;
+use crate::statement::{Kind, Name, ViewStatement, has_star, relations_of, view_text};
 use anabranch_engine::{Catalog, Column, View, ViewSpec};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,18 +62,33 @@ impl Session {
             }
             columns.push(Column::new(name, column_type(field)?));
         }
-        let own_names = || fields.iter().map(|field| field.name().clone()).collect();
-        let sources: Option<Vec<String>> = has_star(query).then(own_names);
+        let own_names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+        // What is not unique can only be told by where it stands.
+        let is_unique = own_names.iter().collect::<BTreeSet<_>>().len() == own_names.len();
+        let sources = (has_star(query) && is_unique).then_some(own_names);
         let spec = ViewSpec { name, query: query_text, columns, sources };
-        // As it is going to be read.
-        let columns = spec.columns.iter().map(|column| column.name.as_str());
-        self.plan_text(&view_text(&spec.query, spec.sources.as_deref(), columns)).await?;
+        self.plan_view(&self.sql, &spec).await?;
         if let Some(old) = old {
             check_replacement(old, &spec)?;
-            check_cycle(&catalog, &View { id: old.id, spec: spec.clone() })?;
+            check_cycle(&engine.unrestricted().catalog(), &spec)?;
         }
         engine.create_view(spec, or_replace).await?;
         Ok(Done::tag("CREATE VIEW"))
+    }
+
+    /// Plans a view as it is going to be read; its columns.
+    async fn plan_view(&self, sql: &Arc<Sql>, spec: &ViewSpec) -> Result<SchemaRef, Error> {
+        let columns = spec.columns.iter().map(|column| column.name.as_str());
+        let text = view_text(&spec.query, spec.sources.as_deref(), columns);
+        let Some(Kind::Query(query)) = parse(&text)?.pop().map(|statement| statement.kind) else {
+            return Err(Error::internal("a view's query is none"));
+        };
+        let (planned_by, context) = (sql.clone(), self.plan_context());
+        let planning =
+            Box::pin(
+                async move { QueryPlan::new(&planned_by, &context, &text, *query, &[]).await },
+            );
+        Ok(sql.runtime.run(planning).await?.schema)
     }
 
     async fn rename_view(&self, name: &Name, if_exists: bool, to: String) -> Result<Done, Error> {
@@ -88,7 +106,7 @@ impl Session {
         if is_taken(engine, &to) {
             return Err(taken(&to));
         }
-        refuse_dependents(&catalog, &name, "view", |_| true)?;
+        self.refuse_dependents(&name, "view")?;
         engine.rename_view(&name, to).await?;
         Ok(done)
     }
@@ -113,7 +131,7 @@ impl Session {
                 return Err(no_view(&catalog, &name));
             }
         }
-        self.drop_dependents(&catalog, &dropped, "view", cascade, &mut done).await?;
+        self.drop_dependents(&dropped, "view", cascade, &mut done).await?;
         for name in dropped {
             engine.drop_view(&name).await?;
         }
@@ -123,23 +141,23 @@ impl Session {
     /// Sees to it that no view reads what is about to be dropped.
     pub(super) async fn drop_dependents(
         &self,
-        catalog: &Catalog,
         dropped: &BTreeSet<String>,
         what: &str,
         cascade: bool,
         done: &mut Done,
     ) -> Result<(), Error> {
+        let catalog = self.sql.engine().unrestricted().catalog();
+        let read: Vec<_> =
+            catalog.views().map(|view| (&view.spec.name, relations_of(&view.spec.query))).collect();
         let mut gone = dropped.clone();
         let mut dependents = Vec::new();
-        loop {
-            let next = catalog.views().find_map(|view| {
-                let name = &view.spec.name;
-                let on = Named::of(view).relations.into_iter().find(|on| gone.contains(on))?;
-                (!gone.contains(name)).then(|| (name.clone(), on))
-            });
-            let Some((view, on)) = next else { break };
+        while let Some((view, on)) = read.iter().find_map(|(view, relations)| {
+            let on = relations.iter().find(|on| gone.contains(*on))?;
+            (!gone.contains(*view)).then_some((*view, on))
+        }) {
             if !cascade {
-                return Err(depends(what, &on, &view)
+                return Err(self
+                    .depends(what, on, view)
                     .hint("use DROP … CASCADE to drop the dependent objects too"));
             }
             gone.insert(view.clone());
@@ -151,28 +169,81 @@ impl Session {
         done.notices.extend(dependents.iter().map(|view| format!("drop cascades to view {view}")));
         Ok(())
     }
-}
 
-/// Refuses what a view that reads `name` could not be read after. `minds` is asked of each.
-pub(super) fn refuse_dependents(
-    catalog: &Catalog,
-    name: &str,
-    what: &str,
-    minds: impl Fn(&Named) -> bool,
-) -> Result<(), Error> {
-    let mut named = catalog.views().map(|view| (view, Named::of(view)));
-    match named.find(|(_, named)| named.relations.contains(name) && minds(named)) {
-        Some((view, _)) => Err(depends(what, name, &view.spec.name)
-            .hint("drop the view first, and create it again afterwards")),
-        None => Ok(()),
+    /// Sees to it that views which read a stream give what they gave, now that it was altered.
+    /// `cascade`: those that do not go.
+    pub(super) async fn check_views(
+        &self,
+        stream: &str,
+        cascade: bool,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let engine = self.sql.engine();
+        let all = engine.unrestricted();
+        let catalog = all.catalog();
+        let readers = readers_of(&catalog, stream);
+        if readers.is_empty() {
+            return Ok(());
+        }
+        let sql = if engine.sees_all() { self.sql.clone() } else { self.sql.of(all)? };
+        let mut lost = BTreeSet::new();
+        for view in readers {
+            let name = &view.spec.name;
+            match self.plan_view(&sql, &view.spec).await {
+                Ok(schema) if has_types(&schema, &view.spec.columns) => {}
+                _ if cascade => {
+                    lost.insert(name.clone());
+                }
+                _ => {
+                    return Err(self
+                        .depends("stream", stream, name)
+                        .hint("drop the view first, and create it again afterwards"));
+                }
+            }
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        self.drop_dependents(&lost, "view", true, done).await?;
+        for view in lost {
+            engine.drop_view(&view).await?;
+            done.notices.push(format!("drop cascades to view {view}"));
+        }
+        Ok(())
+    }
+
+    /// Refuses another name for what a view reads.
+    pub(super) fn refuse_dependents(&self, name: &str, what: &str) -> Result<(), Error> {
+        match readers_of(&self.sql.engine().unrestricted().catalog(), name).first() {
+            Some(view) => Err(self
+                .depends(what, name, &view.spec.name)
+                .hint("drop the view first, and create it again afterwards")),
+            None => Ok(()),
+        }
+    }
+
+    fn depends(&self, what: &str, name: &str, view: &str) -> Error {
+        let view = match self.sql.engine().catalog().view(view) {
+            Some(_) => format!("view {view} depends on it"),
+            None => "a view of somebody else depends on it".to_owned(),
+        };
+        let message = format!("cannot change {what} {name}: {view}");
+        Error::new(sqlstate::DEPENDENT_OBJECTS, message)
     }
 }
 
-fn depends(what: &str, name: &str, view: &str) -> Error {
-    Error::new(
-        sqlstate::DEPENDENT_OBJECTS,
-        format!("cannot change {what} {name}: view {view} depends on it"),
-    )
+/// The views whose queries name a relation.
+fn readers_of(catalog: &Catalog, name: &str) -> Vec<Arc<View>> {
+    let views = catalog.views().filter(|view| relations_of(&view.spec.query).contains(name));
+    views.cloned().collect()
+}
+
+/// Whether columns have the types that they had.
+fn has_types(schema: &SchemaRef, columns: &[Column]) -> bool {
+    schema.fields().len() == columns.len()
+        && schema.fields().iter().zip(columns).all(|(field, column)| {
+            column_type(field).is_ok_and(|data_type| data_type == column.data_type)
+        })
 }
 
 fn no_view(catalog: &Catalog, name: &str) -> Error {
@@ -204,10 +275,10 @@ fn check_replacement(old: &Arc<View>, new: &ViewSpec) -> Result<(), Error> {
 }
 
 /// Whether a view would read itself.
-fn check_cycle(catalog: &Catalog, new: &View) -> Result<(), Error> {
-    let name = &new.spec.name;
+fn check_cycle(catalog: &Catalog, new: &ViewSpec) -> Result<(), Error> {
+    let name = &new.name;
     let mut seen = BTreeSet::new();
-    let mut waiting: Vec<String> = Named::of(new).relations.into_iter().collect();
+    let mut waiting: Vec<String> = relations_of(&new.query).into_iter().collect();
     while let Some(next) = waiting.pop() {
         if &next == name {
             return Err(Error::new(
@@ -218,7 +289,7 @@ fn check_cycle(catalog: &Catalog, new: &View) -> Result<(), Error> {
         if seen.insert(next.clone())
             && let Some(view) = catalog.view(&next)
         {
-            waiting.extend(Named::of(view).relations);
+            waiting.extend(relations_of(&view.spec.query));
         }
     }
     Ok(())

@@ -78,6 +78,120 @@ async fn all_columns_are_those_that_there_were() {
     check(&broker, "ALTER TABLE orders ALTER price TYPE bigint", "2BP01").await;
     check(&broker, "ALTER TABLE orders RENAME TO other", "2BP01").await;
     broker.run("ALTER TABLE orders DROP COLUMN note").await;
+    // Columns whose names are not unique are told by where they stand.
+    let pairs = "SELECT * FROM (SELECT 1 AS n) x, (SELECT 2 AS n) y";
+    broker.run(&format!("CREATE VIEW pairs (a, b) AS {pairs}")).await;
+    assert_eq!(broker.lines("SELECT b, a FROM pairs").await, ["2|1"]);
+}
+
+#[tokio::test]
+async fn with_has_its_own_names() {
+    let broker = orders().await;
+    let same = async |text: &str, expected: &[&str]| {
+        assert_eq!(broker.lines(text).await, expected, "{text}");
+    };
+    same(
+        "WITH orders AS (SELECT * FROM orders WHERE id < 3) SELECT * FROM orders ORDER BY id",
+        &["1|a|10", "2|b|20"],
+    )
+    .await;
+    same(
+        "WITH a AS (SELECT 1 AS n) SELECT b.n, a.n FROM \
+         (WITH a AS (SELECT n + 1 AS n FROM a) SELECT * FROM a) b, a",
+        &["2|1"],
+    )
+    .await;
+    same(
+        "WITH RECURSIVE orders (n) AS (SELECT 1 UNION ALL SELECT orders.n + 1 FROM orders \
+         WHERE n < 3) SELECT sum(orders.n) FROM orders",
+        &["6"],
+    )
+    .await;
+    same(
+        "WITH orders AS (SELECT 2 AS id) SELECT o.who FROM public.orders o JOIN orders USING (id)",
+        &["b"],
+    )
+    .await;
+    same("SELECT count(*) FROM (TABLE orders UNION ALL (TABLE orders)) t", &["6"]).await;
+    same("WITH t AS (TABLE orders) TABLE t ORDER BY id LIMIT 1", &["1|a|10"]).await;
+    check(&broker, "WITH a AS (SELECT 1), a AS (SELECT 2) SELECT * FROM a", "42712").await;
+    // Views whose queries have names that queries around have too.
+    broker
+        .run("CREATE VIEW v AS WITH t AS (SELECT id FROM orders) SELECT t.id FROM t WHERE id > 1")
+        .await;
+    same("WITH t AS (SELECT id FROM v) SELECT t.id FROM t ORDER BY id", &["2", "3"]).await;
+    same(
+        "WITH t AS (SELECT 2 AS id), orders AS (SELECT 3 AS id) \
+         SELECT v.id FROM v, t, orders WHERE v.id = t.id",
+        &["2"],
+    )
+    .await;
+    broker
+        .run(
+            "WITH orders AS (SELECT 1 AS id) UPDATE orders SET price = 11 FROM orders AS o \
+             WHERE orders.id = o.id",
+        )
+        .await;
+    same("SELECT price FROM orders WHERE id = 1", &["11"]).await;
+    let deep = |depth| {
+        let inner = (0..depth).fold("SELECT id FROM v".to_owned(), |inner, n| {
+            format!("WITH w{n} AS ({inner}) SELECT id FROM w{n}")
+        });
+        format!("SELECT count(*) FROM ({inner}) t")
+    };
+    same(&deep(11), &["2"]).await;
+    check(&broker, &deep(30), "54001").await;
+}
+
+#[tokio::test]
+async fn strings_in_views_are_what_they_were() {
+    let broker = Broker::start();
+    broker
+        .run(
+            r"CREATE VIEW v AS SELECT 'it''''s' AS a, 'x\''y' AS b, 'p\\' AS c, '''' AS d, 'a\n' AS e",
+        )
+        .await;
+    let expected = [r"it''s|x\'y|p\\|'|a\n"];
+    assert_eq!(broker.lines(r"SELECT 'it''''s', 'x\''y', 'p\\', '''', 'a\n'").await, expected);
+    assert_eq!(broker.lines("SELECT * FROM v").await, expected);
+    broker.run(r"CREATE TABLE t AS SELECT 'it''''s' AS a, '\'' || ''' AS b").await;
+    assert_eq!(broker.lines("SELECT a, b FROM t").await, [r"it''s|\' || '"]);
+    broker.run(r"CREATE TABLE u (a int, b text DEFAULT 'it''''s\''')").await;
+    broker.run("INSERT INTO u (a) VALUES (1)").await;
+    assert_eq!(broker.lines("SELECT b FROM u").await, [r"it''s\'"]);
+}
+
+#[tokio::test]
+async fn only_what_a_view_needs_is_kept_for_it() {
+    let broker = orders().await;
+    broker.run("CREATE TABLE other (id int PRIMARY KEY, who text, note text)").await;
+    // Names of columns of something else, and of WITH, are not this stream's.
+    broker
+        .run(
+            "CREATE VIEW v AS WITH other AS (SELECT id, who AS note FROM orders) \
+             SELECT id, note FROM other",
+        )
+        .await;
+    broker.run("ALTER TABLE orders DROP COLUMN price").await;
+    broker.run("ALTER TABLE other RENAME COLUMN note TO remark").await;
+    broker.run("ALTER TABLE other RENAME TO another").await;
+    broker.run("DROP TABLE another").await;
+    broker.run("CREATE VIEW w AS SELECT note FROM v").await;
+    broker.run("CREATE VIEW past AS SELECT who FROM log.orders").await;
+    check(&broker, "ALTER TABLE orders DROP COLUMN who", "2BP01").await;
+    assert_eq!(broker.run("SELECT * FROM orders").await.columns, ["id", "who"]);
+    let mut gone = broker.run("ALTER TABLE orders DROP COLUMN who CASCADE").await.notices;
+    gone.sort();
+    assert_eq!(
+        gone,
+        ["drop cascades to view past", "drop cascades to view v", "drop cascades to view w"]
+    );
+    broker.run("CREATE TABLE a (id int); CREATE VIEW on_a AS SELECT id FROM a").await;
+    // One that fails in the middle does nothing.
+    check(&broker, "DROP TABLE a, orders, nothing CASCADE", "42P01").await;
+    assert_eq!(broker.lines("SELECT count(*) FROM on_a").await, ["0"]);
+    check(&broker, "SELECT * FROM on_a FOR UPDATE", "0A000").await;
+    broker.run("SELECT * FROM orders, on_a FOR UPDATE OF orders").await;
 }
 
 #[tokio::test]

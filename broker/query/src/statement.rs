@@ -162,7 +162,6 @@ pub fn parse(text: &str) -> Result<Vec<Statement>, Error> {
         match token.token {
             Token::SemiColon => finish(&mut current, &mut offsets, &mut statements)?,
             Token::Whitespace(_) => {}
-            _ if begins_table(&current, &token.token) => current.extend(select_all(&token)),
             _ => current.push(printable(token)),
         }
     }
@@ -170,17 +169,40 @@ pub fn parse(text: &str) -> Result<Vec<Statement>, Error> {
     Ok(statements)
 }
 
-/// Whether it is the `TABLE` of `TABLE orders`, where a query may stand.
-fn begins_table(before: &[TokenWithSpan], token: &Token) -> bool {
-    let is_table = matches!(token, Token::Word(word) if word.keyword == Keyword::TABLE);
-    is_table
-        && match before.last().map(|before| &before.token) {
+/// With `SELECT * FROM orders`, which sqlparser takes everywhere, for `TABLE orders`.
+fn without_table(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !(0..tokens.len()).any(|at| begins_table(&tokens, at)) {
+        return tokens;
+    }
+    let mut out = Vec::with_capacity(tokens.len() + 2);
+    for (at, token) in tokens.iter().enumerate() {
+        if begins_table(&tokens, at) {
+            let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+            out.extend(words.map(|word| TokenWithSpan { token: word, span: token.span }));
+        } else {
+            out.push(token.clone());
+        }
+    }
+    out
+}
+
+/// Whether the token is the `TABLE` of `TABLE orders`, where a query may stand.
+fn begins_table(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let is = |at: usize, keyword| {
+        let token = tokens.get(at).map(|token| &token.token);
+        matches!(token, Some(Token::Word(word)) if word.keyword == keyword)
+    };
+    let names = matches!(tokens.get(at + 1).map(|next| &next.token), Some(Token::Word(_)));
+    is(at, Keyword::TABLE)
+        && names
+        && match at.checked_sub(1).map(|before| &tokens[before].token) {
             None | Some(Token::LParen | Token::RParen) => true,
+            // Elsewhere it is an alias.
+            Some(Token::Word(word)) if word.keyword == Keyword::AS => is(0, Keyword::CREATE),
             Some(Token::Word(word)) => matches!(
                 word.keyword,
                 Keyword::ALL
                     | Keyword::ANALYZE
-                    | Keyword::AS
                     | Keyword::DISTINCT
                     | Keyword::EXCEPT
                     | Keyword::EXPLAIN
@@ -190,13 +212,6 @@ fn begins_table(before: &[TokenWithSpan], token: &Token) -> bool {
             ),
             Some(_) => false,
         }
-}
-
-/// `TABLE orders` is `SELECT * FROM orders`, which sqlparser takes everywhere.
-fn select_all(table: &TokenWithSpan) -> [TokenWithSpan; 3] {
-    let word = |word| Token::make_keyword(word);
-    [word("SELECT"), Token::Mul, word("FROM")]
-        .map(|token| TokenWithSpan { token, span: table.span })
 }
 
 /// sqlparser prints quotes that stand together, or behind a backslash, as they are: what is read
@@ -215,7 +230,7 @@ fn finish(
     offsets: &mut Offsets<'_>,
     statements: &mut Vec<Statement>,
 ) -> Result<(), Error> {
-    let tokens = std::mem::take(tokens);
+    let tokens = without_table(std::mem::take(tokens));
     let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
         return Ok(());
     };

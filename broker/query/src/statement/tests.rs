@@ -34,6 +34,24 @@ fn texts_are_split_into_statements() {
 }
 
 #[test]
+fn table_is_a_query_where_one_may_stand() {
+    for text in [
+        "TABLE t",
+        "(TABLE t) UNION ALL TABLE log.t",
+        "EXPLAIN TABLE t",
+        "SELECT 1 AS table, 2",
+        "SELECT a AS table FROM t",
+        "WITH t AS (TABLE u) TABLE t",
+    ] {
+        assert!(matches!(one(text), Kind::Query(_)), "{text}");
+    }
+    assert!(matches!(one("CREATE VIEW v AS TABLE t"), Kind::View(_)));
+    assert!(matches!(one("CREATE TABLE v AS TABLE t"), Kind::Create(_)));
+    assert!(matches!(one("DROP TABLE t"), Kind::Drop(_)));
+    assert!(matches!(one("TRUNCATE TABLE t"), Kind::Truncate(_)));
+}
+
+#[test]
 fn streams_are_created() {
     let Kind::Create(create) = one(
         "CREATE STREAM IF NOT EXISTS aircraft (tailnum text PRIMARY KEY, \"Seats\" int NOT NULL, \

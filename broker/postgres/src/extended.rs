@@ -176,9 +176,8 @@ impl Connection {
         };
         let cancel = self.begin();
         if matches!(portal.state, State::New) {
-            let statement = prepared.statement().clone();
-            self.forget(&statement);
             let before = prepared.clone();
+            self.forget(before.statement());
             let (socket, shared, session) = self.parts();
             let executing = session.execute(prepared, portal.parameters.clone());
             let outcome = undisturbed(socket, shared, &cancel, executing).await?;

@@ -25,6 +25,9 @@ pub struct Error {
     pub context: Option<String>,
 }
 
+/// No client ever sees it.
+const NOT_AT_HAND: &str = "XXH00";
+
 impl Error {
     /// An error of the statement: `kind` follows from the code.
     pub fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
@@ -72,6 +75,15 @@ impl Error {
     /// A bug of ours.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(sqlstate::INTERNAL_ERROR, message)
+    }
+
+    /// What would be read is not in memory: to be tried again where a disk may be waited for.
+    pub(crate) fn not_at_hand() -> Self {
+        Self::new(NOT_AT_HAND, "the row is not in memory")
+    }
+
+    pub(crate) fn is_not_at_hand(&self) -> bool {
+        self.sqlstate == NOT_AT_HAND
     }
 
     /// The statement ran longer than `statement_timeout`.

@@ -93,6 +93,8 @@ pub(crate) struct Execution {
     /// What the transaction sees, if there is one.
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) timeout: Option<Duration>,
+    /// Whether it runs where a disk may be waited for.
+    pub(crate) may_wait: bool,
 }
 
 impl Execution {
@@ -151,8 +153,8 @@ impl Execution {
     /// What the transaction sees, or everything that was acknowledged until now.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, Error> {
         match &self.snapshot {
-            Some(snapshot) => Ok(snapshot.clone()),
-            None => Ok(Snapshot::new(self.new_cut().await?)),
+            Some(snapshot) => Ok(snapshot.clone().waiting(self.may_wait)),
+            None => Ok(Snapshot::new(self.new_cut().await?).waiting(self.may_wait)),
         }
     }
 

@@ -456,7 +456,7 @@ impl Session {
 
     fn execution(&self) -> Execution {
         let timeout = self.settings.statement_timeout();
-        Execution { sql: self.sql.clone(), snapshot: None, timeout }
+        Execution { sql: self.sql.clone(), snapshot: None, timeout, may_wait: true }
     }
 
     fn check_transaction(&self, statement: &Statement) -> Result<(), Error> {

@@ -16,17 +16,27 @@ use std::sync::Arc;
 pub(crate) struct Snapshot {
     cut: Cut,
     own: Arc<Pending>,
+    may_wait: bool,
 }
+
+/// Most rows that are looked up where no disk may be waited for.
+pub(crate) const KEYS_AT_HAND_MAX: usize = 16;
 
 impl Snapshot {
     /// A cut, and nothing above it.
     pub(crate) fn new(cut: Cut) -> Self {
-        Self { cut, own: Arc::default() }
+        Self::within(cut, Arc::default())
     }
 
     /// A transaction's cut and what it has written.
     pub(crate) fn within(cut: Cut, own: Arc<Pending>) -> Self {
-        Self { cut, own }
+        Self { cut, own, may_wait: true }
+    }
+
+    /// The same, for where no disk may be waited for unless `may_wait`: what would have to is
+    /// [`Error::not_at_hand`].
+    pub(crate) fn waiting(self, may_wait: bool) -> Self {
+        Self { may_wait, ..self }
     }
 
     /// The cut's round: logs are read to it.
@@ -40,16 +50,22 @@ impl Snapshot {
         stream: &Stream,
         keys: &[Bytes],
     ) -> Result<Vec<Option<Row>>, Error> {
+        if !self.may_wait {
+            return self.get_many_at_hand(stream, keys)?.ok_or_else(Error::not_at_hand);
+        }
         let stored = self.cut.tables.get_many(table(stream)?, keys)?;
         Ok(self.with_own(stream, keys, stored))
     }
 
-    /// As [`Self::get_many`], if no disk has to be waited for; `None` if one may have to.
+    /// As [`Self::get_many`], if no disk has to be waited for and keys are few; `None` otherwise.
     pub(crate) fn get_many_at_hand(
         &self,
         stream: &Stream,
         keys: &[Bytes],
     ) -> Result<Option<Vec<Option<Row>>>, Error> {
+        if keys.len() > KEYS_AT_HAND_MAX {
+            return Ok(None);
+        }
         let stored = self.cut.tables.get_many_at_hand(table(stream)?, keys)?;
         Ok(stored.map(|stored| self.with_own(stream, keys, stored)))
     }

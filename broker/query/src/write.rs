@@ -125,8 +125,18 @@ impl WritePlan {
         }
     }
 
-    /// Executes it for itself: what somebody else writes in between is read again. Runs on the
-    /// query threads.
+    /// Whether it may be executed where a connection is served: two changes of threads take longer.
+    /// What is not in memory then is not at hand ([`Error::not_at_hand`]), and it is executed anew
+    /// on the query threads; a sequence of which it took a value has a gap.
+    pub(crate) fn is_quick(&self) -> bool {
+        match self {
+            Self::Insert(plan) => plan.is_quick(),
+            Self::Change(plan) => plan.is_quick(),
+            Self::Truncate(_) => false,
+        }
+    }
+
+    /// Executes it for itself: what somebody else writes in between is read again.
     pub(crate) async fn execute_alone(
         &self,
         execution: Execution,
@@ -138,7 +148,8 @@ impl WritePlan {
         let engine = execution.sql.engine().clone();
         let mut conflicts = 0;
         loop {
-            let snapshot = Some(Snapshot::new(execution.new_cut().await?));
+            let cut = execution.new_cut().await?;
+            let snapshot = Some(Snapshot::new(cut).waiting(execution.may_wait));
             let execution = Execution { snapshot, ..execution.clone() };
             let (written, pending) = self.execute_within(execution, parameters.clone()).await?;
             match pending.append(&engine).await {

@@ -12,9 +12,6 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::scalar::ScalarValue;
 use std::sync::Arc;
 
-/// Most keys that are looked up where nothing may take long.
-const KEYS_AT_HAND_MAX: usize = 16;
-
 /// A query that only looks up keys: `SELECT columns FROM stream WHERE key = …`.
 pub(crate) struct PointRead {
     stream: Arc<Stream>,
@@ -86,7 +83,6 @@ impl PointRead {
         let mut rows = RowsBuilder::new(&self.layout, &self.stream, &self.projection);
         let found = match may_wait {
             true => snapshot.get_many(&self.stream, &keys)?,
-            false if keys.len() > KEYS_AT_HAND_MAX => return Ok(None),
             false => match snapshot.get_many_at_hand(&self.stream, &keys)? {
                 Some(found) => found,
                 None => return Ok(None),

@@ -140,6 +140,13 @@ fn template(text: &str) -> Option<(String, Vec<ScalarValue>)> {
                 continue;
             }
             b'-' if bytes.get(at + 1) == Some(&b'-') => return None,
+            b'-' if bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
+                && is_sign(&out, &text[from..at]) =>
+            {
+                let (constant, end) = integer(text, at)?;
+                at = end;
+                constant
+            }
             b'/' if bytes.get(at + 1) == Some(&b'*') => return None,
             b';' | b'$' | b'\\' => return None,
             digit if digit.is_ascii_digit() && !before.is_some_and(is_word) => {
@@ -167,6 +174,13 @@ fn out_end(out: &str, copied: &str) -> Option<char> {
     copied.chars().next_back().or_else(|| out.chars().next_back())
 }
 
+/// Whether a minus that comes after this is a number's sign.
+fn is_sign(out: &str, copied: &str) -> bool {
+    let before = |text: &str| text.trim_end().chars().next_back();
+    let before = before(copied).or_else(|| before(out));
+    before.is_some_and(|c| "(,=<>+-*/%".contains(c))
+}
+
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '.' | '&' | '"')
 }
@@ -188,8 +202,9 @@ fn string(text: &str, at: usize) -> Option<(ScalarValue, usize)> {
 
 /// The integer that begins at `at`, and where it ends.
 fn integer(text: &str, at: usize) -> Option<(ScalarValue, usize)> {
-    let digits = text[at..].bytes().take_while(u8::is_ascii_digit).count();
-    let end = at + digits;
+    let sign = usize::from(text.as_bytes()[at] == b'-');
+    let digits = text[at + sign..].bytes().take_while(u8::is_ascii_digit).count();
+    let end = at + sign + digits;
     match text[end..].chars().next() {
         Some(c) if is_word(c) => None,
         _ => Some((ScalarValue::Int64(Some(text[at..end].parse().ok()?)), end)),
@@ -215,7 +230,14 @@ fn constants_are_told_from_what_looks_like_them() {
     );
     check(
         "UPDATE t SET n=n+-5 WHERE \"k 1\"=7",
-        Some(("UPDATE t SET n=n+-$1 WHERE \"k 1\"=$2", &["5", "7"])),
+        Some(("UPDATE t SET n=n+$1 WHERE \"k 1\"=$2", &["-5", "7"])),
+    );
+    check(
+        "INSERT INTO t VALUES (-1, - 2, 3 -4, a -5, -9223372036854775808)",
+        Some((
+            "INSERT INTO t VALUES ($1, - $2, $3 -$4, a -$5, $6)",
+            &["-1", "2", "3", "4", "5", "-9223372036854775808"],
+        )),
     );
     check("SELECT a1, b FROM t", None);
     for other in [

@@ -31,6 +31,9 @@ use std::sync::Arc;
 /// Most savepoints of one transaction.
 const SAVEPOINTS_MAX: usize = 64;
 
+/// Bytes of writes that are committed where the connection is served.
+const COMMIT_HERE_BYTES: usize = 64 << 10;
+
 /// Where a session's transaction stands, for `ReadyForQuery`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionState {
@@ -89,11 +92,7 @@ impl Transaction {
     pub(super) async fn snapshot(&mut self, execution: &Execution) -> Result<Snapshot, Error> {
         let cut = match &self.cut {
             Some(cut) => cut.clone(),
-            None => {
-                let (sql, execution) = (execution.sql.clone(), execution.clone());
-                let cut = sql.runtime.run(async move { execution.new_cut().await }).await?;
-                self.cut.insert(cut).clone()
-            }
+            None => self.cut.insert(execution.new_cut().await?).clone(),
         };
         Ok(Snapshot::within(cut, self.pending.clone()))
     }
@@ -206,12 +205,30 @@ impl Session {
             return Err(read_only(plan.verb()));
         }
         let Some(transaction) = &mut self.transaction else {
+            if plan.is_quick() {
+                let here = Execution { may_wait: false, ..execution.clone() };
+                match Box::pin(plan.execute_alone(here, parameters.clone())).await {
+                    Err(error) if error.is_not_at_hand() => {}
+                    done => return Ok(done?.outcome()),
+                }
+            }
             let writing = async move { plan.execute_alone(execution, parameters).await };
             return Ok(sql.runtime.run(writing).await?.outcome());
         };
         transaction.check_writable(plan.verb())?;
         let snapshot = Some(transaction.snapshot(&execution).await?);
         let execution = Execution { snapshot, ..execution };
+        if plan.is_quick() {
+            let here = Execution { may_wait: false, ..execution.clone() };
+            match Box::pin(plan.execute_within(here, parameters.clone())).await {
+                Err(error) if error.is_not_at_hand() => {}
+                done => {
+                    let (written, statement) = done?;
+                    transaction.absorb(statement)?;
+                    return Ok(written.outcome());
+                }
+            }
+        }
         let writing = async move { plan.execute_within(execution, parameters).await };
         let (written, statement) = sql.runtime.run(writing).await?;
         transaction.absorb(statement)?;
@@ -334,6 +351,8 @@ impl Session {
             return Ok(());
         }
         let sql = self.sql.clone();
+        // Little is made a batch here: two changes of threads take longer.
+        let is_quick = draft.is_none() && pending.bytes() <= COMMIT_HERE_BYTES;
         let committing = async move {
             let committed = match draft {
                 None => pending.append(sql.engine()).await,
@@ -349,7 +368,10 @@ impl Session {
                 _ => error,
             })
         };
-        self.sql.runtime.run(committing).await
+        match is_quick {
+            true => Box::pin(committing).await,
+            false => self.sql.runtime.run(committing).await,
+        }
     }
 
     /// Ends the transaction; gives what it had to commit. What is not committed is as if it had

@@ -139,6 +139,11 @@ impl ChangePlan {
         self.finder.is_some() && self.returning.is_none()
     }
 
+    /// Whether it takes no longer than a few lookups.
+    pub(super) fn is_quick(&self) -> bool {
+        self.finder.is_some()
+    }
+
     pub(super) fn parameters(&self) -> &[DataType] {
         &self.parameters
     }

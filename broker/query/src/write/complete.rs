@@ -73,8 +73,7 @@ impl Completion {
         &self.columns
     }
 
-    /// Rows with all of [`Self::columns`], from rows with the columns given. Runs on the query
-    /// threads.
+    /// Rows with all of [`Self::columns`], from rows with the columns given.
     pub(super) async fn batch(
         &self,
         sql: &Sql,

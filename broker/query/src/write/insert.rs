@@ -11,7 +11,7 @@ use crate::error::{Error, sqlstate};
 use crate::execute::Execution;
 use crate::pending::{Event, Pending};
 use crate::plan::{PlanContext, QueryPlan};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{KEYS_AT_HAND_MAX, Snapshot};
 use crate::sql::Sql;
 use crate::statement::{Overriding, folded, next_value_of};
 use ahash::HashSet;
@@ -112,6 +112,11 @@ impl InsertPlan {
         matches!(self.source, Source::Values(_))
             && !matches!(self.into.conflict, ConflictAction::Update(_))
             && self.returning.is_none()
+    }
+
+    /// Whether it takes no longer than a few lookups.
+    pub(super) fn is_quick(&self) -> bool {
+        matches!(&self.source, Source::Values(rows) if rows.len() <= KEYS_AT_HAND_MAX)
     }
 
     pub(super) fn parameters(&self) -> &[DataType] {

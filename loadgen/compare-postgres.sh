@@ -80,7 +80,7 @@ ready() {
         sleep 0.2
     done
     echo "nothing answers at $*" >&2
-    tail -5 "$work"/*.log >&2
+    tail -n 5 "$work"/*.log >&2
     return 1
 }
 ready "${postgres_at[@]}" postgres

@@ -385,7 +385,7 @@ impl Session {
                 }
                 Ok(Outcome::Rows(execution.start(plan.clone(), parameters).await?, "SELECT"))
             }
-            Plan::Write(plan) => self.write(plan.clone(), parameters).await,
+            Plan::Write(plan) => Box::pin(self.write(plan.clone(), parameters)).await,
             Plan::Copy(..) | Plan::Declare(_) | Plan::Other(_) => {
                 Err(Error::internal("no plan to execute"))
             }

@@ -171,7 +171,7 @@ impl VisitorMut for Desugar {
 }
 
 /// A set that FROM names as an array that is taken apart there. Long series of integers stay
-/// DataFusion's, which does not keep them in memory.
+/// DataFusion's, which does not keep them in memory; but their column is called as theirs is.
 fn array_of_set(factor: &TableFactor) -> Option<TableFactor> {
     let TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } = factor else {
         return None;
@@ -192,21 +192,6 @@ fn array_of_set(factor: &TableFactor) -> Option<TableFactor> {
         },
         _ => None,
     };
-    let array = match name.as_str() {
-        "generate_series" => {
-            let ends = arguments.iter().take(2).filter_map(constant).collect::<Vec<_>>();
-            if let [from, to] = ends.as_slice()
-                && from.abs_diff(*to) > SERIES_IN_MEMORY_MAX
-            {
-                return None;
-            }
-            // Short integers are int4 again.
-            let arguments = arguments.into_iter().map(desugared).collect();
-            call("generate_series", arguments)
-        }
-        set if SETS.contains(&set) => call(set, arguments),
-        _ => return None,
-    };
     let mut alias = alias.clone().unwrap_or_else(|| ast::TableAlias {
         explicit: false,
         name: Ident::new(name.clone()),
@@ -216,6 +201,26 @@ fn array_of_set(factor: &TableFactor) -> Option<TableFactor> {
     if alias.columns.is_empty() && !with_ordinality {
         alias.columns.push(ast::TableAliasColumnDef { name: alias.name.clone(), data_type: None });
     }
+    let array = match name.as_str() {
+        "generate_series" => {
+            let ends = arguments.iter().take(2).filter_map(constant).collect::<Vec<_>>();
+            if let [from, to] = ends.as_slice()
+                && from.abs_diff(*to) > SERIES_IN_MEMORY_MAX
+                && !with_ordinality
+            {
+                let mut series = factor.clone();
+                if let TableFactor::Table { alias: called, .. } = &mut series {
+                    *called = Some(alias);
+                }
+                return Some(series);
+            }
+            // Short integers are int4 again.
+            let arguments = arguments.into_iter().map(desugared).collect();
+            call("generate_series", arguments)
+        }
+        set if SETS.contains(&set) => call(set, arguments),
+        _ => return None,
+    };
     Some(TableFactor::UNNEST {
         alias: Some(alias),
         array_exprs: vec![array],

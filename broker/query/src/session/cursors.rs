@@ -177,7 +177,7 @@ impl Session {
         let mut execution = self.reading(plan).await?;
         if plan.reads_streams {
             // It reads at the cut of now, whenever its query gets to run.
-            execution.snapshot = Some(execution.snapshot().await?);
+            execution.snapshot = Some(Box::pin(execution.snapshot()).await?);
         }
         execution.timeout = None;
         Ok(Held::new(execution.start(plan.clone(), parameters).await?))

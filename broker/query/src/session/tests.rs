@@ -515,3 +515,35 @@ async fn what_does_not_fit_is_kept_and_listed() {
     let error = broker.fails("INSERT INTO f (k, _misfits) VALUES ('x', NULL)").await;
     assert_eq!(error.sqlstate, "428C9", "{error}");
 }
+
+#[tokio::test]
+async fn what_is_not_at_hand_is_looked_up_by_the_query_threads() {
+    let broker = Broker::start();
+    broker.run("CREATE STREAM a (k bigint PRIMARY KEY, n int)").await;
+    broker.run("INSERT INTO a SELECT k, 0 FROM generate_series(1, 100) AS s(k)").await;
+    // More keys than are looked up where the connection is served.
+    let keys: Vec<_> = (1..=40).map(|key| key.to_string()).collect();
+    let update = format!("UPDATE a SET n = n + 1 WHERE k IN ({})", keys.join(", "));
+    assert_eq!(broker.run(&update).await.tag, "UPDATE 40");
+    let mut session = broker.session();
+    let all = format!("BEGIN; UPDATE a SET n = 5 WHERE k = 7; {update}; {update}; COMMIT");
+    run(&mut session, &all).await.expect("nobody else writes");
+    assert_eq!(
+        broker.lines("SELECT n, count(*) FROM a GROUP BY n ORDER BY n").await,
+        ["0|60", "3|39", "7|1"]
+    );
+    let delete = format!("DELETE FROM a WHERE k IN ({})", keys.join(", "));
+    assert_eq!(broker.run(&delete).await.tag, "DELETE 40");
+}
+
+#[tokio::test]
+async fn long_series_are_called_as_short_ones_are() {
+    let broker = Broker::start();
+    for (text, expected) in [
+        ("SELECT n, n + 1 FROM generate_series(1, 200000) n WHERE n > 199999", "200000|200001"),
+        ("SELECT max(generate_series) FROM generate_series(1, 200000)", "200000"),
+        ("SELECT count(g.k) FROM generate_series(1, 200000) AS g (k)", "200000"),
+    ] {
+        assert_eq!(broker.lines(text).await, [expected], "{text}");
+    }
+}

@@ -92,7 +92,7 @@ impl Transaction {
     pub(super) async fn snapshot(&mut self, execution: &Execution) -> Result<Snapshot, Error> {
         let cut = match &self.cut {
             Some(cut) => cut.clone(),
-            None => self.cut.insert(execution.new_cut().await?).clone(),
+            None => self.cut.insert(Box::pin(execution.new_cut()).await?).clone(),
         };
         Ok(Snapshot::within(cut, self.pending.clone()))
     }
@@ -212,7 +212,7 @@ impl Session {
                     done => return Ok(done?.outcome()),
                 }
             }
-            let writing = async move { plan.execute_alone(execution, parameters).await };
+            let writing = Box::pin(async move { plan.execute_alone(execution, parameters).await });
             return Ok(sql.runtime.run(writing).await?.outcome());
         };
         transaction.check_writable(plan.verb())?;
@@ -229,7 +229,7 @@ impl Session {
                 }
             }
         }
-        let writing = async move { plan.execute_within(execution, parameters).await };
+        let writing = Box::pin(async move { plan.execute_within(execution, parameters).await });
         let (written, statement) = sql.runtime.run(writing).await?;
         transaction.absorb(statement)?;
         Ok(written.outcome())
@@ -353,7 +353,7 @@ impl Session {
         let sql = self.sql.clone();
         // Little is made a batch here: two changes of threads take longer.
         let is_quick = draft.is_none() && pending.bytes() <= COMMIT_HERE_BYTES;
-        let committing = async move {
+        let committing = Box::pin(async move {
             let committed = match draft {
                 None => pending.append(sql.engine()).await,
                 Some(draft) => pending.append_with(draft).await,
@@ -367,9 +367,9 @@ impl Session {
                 .hint("somebody else wrote what this transaction has written: run it again"),
                 _ => error,
             })
-        };
+        });
         match is_quick {
-            true => Box::pin(committing).await,
+            true => committing.await,
             false => self.sql.runtime.run(committing).await,
         }
     }

@@ -181,14 +181,14 @@ impl<'a> Resolver<'a> {
     fn resolve(&mut self, factor: &mut TableFactor) -> Result<(), Error> {
         let TableFactor::Table { name, alias, args: None, .. } = factor else { return Ok(()) };
         let found = relation(name);
-        if let Some(Relation { schema: None, name: known }) = &found {
-            if let Some(called) = self.scopes.iter().rev().find_map(|scope| scope.get(known)) {
-                if called != known {
-                    alias.get_or_insert_with(|| table_alias(last_of(name)));
-                    *name = ObjectName::from(Ident::with_quote('"', called));
-                }
-                return Ok(());
+        if let Some(Relation { schema: None, name: known }) = &found
+            && let Some(called) = self.scopes.iter().rev().find_map(|scope| scope.get(known))
+        {
+            if called != known {
+                alias.get_or_insert_with(|| table_alias(last_of(name)));
+                *name = ObjectName::from(Ident::with_quote('"', called));
             }
+            return Ok(());
         }
         if let Some(text) = self.view(name) {
             let alias = alias.take().unwrap_or_else(|| table_alias(last_of(name)));

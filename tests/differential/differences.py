@@ -67,8 +67,9 @@ def unknown_number(step):
 
 
 def filter_as_rule(step):
-    """Whether a rule of access is to be made with a pattern that only filters have."""
-    return any(rule.get("resource_pattern_type") in (1, 2)
+    """Whether a rule of access is to be made with what only filters have."""
+    return any(rule.get("resource_pattern_type") in (1, 2) or 1 in (
+        rule.get("resource_type"), rule.get("operation"), rule.get("permission_type"))
                for rule in step.fields.get("creations") or ())
 
 
@@ -144,8 +145,8 @@ LIST = [
                "permissions that do not exist: Kafka hangs up, or finds nothing; we refuse that "
                "rule or filter.", ours=lambda value: value is not True,
                when=lambda step, path: unknown_number(step)),
-    Difference("CreateAcls", r"results\.error_code", "Patterns that only filters have: Kafka fails "
-               "as a whole; we refuse that rule.", kafka=-1,
+    Difference("CreateAcls", r"results\.error_code", "What only filters have (ANY, MATCH): Kafka "
+               "fails as a whole; we refuse that rule.", kafka=-1,
                when=lambda step, path: filter_as_rule(step)),
 
     # Requests that are wrong in two ways.
@@ -205,7 +206,10 @@ LIST = [
                when=lambda step, path: step.fields["transactional_id"] is None
                and re.search("attributes=(16|48)", str(step.fields))),
     Difference("Produce", r"responses\.partition_responses\.error_code", "Wrong in two ways: Kafka "
-               "first looks for the topic.", kafka=3, ours=21),
+               "first looks for the topic.", kafka=lambda value: value in (3, 100), ours=21),
+    Difference("Produce", r"responses\.partition_responses\.\w+", "No client sends batches of "
+               "another format's number; Kafka refuses all of the request, we refuse that batch.",
+               when=lambda step, path: "'magic': " in str(step.fields)),
 
     Difference("DescribeTopicPartitions", r"topics|next_cursor(\..*)?", "All topics are asked for, "
                "and of few partitions: Kafka has topics of its own, which take a part of them.",

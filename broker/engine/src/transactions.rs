@@ -347,8 +347,8 @@ impl Engine {
         Ok((producer, epoch))
     }
 
-    /// Checks that a producer may write to partitions in its transaction: `Ok(false)` if they are
-    /// not all part of it.
+    /// Checks that a producer may write to partitions in its transaction; gives those that are not
+    /// part of it.
     ///
     /// # Errors
     /// [`TransactionError`] if it is not the producer of this id.
@@ -358,15 +358,14 @@ impl Engine {
         producer: ProducerId,
         epoch: ProducerEpoch,
         partitions: &[PartitionId],
-    ) -> Result<bool, TransactionError> {
+    ) -> Result<Vec<PartitionId>, TransactionError> {
         let one = self.inner.transactions.find(id)?;
         let one = one.lock().await;
-        Ok(match &one.current(producer, epoch)?.state {
-            State::Ongoing { partitions: added, .. } => {
-                partitions.iter().all(|partition| added.contains(&partition.0))
-            }
-            State::Empty | State::Committed | State::Aborted => false,
-        })
+        let mut missing = partitions.to_vec();
+        if let State::Ongoing { partitions: added, .. } = &one.current(producer, epoch)?.state {
+            missing.retain(|partition| !added.contains(&partition.0));
+        }
+        Ok(missing)
     }
 
     /// Adds partitions to the producer's transaction, which begins if none is open.

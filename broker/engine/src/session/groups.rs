@@ -140,8 +140,8 @@ impl Session {
         self.engine.init_transactional(id, timeout_ms, known).await
     }
 
-    /// Checks that a producer may write to partitions in its transaction: `Ok(false)` if they are
-    /// not all part of it.
+    /// Checks that a producer may write to partitions in its transaction; gives those that are not
+    /// part of it.
     ///
     /// # Errors
     /// [`TransactionError`] if it is not the producer of this id.
@@ -151,7 +151,7 @@ impl Session {
         producer: ProducerId,
         epoch: ProducerEpoch,
         partitions: &[PartitionId],
-    ) -> Result<bool, TransactionError> {
+    ) -> Result<Vec<PartitionId>, TransactionError> {
         self.check_transactional(Operation::Write, id)?;
         self.engine.check_transaction(id, producer, epoch, partitions).await
     }

@@ -4,7 +4,7 @@
 use super::admit::{Admitted, Fault};
 use crate::answer::transaction_code;
 use anabranch_engine::{Append, Part, Session, TransactionError};
-use anabranch_types::PartitionId;
+use anabranch_types::{PartitionId, Sequence};
 use kafka_protocol::error::ResponseError;
 
 /// First version that needs no AddPartitionsToTxn before it.
@@ -65,8 +65,23 @@ async fn join_one(
             same.iter().map(|at| append.parts[at.1].partition).collect();
         let checked = engine.check_transaction(&joining.id, producer, epoch, &partitions).await;
         let joined = match checked {
-            Ok(false) if adds => {
-                engine.add_to_transaction(&joining.id, producer, epoch, &partitions).await
+            Ok(mut missing) if adds && !missing.is_empty() => {
+                // Each transaction has an epoch of its own, so what is new in it begins at 0.
+                let begins = |&(_, part): &(usize, usize)| {
+                    let part = &append.parts[part];
+                    let is_new = missing.contains(&part.partition);
+                    missing.retain(|partition| *partition != part.partition);
+                    is_new.then_some(part.header.base_sequence)
+                };
+                let sequences: Vec<_> = same.iter().map(begins).collect();
+                let late = same.iter().zip(sequences);
+                let late = late.filter(|(_, begins)| begins.is_some_and(|at| at != Sequence(0)));
+                let late: Vec<_> =
+                    late.map(|(at, _)| (at.0, at.1, begins_late(&append.parts[at.1]))).collect();
+                let is_late = |id| late.iter().any(|late| append.parts[late.1].partition == id);
+                let added: Vec<_> = partitions.into_iter().filter(|id| !is_late(*id)).collect();
+                refused.extend(late);
+                engine.add_to_transaction(&joining.id, producer, epoch, &added).await
             }
             // What is not part of it the log refuses.
             Ok(_) => Ok(()),
@@ -74,7 +89,9 @@ async fn join_one(
         };
         if let Err(error) = joined {
             let fault = refusal(error);
-            refused.extend(same.iter().map(|&(number, part)| (number, part, fault.clone())));
+            let rest = same.iter().filter(|at| refused.iter().all(|refused| refused.1 != at.1));
+            let rest: Vec<_> = rest.map(|&(number, part)| (number, part, fault.clone())).collect();
+            refused.extend(rest);
         }
     }
     for (number, part, fault) in refused.into_iter().rev() {
@@ -82,6 +99,13 @@ async fn join_one(
         request.faults.push((number, fault));
     }
     request.faults.sort_by_key(|(number, _)| *number);
+}
+
+fn begins_late(part: &Part) -> Fault {
+    let message =
+        format!("a transaction begins in a partition at 0, not at {}", part.header.base_sequence.0);
+    let error = ResponseError::OutOfOrderSequenceNumber;
+    Fault { error, message: message.into(), records: Vec::new() }
 }
 
 fn refusal(error: TransactionError) -> Fault {

@@ -436,6 +436,12 @@ async fn transactions_of_version_2_need_no_words_before() {
     assert_eq!((&*feature.name, feature.max_version_level), ("transaction.version", 2));
     assert!(reader.versions(3).await.finalized_features.is_empty());
     let mut producer = Producer::new(&broker).await;
+    // Of a producer that the partition does not know, too.
+    producer.sequence = 2;
+    let late =
+        produce("t", 0, producer.batch(&["x"])).with_transactional_id(Some(transactional_id()));
+    let late = only(producer.client.call(12, late).await);
+    assert_eq!(error(late.error_code), Err(ResponseError::OutOfOrderSequenceNumber));
     for (epoch, commit) in [(0, true), (1, false), (2, true)] {
         assert_eq!(producer.epoch, epoch);
         producer.sequence = 0;

@@ -398,6 +398,8 @@ struct History<S> {
     dropped: BTreeSet<TableId>,
     /// No stamp has a lower round.
     horizon: u64,
+    /// How much was applied when that was promised.
+    settled: Vec<usize>,
 }
 
 /// The mutation that stands, of each key.
@@ -407,8 +409,14 @@ impl<S: Subject> History<S> {
     fn new() -> Self {
         let subject = S::new();
         let tables = open(&subject, small());
-        let (applied, dropped) = (Vec::new(), BTreeSet::new());
-        Self { live: Some((tables, subject)), applied, dropped, horizon: 0, held: Vec::new() }
+        Self {
+            held: Vec::new(),
+            live: Some((tables, subject)),
+            applied: Vec::new(),
+            dropped: BTreeSet::new(),
+            horizon: 0,
+            settled: Vec::new(),
+        }
     }
 
     fn tables(&self) -> &Tables {
@@ -434,6 +442,7 @@ impl<S: Subject> History<S> {
                     self.horizon =
                         self.horizon.max((self.applied.len() as u64).saturating_sub(*below));
                     self.tables().settle(Round(self.horizon));
+                    self.settled.push(self.applied.len());
                 }
                 Step::Hold => {
                     self.held.push((self.tables().view(), self.model(self.applied.len())));
@@ -492,7 +501,10 @@ impl<S: Subject> History<S> {
                 tables.drop_table(*table).expect("it can be dropped");
             }
         }
-        for step in from.saturating_sub(before)..self.applied.len() {
+        // What was applied before a promise may be below it: it does not come again once the
+        // promise holds for the restart.
+        let settled = self.settled.iter().copied().filter(|at| *at <= from).max().unwrap_or(0);
+        for step in from.saturating_sub(before).max(settled)..self.applied.len() {
             // What was contained already changes nothing in the end; it does not go back either.
             let applied = (step as u64 + 1).max(found.applied.0);
             apply(&tables, applied, &self.applied[step]);

@@ -354,8 +354,8 @@ impl Engine {
         refuse_internal(&stream)?;
         let mut entries = vec![(stream_key(stream.id), None)];
         if let Some(table) = stream.table {
-            // Its rows are removed after this is durable, and again at each start: a crash in
-            // between leaves none behind.
+            // Its rows are removed after this is durable, and again by the next start, which then
+            // forgets it: a crash in between leaves none behind.
             entries.push(marked(dropped_key(table)));
         }
         let gone = self.inner.sequences.going(stream.id, |_| true).await;

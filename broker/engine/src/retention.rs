@@ -1,5 +1,6 @@
-//! What goes by age or size (`retention.ms`, `retention.bytes`; of rows, `ttl.ms`) or because somebody asks for it
-//! (Kafka's `DeleteRecords`): records from the front of a log, and with them the rows they are.
+//! What goes by age or size (`retention.ms`, `retention.bytes`; of rows, `ttl.ms`) or because
+//! somebody asks for it (Kafka's `DeleteRecords`): records from the front of a log, and with them
+//! the rows they are.
 //!
 //! A row goes by a tombstone in the log, like any other: so every subscriber sees it go, and a table
 //! rebuilt from what is left is the same. Only then the log's start moves over its record.
